@@ -1,0 +1,3 @@
+"""SentryFW: port-scan detection and blocking inside nftables."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,240 @@
+"""The configuration: TOML -> Config, every fault at once, each with its key path.
+
+A file that is not there gives the defaults only at the default place. Durations are seconds
+or text like "90s", "5m", "4h", "1d", "1h30m".
+"""
+
+import difflib
+import re
+import tomllib
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from sentryfw.engine.decide import Policy
+from sentryfw.engine.model import ACCEPT, DROP, Kind
+from sentryfw.engine.track import MAX_TARGETS, Horizons
+from sentryfw.errors import ConfigError
+
+DEFAULT_PATH: Final = Path("/etc/sentryfw/sentryfw.toml")
+MAX_CONFIG_BYTES: Final = 1 << 20
+SET_SIZE: Final = 1048576
+"""Size of block4 and block6 in rulesets/sets.nft."""
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_DURATION: Final = re.compile(r"(?:\d+[smhdw])+")
+_INTERFACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,14}\*?")
+_LONGEST: Final = 10 * 365 * 86400
+
+
+def parse_duration(value: object) -> float:
+    """Seconds out of a number of seconds or text like "1h30m". ValueError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError('a duration is a number of seconds or text like "90s", "5m", "4h", "1d"')
+    if isinstance(value, str):
+        text = value.strip()
+        if text.isdecimal():
+            seconds = float(text)
+        elif _DURATION.fullmatch(text):
+            seconds = float(sum(int(n) * _UNITS[u] for n, u in re.findall(r"(\d+)([smhdw])", text)))
+        else:
+            raise ValueError(f'{value!r} is no duration: write "90s", "5m", "4h", "1d", "1h30m"')
+    else:
+        seconds = float(value)
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"{value!r} is out of range: more than 0, at most ten years")
+    return seconds
+
+
+def _parse_ports(value: object) -> tuple[int, int]:
+    """A port or a range, 22 or "6000-6010" -> (first, last)."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError('a port is a number, or text like "6000-6010"')
+    first, _, last = str(value).replace(" ", "").partition("-")
+    if not first.isdecimal() or (last and not last.isdecimal()):
+        raise ValueError(f'{value!r} is no port: write 22 or "6000-6010"')
+    low, high = int(first), int(last or first)
+    if not 0 <= low <= high <= 65535:
+        raise ValueError(f"{value!r} is no port range within 0-65535")
+    return low, high
+
+
+def _parse_network(value: object) -> IPv4Network | IPv6Network:
+    """An address or a network; host bits are forgiven, they are what people write."""
+    if not isinstance(value, str):
+        raise ValueError('an address is text like "192.0.2.1" or "2001:db8::/32"')  # noqa: TRY004
+    try:
+        return ip_network(value.strip(), strict=False)
+    except ValueError:
+        raise ValueError(f"{value!r} is neither an address nor a network") from None
+
+
+def _interface(value: str) -> str:
+    if not _INTERFACE.fullmatch(value):
+        raise ValueError(f'{value!r} is no interface name: write "eth0" or "ppp*"')
+    return value
+
+
+def _absolute(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError(f"{value} is no absolute path")
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Ports = Annotated[tuple[int, int], BeforeValidator(_parse_ports)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)]
+Interface = Annotated[str, AfterValidator(_interface)]
+Directory = Annotated[Path, AfterValidator(_absolute)]
+Trigger = Annotated[int, Field(ge=1, le=MAX_TARGETS)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Paths(_Section):
+    state: Directory = Path("/var/lib/sentryfw")
+    """The ledger."""
+    runtime: Directory = Path("/run/sentryfw")
+    """Lock and control socket."""
+    log: Directory = Path("/var/log/sentryfw")
+    """Events."""
+
+    @property
+    def ledger(self) -> Path:
+        return self.state / "ledger.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.runtime / "sentryfwd.lock"
+
+    @property
+    def control(self) -> Path:
+        return self.runtime / "control.sock"
+
+    @property
+    def events(self) -> Path:
+        return self.log / "events.json"
+
+
+class Watch(_Section):
+    interfaces: tuple[Interface, ...] = ()
+    """None: all but lo."""
+    listed_tcp: tuple[Ports, ...] = ()
+    listed_udp: tuple[Ports, ...] = ()
+
+
+class Detect(_Section):
+    trigger: Trigger = 3
+    window: Duration = 300.0
+    slow_trigger: Trigger = 6
+    slow_window: Duration = 86400.0
+    triggers: dict[Kind, Trigger] = {"null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1}
+    """Kinds with a trigger of their own; by default those that no stack ever sends."""
+    mode: Literal["block", "observe"] = "block"
+
+
+class BlockSection(_Section):
+    timeouts: Annotated[tuple[Duration, ...], Field(min_length=1, max_length=32)] = (
+        3600.0, 14400.0, 86400.0, 604800.0,
+    )  # fmt: skip
+    """By offence; the last one repeats. After Zeek's catch-and-release: 10 min, 1 h, 24 h, 7 d."""
+    unlisted: Literal["drop", "accept"] = "drop"
+    per_minute: Annotated[int, Field(ge=1, le=SET_SIZE)] = 6000
+    max_elements: Annotated[int, Field(ge=1, le=SET_SIZE)] = 65536
+
+
+class NeverBlock(_Section):
+    addresses: tuple[Network, ...] = ()
+    gateways: bool = True
+    resolvers: bool = True
+    ssh_peers: bool = True
+    partners: bool = True
+
+
+class Queue(_Section):
+    number: Annotated[int, Field(ge=0, le=65535)] = 5277
+    max_len: Annotated[int, Field(ge=64, le=1 << 20)] = 16384
+    """Packets that may wait for a verdict."""
+
+
+class Config(_Section):
+    paths: Paths = Paths()
+    watch: Watch = Watch()
+    detect: Detect = Detect()
+    block: BlockSection = BlockSection()
+    never_block: NeverBlock = NeverBlock()
+    queue: Queue = Queue()
+
+    def horizons(self) -> Horizons:
+        detect = self.detect
+        return Horizons(
+            detect.trigger, detect.window, detect.slow_trigger, detect.slow_window,
+            dict(detect.triggers),
+        )  # fmt: skip
+
+    def policy(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> Policy:
+        """For the engine; `never_block` from the live host and this configuration."""
+        block = self.block
+        return Policy(
+            timeouts=block.timeouts,
+            mode=self.detect.mode,
+            unlisted=DROP if block.unlisted == "drop" else ACCEPT,
+            per_minute=block.per_minute,
+            max_elements=block.max_elements,
+            partners=self.never_block.partners,
+            never_block=never_block,
+        )
+
+
+def load(path: Path | None) -> Config:
+    """The configuration in a file; None: the default place. ConfigError with every fault."""
+    place = path or DEFAULT_PATH
+    try:
+        with place.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        if path is None:
+            return Config()
+        raise ConfigError(str(place), ["no such file"]) from None
+    except OSError as error:
+        raise ConfigError(str(place), [error.strerror or str(error)]) from None
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigError(str(place), [f"larger than {MAX_CONFIG_BYTES} bytes"])
+    return parse(data, str(place))
+
+
+def parse(data: bytes, where: str) -> Config:
+    """The configuration in TOML bytes. ConfigError with every fault."""
+    try:
+        table = tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(where, [f"not UTF-8 at byte {error.start}"]) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(where, [f"no TOML: {error}"]) from None
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(where, [_fault(item) for item in error.errors()]) from None
+
+
+def _fault(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, read by key
+    path = [str(part) for part in error["loc"] if part != "[key]"]
+    key = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(path[-1], _keys_beside(path), n=1, cutoff=0.5)
+        return f"{key}: unknown key" + (f", did you mean {nearest[0]!r}?" if nearest else "")
+    message = error["msg"].removeprefix("Value error, ")
+    given = error["input"]
+    shown = "" if repr(given) in message or isinstance(given, dict) else f" (got {given!r})"
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _keys_beside(path: list[str]) -> list[str]:
+    model: Any = Config
+    for part in path[:-1]:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)

@@ -1,0 +1,242 @@
+"""sentryfwd: the packet path, and what is scheduled around it.
+
+    wire -> nft -> NFQUEUE -> on_packet -> block (acknowledged) -> verdict -> record
+
+One thread judges; the recorder's thread writes. Ready only when table, queue and ledger are.
+"""
+
+import argparse
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Final
+
+from sentryfw import __version__, config
+from sentryfw.config import Config
+from sentryfw.control import Answer, ControlServer
+from sentryfw.engine.engine import Engine
+from sentryfw.engine.model import Outcome, parse_source
+from sentryfw.errors import KernelError, SentryError
+from sentryfw.netfilter import host
+from sentryfw.netfilter.host import Protected
+from sentryfw.netfilter.install import Plan, install
+from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
+from sentryfw.netfilter.table import Table
+from sentryfw.record.entry import block_entry, refusal_entry
+from sentryfw.record.events import EventFile
+from sentryfw.record.files import open_private, private_directory
+from sentryfw.record.ledger import Ledger
+from sentryfw.record.recorder import Recorder
+
+log: Final = logging.getLogger("sentryfwd")
+TICK: Final = 1.0
+clock: Final = time.monotonic
+"""The engine's clock: it does not jump when the wall clock is set."""
+
+
+class Daemon:
+    """Everything that lives as long as the daemon."""
+
+    def __init__(self, settings: Config) -> None:
+        self.config = settings
+        self._lock = _take_lock(settings.paths.lock)
+        self.ledger = Ledger(settings.paths.ledger)
+        self.recorder = Recorder(self.ledger, EventFile(settings.paths.events))
+        self.table = Table()
+        never_block = host.never_block(settings, remembered(self.ledger))
+        self.plan: Plan = install(self.table, settings, never_block).plan
+        networks = tuple(protected.network for protected in never_block)
+        self.engine = Engine(settings.horizons(), settings.policy(networks))
+        self._restore()
+        self.queue = PacketQueue(settings.queue.number, settings.queue.max_len, self.on_packet)
+        self._failures = 0
+
+    # --- the packet path
+
+    def on_packet(self, packet: QueuedPacket) -> None:
+        """Judge one packet: the block is in the kernel before the verdict is given."""
+        outcome = self.engine.handle(packet.payload, packet.meta, clock())
+        acknowledged = self._enforce(outcome) if outcome.blocks else False
+        packet.verdict(outcome.verdict)
+        if outcome.blocks or outcome.refusals:
+            self._record(outcome, acknowledged=acknowledged)  # last: disk never delays a packet
+
+    def _enforce(self, outcome: Outcome) -> float | bool:
+        """When the kernel acknowledged the blocks; False if it refused."""
+        try:
+            self.table.block((block.source, block.timeout) for block in outcome.blocks)
+        except KernelError as error:
+            for block in outcome.blocks:
+                self.engine.release(block.source)
+            self.engine.counters["blocks failed"] += len(outcome.blocks)
+            self.recorder.note("block-failed", error=str(error))
+            log.error("%s: not blocked, judged again at the next probe", error)
+            return False
+        return clock()
+
+    def _record(self, outcome: Outcome, *, acknowledged: float | bool) -> None:
+        epoch = time.time() - clock()
+        if acknowledged:
+            for block in outcome.blocks:
+                self.recorder.append(block_entry(block, acknowledged, epoch))
+        for refusal in outcome.refusals:
+            self.recorder.append(refusal_entry(refusal, epoch))
+
+    # --- around it
+
+    async def run(self) -> None:
+        """Judge until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopped.set)
+        self.recorder.start()
+        control = ControlServer(self.config.paths.control, self.answer)
+        await control.start()
+        loop.add_reader(self.queue.fileno(), self.queue.receive)
+        ticker = loop.create_task(self._tick())
+        gc.collect()
+        gc.freeze()  # what lives as long as we do need not be looked at again
+        self.recorder.note("start", version=__version__, divert=self.plan.divert)
+        log.info("ready: divert %s, queue %d", self.plan.divert, self.config.queue.number)
+        notify("READY=1")
+        try:
+            await self._stopped.wait()
+        finally:
+            notify("STOPPING=1")
+            ticker.cancel()
+            loop.remove_reader(self.queue.fileno())
+            control.stop()
+            self.close()
+
+    def close(self) -> None:
+        """Give back what the kernel lent; timed blocks stay, the queue rule bypasses."""
+        self.queue.close()
+        self.table.close()
+        self.recorder.note("stop")
+        self.recorder.stop()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            flood = self.engine.flood
+            self.engine.tick(clock())
+            if self.engine.flood != flood:
+                self.recorder.note("flood", on=self.engine.flood)
+                log.warning("flood mode %s", "on" if self.engine.flood else "off")
+            if self.queue.failures != self._failures:
+                self._failures = self.queue.failures
+                log.error(
+                    "%d packets accepted unjudged, last because of %r",
+                    self._failures, self.queue.last_failure,
+                )  # fmt: skip
+
+    def answer(self, request: Answer) -> Answer:
+        """A request of the control socket."""
+        match request.get("do"):
+            case "status":
+                return self.status()
+            case "release":
+                try:
+                    self.engine.release(parse_source(str(request.get("address"))))
+                except ValueError as error:
+                    raise SentryError(str(error)) from None
+                return {}
+            case "release-all":
+                self.engine.release_all()
+                return {}
+            case "stop":
+                self._stopped.set()
+                return {}
+            case other:
+                raise SentryError(f"unknown request {other!r}")
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "divert": self.plan.divert,
+            "tracked_sources": len(self.engine.tracker),
+            "flood": self.engine.flood,
+            "engine": dict(self.engine.counters),
+            "queue": {
+                "number": self.config.queue.number,
+                "max_len": self.config.queue.max_len,
+                "overruns": self.queue.overruns,
+                "failures": self.queue.failures,
+            },
+            "lost_records": self.recorder.lost,
+        }
+
+    def _restore(self) -> None:
+        now = clock()
+        self.engine.decider.caps.restore(
+            [now + blocked.expires for blocked in self.table.blocked_sources()]
+        )
+        self.engine.decider.restore_offences(
+            {parse_source(address): count for address, count in self.ledger.offences().items()}
+        )
+
+
+def remembered(ledger: Ledger) -> list[Protected]:
+    """SSH peers of earlier installs."""
+    return [Protected(ip_network(network), why) for network, why in ledger.protected()]
+
+
+def _take_lock(path: Path) -> int:
+    """The daemon's lock, with our pid in it. SentryError if another daemon holds it."""
+    private_directory(path.parent)
+    descriptor = open_private(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(descriptor, 32).decode(errors="replace").strip()
+        raise SentryError(f"another sentryfwd is running (pid {pid}): stop it first") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def notify(state: str) -> None:
+    """sd_notify(3), where systemd listens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.sendto(state.encode(), address.replace("@", "\0", 1))
+        except OSError as error:
+            log.warning("NOTIFY_SOCKET %s: %s", address, error)
+
+
+def serve(path: Path | None) -> None:
+    """Run the daemon in the foreground until it is told to stop."""
+    logging.basicConfig(format="%(name)s: %(levelname)s: %(message)s", level=logging.INFO)
+    daemon = Daemon(config.load(path))
+    asyncio.run(daemon.run())
+
+
+def main() -> None:
+    """Entry point sentryfwd."""
+    parser = argparse.ArgumentParser(prog="sentryfwd", description="The SentryFW daemon.")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE")
+    parser.add_argument("--version", action="version", version=f"sentryfwd {__version__}")
+    arguments = parser.parse_args()
+    named = os.environ.get("SENTRYFW_CONFIG")
+    path = arguments.config or (Path(named) if named else None)
+    try:
+        serve(path)
+    except SentryError as error:
+        sys.stderr.write(f"sentryfwd: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What follows from evidence: (Evidence, ...) -> Block | Refusal | None.
+
+The rules of this file, in order; the first that applies decides.
+1. Below the trigger: nothing.
+2. A never-blocked address: refused. (nft lets its packets past us before; this is the second
+   lock on the same door.)
+3. A partner, with nothing but forgeable evidence: refused.
+4. mode = "observe": refused, with everything that a block would have had.
+5. Flood mode and fewer than two targets: refused; a single forgeable packet is too little
+   while somebody is forging.
+6. The caps: blocks a minute, size of the sets.
+7. Else block, for the timeout that the source's offence count gives.
+"""
+
+import heapq
+from collections import OrderedDict, deque
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final, Literal, NamedTuple
+
+from sentryfw.engine.classify import FORGEABLE
+from sentryfw.engine.model import Block, Evidence, Meta, Refusal, Source, Verdict
+
+MAX_OFFENDERS: Final = 100_000
+"""Sources whose offences are remembered in memory; the ledger remembers all."""
+
+
+class Policy(NamedTuple):
+    """What the operator decided, for decide()."""
+
+    timeouts: tuple[float, ...]
+    """Seconds, by offence; the last one repeats."""
+    mode: Literal["block", "observe"]
+    unlisted: Verdict
+    """What an unlisted probe gets: NF_DROP or NF_ACCEPT."""
+    per_minute: int
+    max_elements: int
+    partners: bool
+    never_block: tuple[IPv4Network | IPv6Network, ...]
+
+
+class Caps:
+    """Blocks in the last minute, and blocks that are alive."""
+
+    def __init__(self, per_minute: int, max_elements: int) -> None:
+        self._per_minute = per_minute
+        self._max_elements = max_elements
+        self._recent: deque[float] = deque()
+        self._ends: list[float] = []
+
+    def exceeded(self, now: float) -> str | None:
+        """The cap that stands against one more block, by its config key."""
+        while self._recent and self._recent[0] <= now - 60:
+            self._recent.popleft()
+        while self._ends and self._ends[0] <= now:
+            heapq.heappop(self._ends)
+        if len(self._recent) >= self._per_minute:
+            return "block.per_minute"
+        if len(self._ends) >= self._max_elements:
+            return "block.max_elements"
+        return None
+
+    def count(self, now: float, timeout: float) -> None:
+        self._recent.append(now)
+        heapq.heappush(self._ends, now + timeout)
+
+    def restore(self, ends: list[float]) -> None:
+        """Blocks that were alive before: their ends on our clock."""
+        self._ends = list(ends)
+        heapq.heapify(self._ends)
+
+
+class Decider:
+    """Decisions, and the memory they need: offences and caps."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.caps = Caps(policy.per_minute, policy.max_elements)
+        self._offences: OrderedDict[Source, int] = OrderedDict()
+
+    def restore_offences(self, offences: dict[Source, int]) -> None:
+        self._offences.update(offences)
+
+    def decide(
+        self, evidence: Evidence, meta: Meta, now: float, *, flood: bool
+    ) -> Block | Refusal | None:
+        if evidence.score < 1 and evidence.slow_score < 1:
+            return None
+        forgeable = FORGEABLE.issuperset(evidence.kinds)
+        obstacle = self._obstacle(evidence, meta, now, forgeable=forgeable, flood=flood)
+        if obstacle is not None:
+            return Refusal(evidence.source, obstacle, evidence, now)
+        offence = self._offences.pop(evidence.source, 0) + 1
+        self._offences[evidence.source] = offence
+        if len(self._offences) > MAX_OFFENDERS:
+            self._offences.popitem(last=False)
+        timeouts = self.policy.timeouts
+        timeout = timeouts[min(offence, len(timeouts)) - 1]
+        self.caps.count(now, timeout)
+        horizon = "window" if evidence.score >= 1 else "slow window"
+        reason = f"{evidence.targets} distinct targets within the {horizon}"
+        return Block(evidence.source, timeout, offence, forgeable, reason, evidence, now)
+
+    def _obstacle(
+        self, evidence: Evidence, meta: Meta, now: float, *, forgeable: bool, flood: bool
+    ) -> str | None:
+        policy = self.policy
+        if any(_within(evidence.source, network) for network in policy.never_block):
+            return "never_block"
+        if forgeable and meta.partner and policy.partners:
+            return "partner"
+        if policy.mode == "observe":
+            return "observe"
+        if forgeable and flood and evidence.targets < 2:
+            return "flood"
+        return self.caps.exceeded(now)
+
+
+def _within(source: Source, network: IPv4Network | IPv6Network) -> bool:
+    """Whether the source lies in the network. A /64 with one never-blocked address in it does
+    not: nft spares that address ahead of the block."""
+    if isinstance(network, IPv4Network):
+        return len(source) == 4 and IPv4Address(bytes(source)) in network
+    if len(source) == 4:
+        return False
+    return IPv6Address(bytes(source).ljust(16, b"\0")) in network

@@ -1,0 +1,172 @@
+"""The values that travel through the engine.
+
+Tuples, because one packet makes several of them: a NamedTuple costs a quarter of a frozen
+dataclass to build.
+"""
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from typing import Final, Literal, NamedTuple, NewType
+
+Kind = Literal[
+    "syn", "fin", "null", "xmas", "maimon", "ack", "synfin", "badflags", "udp", "synack", "rst"
+]
+"""What one packet is, in nmap's words (nmap(1), PORT SCANNING TECHNIQUES)."""
+
+KINDS: Final[tuple[Kind, ...]] = (
+    "syn", "fin", "null", "xmas", "maimon", "ack", "synfin", "badflags", "udp", "synack", "rst",
+)  # fmt: skip
+
+Scan = Literal["portscan", "portsweep"]
+"""The finding: one target and many ports, or one port and many targets."""
+
+Action = Literal["pass", "count", "block", "refuse"]
+"""pass: no evidence; count: evidence below the trigger; refuse: a scan, not blocked."""
+
+Source = NewType("Source", bytes)
+"""Whom evidence is held against, in network byte order: an IPv4 address (4 bytes), an IPv6
+/64 prefix (8 bytes), or a whole link-local address (16 bytes), whose /64 says nothing."""
+
+Target = tuple[bytes, int, int]
+"""Destination address in network byte order, IP protocol number, port."""
+
+DROP: Final = 0
+"""NF_DROP (linux/netfilter.h)."""
+ACCEPT: Final = 1
+"""NF_ACCEPT (linux/netfilter.h)."""
+Verdict = Literal[0, 1]
+
+
+class Meta(NamedTuple):
+    """What the kernel knows of a packet beside its bytes."""
+
+    unlisted: bool
+    """Nothing on this host would receive it (False: a suspect's packet to a listed port)."""
+    partner: bool
+    """The source finished a handshake with a listed service lately."""
+
+
+class Packet(NamedTuple):
+    """The header fields that decide, out of one IPv4 or IPv6 packet."""
+
+    source: bytes
+    """Address, 4 or 16 bytes, network order."""
+    target: bytes
+    protocol: int
+    """IP protocol number of the transport header."""
+    sport: int
+    dport: int
+    flags: int
+    """TCP flags, the low byte (RFC 9293, section 3.1); 0 for other protocols."""
+    transport: int
+    """Offset of the transport header in the packet, bytes."""
+
+
+class Malformed(NamedTuple):
+    """A packet that lies about itself, with the reason; a value, never an exception."""
+
+    reason: str
+
+
+class Probe(NamedTuple):
+    """One packet that was sent to nothing."""
+
+    source: Source
+    target: Target
+    kind: Kind
+
+
+class Stray(NamedTuple):
+    """A packet that is never evidence, and why: backscatter, a late packet of a partner."""
+
+    reason: str
+
+
+class Evidence(NamedTuple):
+    """What is held against a source, now."""
+
+    source: Source
+    targets: int
+    """Distinct targets within the window that fired, or within `window`."""
+    probes: int
+    """Packets, retransmits included, since first_seen."""
+    kinds: tuple[Kind, ...]
+    """In order of appearance."""
+    first_seen: float
+    last_seen: float
+    score: float
+    """Shares of a trigger within `window`; a scan from 1 up."""
+    slow_score: float
+    """Shares of a slow trigger within `slow_window`."""
+    scan: Scan
+    sample: tuple[Target, ...]
+    """Some of the targets, oldest first."""
+
+
+class Block(NamedTuple):
+    """A decision to block, with all that explains it."""
+
+    source: Source
+    timeout: float
+    """Seconds."""
+    offence: int
+    """1 for the first block of this source."""
+    forgeable: bool
+    """Whether somebody else could have sent the evidence in the source's name."""
+    reason: str
+    evidence: Evidence
+    at: float
+    """Clock value of the packet that decided."""
+
+
+class Refusal(NamedTuple):
+    """A scan that is not answered with a block, and why."""
+
+    source: Source
+    reason: str
+    evidence: Evidence
+    at: float
+
+
+class Outcome(NamedTuple):
+    """Everything that follows from one packet."""
+
+    verdict: Verdict
+    action: Action = "pass"
+    blocks: tuple[Block, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+
+def source_of(address: bytes) -> Source:
+    """The unit that is blocked: an IPv4 address, an IPv6 /64, a link-local IPv6 address.
+
+    A link-local address (fe80::/10, RFC 4291 section 2.5.6) stands for itself: its /64 is
+    shared by every neighbour.
+    """
+    if len(address) == 4 or (address[0] == 0xFE and address[1] & 0xC0 == 0x80):
+        return Source(address)
+    return Source(address[:8])
+
+
+def source_text(source: Source) -> str:
+    """As an operator writes it: 192.0.2.1, 2001:db8::/64, fe80::1."""
+    if len(source) == 4:
+        return str(IPv4Address(bytes(source)))
+    if len(source) == 8:
+        return f"{IPv6Address(source + bytes(8))}/64"
+    return str(IPv6Address(bytes(source)))
+
+
+def parse_source(text: str) -> Source:
+    """The source that an address, or an IPv6 /64, belongs to. ValueError if it is neither."""
+    if "/" not in text:
+        address = IPv6Address(text) if ":" in text else IPv4Address(text)
+        return source_of(address.packed)
+    network = IPv6Network(text, strict=False)
+    if network.prefixlen != 64:
+        raise ValueError(f"{text} is no /64")
+    return Source(network.network_address.packed[:8])
+
+
+def address_text(address: bytes) -> str:
+    """An address of 4 or 16 bytes in its usual notation."""
+    return str(IPv4Address(address) if len(address) == 4 else IPv6Address(address))

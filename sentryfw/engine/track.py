@@ -1,0 +1,195 @@
+"""Evidence per source: observe(probe, now) -> Evidence. Bounded, and not to be flushed.
+
+The rules of this file.
+1. Evidence is the number of distinct targets (address, protocol, port); packets to a target
+   already seen renew its time and count as probes only.
+2. Two horizons: `window` and `slow_window`. A target weighs 1/trigger of its kind, so kinds
+   with triggers of their own mix; from 1 up it is a scan.
+3. A table that is full admits no new source, so a spoofed flood cannot push out one that is
+   half-seen. What is turned away leaves its mark in a Bloom filter; a source that the filter
+   has seen is a latecomer and gets a place beside the table, where only latecomers push out
+   each other. A scanner that starts in the middle of a flood loses one probe by that; a forged
+   source, which comes once, leaves four bits.
+4. A source that was quiet for `slow_window` is forgotten.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from sentryfw.engine.model import Evidence, Kind, Probe, Scan, Source, Target
+
+MAX_TARGETS: Final = 64
+"""Targets remembered of one source; more than any sensible trigger."""
+LATECOMERS: Final = 4096
+"""Places for sources that the filter has seen, beside a full table."""
+_ROUNDING: Final = 1e-9
+"""Shares like 1/6 add up to a hair below 1."""
+
+
+class Horizons(NamedTuple):
+    """When targets make a scan."""
+
+    trigger: int
+    """Distinct targets within `window`, >= 1."""
+    window: float
+    """Seconds."""
+    slow_trigger: int
+    slow_window: float
+    triggers: Mapping[Kind, int]
+    """Triggers of kinds that have their own."""
+
+
+class SourceState:
+    """What is known of one source."""
+
+    __slots__ = ("first_seen", "kinds", "last_seen", "probes", "targets")
+
+    def __init__(self, now: float) -> None:
+        self.first_seen = now
+        self.last_seen = now
+        self.probes = 0
+        self.kinds: tuple[Kind, ...] = ()
+        self.targets: dict[Target, tuple[float, Kind]] = {}
+
+
+class Tracker:
+    """Sources and their targets, in order of last sight."""
+
+    def __init__(self, horizons: Horizons, max_sources: int = 65536) -> None:
+        self.horizons = horizons
+        self._sources: dict[Source, SourceState] = {}
+        self._latecomers: dict[Source, SourceState] = {}
+        self._max_sources = max_sources
+        self._filter = SeenFilter(max_sources * 32)
+        self._weight: dict[Kind, float] = {k: 1 / n for k, n in horizons.triggers.items()}
+        self._default_weight = 1 / horizons.trigger
+        self._slow_share = horizons.trigger / max(horizons.slow_trigger, horizons.trigger)
+        self.turned_away = 0
+        """Probes of sources that found no place."""
+        self.newcomers = 0
+        """Sources seen for the first time, admitted or not."""
+
+    def __len__(self) -> int:
+        return len(self._sources) + len(self._latecomers)
+
+    def observe(self, probe: Probe, now: float) -> Evidence | None:
+        """Add a probe; what is now held against its source, None if there was no room."""
+        state = self._sources.pop(probe.source, None)
+        if state is not None:
+            self._sources[probe.source] = state  # last in order: seen last
+        else:
+            state = self._admit(probe.source, now)
+            if state is None:
+                return None
+        state.last_seen = now
+        state.probes += 1
+        if probe.kind not in state.kinds:
+            state.kinds += (probe.kind,)
+        targets = state.targets
+        targets.pop(probe.target, None)
+        targets[probe.target] = (now, probe.kind)
+        if len(targets) > MAX_TARGETS:
+            del targets[next(iter(targets))]
+        return self._weigh(probe.source, state, now)
+
+    def get(self, source: Source) -> SourceState | None:
+        return self._sources.get(source) or self._latecomers.get(source)
+
+    def forget(self, source: Source) -> None:
+        """Drop what is held against a source (it is blocked now, or was unblocked)."""
+        self._sources.pop(source, None)
+        self._latecomers.pop(source, None)
+
+    def expire(self, now: float, budget: int = 1024) -> None:
+        """Forget up to `budget` sources that were quiet for the slow window."""
+        horizon = now - self.horizons.slow_window
+        stale: list[Source] = []
+        for source, state in self._sources.items():
+            if state.last_seen > horizon or len(stale) >= budget:
+                break
+            stale.append(source)
+        for source in stale:
+            del self._sources[source]
+
+    def _admit(self, source: Source, now: float) -> SourceState | None:
+        state = self._latecomers.pop(source, None)
+        if state is None:
+            self.newcomers += 1
+        if len(self._sources) >= self._max_sources:
+            self.expire(now, 2)
+        if len(self._sources) < self._max_sources:
+            home = self._sources
+        elif state is not None or self._filter.add(source):
+            home = self._latecomers
+            if len(home) >= LATECOMERS:
+                del home[next(iter(home))]
+        else:
+            self.turned_away += 1
+            return None
+        state = home[source] = state or SourceState(now)
+        return state
+
+    def _weigh(self, source: Source, state: SourceState, now: float) -> Evidence:
+        horizons = self.horizons
+        since = now - horizons.window
+        slow_since = now - horizons.slow_window
+        score, slow = _ROUNDING, _ROUNDING / self._slow_share
+        recent = 0
+        weights = self._weight
+        for seen, kind in state.targets.values():
+            share = weights.get(kind, self._default_weight)
+            if seen >= since:
+                score += share
+                recent += 1
+            if seen >= slow_since:
+                slow += share
+        count = recent if score >= 1 else len(state.targets)
+        return Evidence(
+            source, count, state.probes, state.kinds, state.first_seen, now,
+            score, slow * self._slow_share, "portscan", (),
+        )  # fmt: skip
+
+    def detail(self, evidence: Evidence) -> Evidence:
+        """The same evidence with its finding and a sample of the targets, for the record."""
+        state = self.get(evidence.source)
+        if state is None:
+            return evidence
+        sample = tuple(state.targets)
+        return evidence._replace(scan=_finding(sample), sample=sample)
+
+
+def _finding(targets: tuple[Target, ...]) -> Scan:
+    """Names as in Snort's port_scan: one port of several hosts is a sweep."""
+    addresses = {address for address, _, _ in targets}
+    ports = {(protocol, port) for _, protocol, port in targets}
+    return "portsweep" if len(addresses) > len(ports) else "portscan"
+
+
+class SeenFilter:
+    """A Bloom filter of sources in two generations, `size` bytes each.
+
+    Four bits a source; a generation ends when an eighth of its bits may be set, so that both
+    together mistake 1 source in 300 for one seen before, however long the flood lasts.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = max(size, 1024)
+        self._room = 0
+        self._now = bytearray()
+        self._before = bytearray()
+
+    def add(self, source: Source) -> bool:
+        """Whether the source was seen before; it is from now on."""
+        if not self._room:
+            self._before = self._now or bytearray(self._size)
+            self._now = bytearray(self._size)
+            self._room = self._size >> 2
+        self._room -= 1
+        now, before = self._now, self._before
+        spread = hash(source)
+        seen = True
+        for shift in (0, 11, 22, 33):
+            byte, bit = divmod((spread >> shift) % (self._size << 3), 8)
+            seen = seen and bool((now[byte] | before[byte]) >> bit & 1)
+            now[byte] |= 1 << bit
+        return seen

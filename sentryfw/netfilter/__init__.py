@@ -1,0 +1,1 @@
+"""The kernel edge: nothing above it talks netlink or nft."""

@@ -1,0 +1,92 @@
+"""What this kernel can do, found by asking it: a check transaction that is never committed."""
+
+import errno
+from typing import Final, Literal, NamedTuple
+
+from sentryfw.errors import KernelError, Unsupported
+from sentryfw.netfilter import nfnetlink as nl
+from sentryfw.netfilter.netlink import NfnetlinkSocket
+
+Divert = Literal["queue", "xt-nfqueue"]
+"""How packets get into the queue: the nft statement, or the xt target through nft_compat."""
+
+SCRATCH: Final = "sentryfw_probe"
+"""A table that exists only inside the transaction that asks."""
+
+
+class Feature(NamedTuple):
+    """A thing the kernel has or has not."""
+
+    name: str
+    present: bool
+    option: str
+    """The kernel configuration that gives it."""
+    detail: str
+
+
+def probe() -> list[Feature]:
+    """Every feature that SentryFW needs or would rather have. NoPrivilege without root."""
+    with NfnetlinkSocket() as netlink:
+        queue = nl.queue_rule(SCRATCH, "c", 0, "")
+        target = nl.queue_target_rule(SCRATCH, "c", 0, "")
+        return [
+            _ask(netlink, "nftables inet tables", "CONFIG_NF_TABLES_INET", None),
+            _ask(netlink, "queue statement", "CONFIG_NFT_QUEUE", queue),
+            _ask(netlink, "xt NFQUEUE target", _COMPAT, target),
+            _ask(netlink, "socket expression", "CONFIG_NFT_SOCKET", _expression("socket")),
+            _ask(netlink, "fib expression", "CONFIG_NFT_FIB_INET", _expression("fib")),
+            _ask(netlink, "ct expression", "CONFIG_NFT_CT", _expression("ct")),
+            _ask(netlink, "limit expression", "CONFIG_NFT_LIMIT", _expression("limit")),
+        ]
+
+
+def pick_divert(features: list[Feature]) -> tuple[Divert, str]:
+    """The way into the queue and why; the statement before the target. Unsupported: neither."""
+    present = {feature.name: feature.present for feature in features}
+    if present["queue statement"]:
+        return "queue", "the kernel has the nft queue statement"
+    if present["xt NFQUEUE target"]:
+        return "xt-nfqueue", "the kernel lacks CONFIG_NFT_QUEUE; the xt NFQUEUE target stands in"
+    raise Unsupported(
+        "this kernel can divert packets neither by the nft queue statement (CONFIG_NFT_QUEUE,"
+        f" module nft_queue) nor by the xt NFQUEUE target ({_COMPAT}, modules nft_compat and"
+        " xt_NFQUEUE): load one of the modules, or install a kernel that has them"
+    )
+
+
+def require(features: list[Feature]) -> Divert:
+    """The way into the queue, if everything else that the rulesets use is there too."""
+    for feature in features:
+        if not feature.present and feature.name not in _ALTERNATIVES:
+            raise Unsupported(
+                f"this kernel lacks the {feature.name} ({feature.option}): {feature.detail}"
+            )
+    return pick_divert(features)[0]
+
+
+_ALTERNATIVES: Final = ("queue statement", "xt NFQUEUE target")
+_COMPAT: Final = "CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE"
+
+
+def _expression(name: str) -> bytes:
+    return nl.rule(SCRATCH, "c", name, b"", "")
+
+
+def _ask(netlink: NfnetlinkSocket, name: str, option: str, rule: bytes | None) -> Feature:
+    table = nl.text(nl.NFTA_TABLE_NAME, SCRATCH)
+    chain = nl.text(nl.NFTA_CHAIN_TABLE, SCRATCH) + nl.text(nl.NFTA_CHAIN_NAME, "c")
+    messages = [
+        (nl.NFT_MSG_NEWTABLE, nl.NLM_F_CREATE, table),
+        (nl.NFT_MSG_NEWCHAIN, nl.NLM_F_CREATE, chain),
+    ]
+    if rule is not None:
+        messages.append((nl.NFT_MSG_NEWRULE, nl.NLM_F_CREATE | nl.NLM_F_APPEND, rule))
+    try:
+        netlink.transact(messages, name, commit=False)
+    except KernelError as error:
+        # An expression the kernel knows but that was sent without its attributes is EINVAL;
+        # one it does not know is ENOENT (nf_tables_expr_parse, nft_target_select_ops).
+        if error.code == errno.EINVAL and rule is not None:
+            return Feature(name, True, option, "there")
+        return Feature(name, False, option, f"the kernel answers {error.args[0]}")
+    return Feature(name, True, option, "there")

@@ -1,0 +1,169 @@
+"""Whom this host depends on, from live state: the never-block sources.
+
+Own addresses, default gateways (rtnetlink), resolvers (resolv.conf), the administrator's SSH
+peers (the environment sshd sets, ours or an ancestor's).
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sentryfw.config import Config
+from sentryfw.netfilter import nfnetlink as nl
+from sentryfw.netfilter.table import IPNetwork
+
+NETLINK_ROUTE: Final = 0
+RTM_GETROUTE: Final = 26
+RTM_GETADDR: Final = 22
+RTA_GATEWAY: Final = 5
+RTA_MULTIPATH: Final = 9
+IFA_ADDRESS: Final = 1
+IFA_LOCAL: Final = 2
+NLMSG_ERROR: Final = nl.NLMSG_ERROR
+RECEIVE: Final = 1 << 16
+
+RESOLV_CONF: Final = (
+    Path("/etc/resolv.conf"),
+    Path("/run/systemd/resolve/resolv.conf"),  # behind the stub resolver at 127.0.0.53
+)
+MAX_ANCESTORS: Final = 32
+
+
+class Protected(NamedTuple):
+    """A network that is never blocked, and why."""
+
+    network: IPNetwork
+    why: str
+
+
+def never_block(config: Config, remembered: Iterable[Protected] = ()) -> list[Protected]:
+    """Everything the configuration wants protected, out of the host's state right now.
+    `remembered`: SSH peers of earlier installs."""
+    settings = config.never_block
+    found = [Protected(network, "never_block.addresses") for network in settings.addresses]
+    found += (Protected(_host(address), "own address") for address in own_addresses())
+    if settings.gateways:
+        found += (Protected(_host(address), "gateway") for address in gateways())
+    if settings.resolvers:
+        found += (Protected(_host(address), "resolver") for address in resolvers())
+    if settings.ssh_peers:
+        found += (Protected(_host(address), "ssh peer") for address in ssh_peers())
+        found += remembered
+    return list(dict.fromkeys(found))
+
+
+def own_addresses() -> list[IPv4Address | IPv6Address]:
+    """Every address of every interface in this network namespace (RTM_GETADDR)."""
+    found = []
+    for body in _dump(RTM_GETADDR, bytes(8)):  # struct ifaddrmsg
+        fields = nl.attributes(body[8:])
+        address = fields.get(IFA_LOCAL) or fields.get(IFA_ADDRESS)
+        if address:
+            found.append(ip_address(address))
+    return found
+
+
+def gateways() -> list[IPv4Address | IPv6Address]:
+    """The next hops of every default route (RTM_GETROUTE)."""
+    found = []
+    for body in _dump(RTM_GETROUTE, bytes(12)):  # struct rtmsg
+        if body[1] != 0:  # rtm_dst_len: only default routes
+            continue
+        fields = nl.attributes(body[12:])
+        hops = [fields, *_next_hops(fields.get(RTA_MULTIPATH, b""))]
+        found += [ip_address(hop[RTA_GATEWAY]) for hop in hops if RTA_GATEWAY in hop]
+    return found
+
+
+def _next_hops(data: bytes) -> Iterator[dict[int, bytes]]:
+    offset = 0
+    while offset + 8 <= len(data):  # struct rtnexthop
+        size = int.from_bytes(data[offset : offset + 2], "little" if _LITTLE else "big")
+        if size < 8:
+            return
+        yield nl.attributes(data[offset + 8 : offset + size])
+        offset += size + (-size & 3)
+
+
+_LITTLE: Final = struct.pack("=H", 1) == b"\x01\x00"
+
+
+def _dump(kind: int, header: bytes) -> Iterator[bytes]:
+    request = struct.pack("=IHHII", 16 + len(header), kind, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, 1, 0)
+    with socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE
+    ) as sock:
+        sock.send(request + header)
+        while True:
+            for reply in nl.messages(sock.recv(RECEIVE)):
+                if reply.kind in (nl.NLMSG_DONE, NLMSG_ERROR):
+                    return
+                yield reply.body
+
+
+def resolvers(paths: Iterable[Path] = RESOLV_CONF) -> list[IPv4Address | IPv6Address]:
+    """The nameserver lines of resolv.conf(5) that name another host."""
+    found = []
+    for path in paths:
+        try:
+            lines = path.read_text(errors="replace").splitlines()
+        except OSError:  # none there: none to protect
+            continue
+        for line in lines:
+            words = line.split()
+            if len(words) > 1 and words[0] == "nameserver":
+                address = _address(words[1])
+                if address is not None and not address.is_loopback:
+                    found.append(address)
+    return found
+
+
+def ssh_peers() -> list[IPv4Address | IPv6Address]:
+    """The client in SSH_CONNECTION: ours, or an ancestor's where sudo took it away."""
+    for environment in _environments():
+        words = environment.get("SSH_CONNECTION", environment.get("SSH_CLIENT", "")).split()
+        address = _address(words[0]) if words else None
+        if address is not None:
+            return [address]
+    return []
+
+
+def _environments() -> Iterator[dict[str, str]]:
+    yield dict(os.environ)
+    process = os.getppid()
+    for _ in range(MAX_ANCESTORS):
+        if process <= 1:
+            return
+        try:
+            raw = Path(f"/proc/{process}/environ").read_bytes()
+            status = Path(f"/proc/{process}/stat").read_text(errors="replace")
+        except OSError:  # not ours to read, or gone
+            return
+        pairs = (item.partition("=") for item in raw.decode(errors="replace").split("\0"))
+        yield {name: value for name, _, value in pairs}
+        process = int(status.rpartition(")")[2].split()[1])
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address without its zone, IPv4-mapped ones as IPv4; None if it is none."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _host(address: IPv4Address | IPv6Address) -> IPNetwork:
+    return ip_network(address)
+
+
+ALWAYS: Final[tuple[IPNetwork, ...]] = (
+    ip_network("127.0.0.0/8"),
+    IPv6Network("::1"),
+)
+"""Loopback, whatever the configuration says."""

@@ -1,0 +1,112 @@
+"""A netlink socket to nfnetlink: send a transaction, wait for its acknowledgement."""
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Final, Self
+
+from sentryfw.errors import NOT_ROOT, KernelError, NoPrivilege, Unsupported
+from sentryfw.netfilter import nfnetlink as nl
+
+NETLINK_NETFILTER: Final = 12
+PATIENCE: Final = 10.0
+"""Seconds to wait for an answer. A transaction waits for nobody but other transactions."""
+RECEIVE: Final = 1 << 18
+SO_RCVBUFFORCE: Final = 33
+SO_SNDBUFFORCE: Final = 32
+
+
+class NfnetlinkSocket:
+    """One socket, one thread. Raises KernelError with the errno of what was refused."""
+
+    def __init__(self) -> None:
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
+            )
+        except OSError as error:
+            raise Unsupported(
+                f"the kernel has no nfnetlink ({error.strerror}): it needs CONFIG_NETFILTER_NETLINK"
+                " and CONFIG_NF_TABLES"
+            ) from error
+        self._socket.bind((0, 0))
+        self._timeout = struct.pack("=qq", int(PATIENCE), 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._timeout)
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def grow(self, size: int) -> None:
+        """Make room for a transaction of `size` bytes (needs CAP_NET_ADMIN, as all this does)."""
+        for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, size)
+
+    def transact(
+        self, messages: list[tuple[int, int, bytes]], what: str, *, commit: bool = True
+    ) -> None:
+        """One transaction; returns when the kernel has acknowledged it."""
+        begin = self._sequence + 1
+        self._sequence += len(messages) + 2
+        self._send(nl.batch(messages, begin, commit=commit), what)
+        last = begin + len(messages)
+        refused = 0
+        while True:
+            for reply in nl.messages(self._receive(what)):
+                if reply.kind != nl.NLMSG_ERROR or not begin <= reply.sequence <= last:
+                    continue  # the answer to something older that was given up
+                refused = refused or nl.error_of(reply)
+                if reply.sequence in (begin, last):
+                    _raise_for(refused, what)
+                    return
+
+    def request(self, kind: int, body: bytes, what: str) -> Iterator[nl.Message]:
+        """One NFT_MSG_GET*, one answer (none if there is no such thing: KernelError ENOENT)."""
+        yield from self._ask(kind, body, nl.NLM_F_ACK, what)
+
+    def dump(self, kind: int, body: bytes, what: str) -> Iterator[nl.Message]:
+        """One NFT_MSG_GET* for all there is."""
+        yield from self._ask(kind, body, nl.NLM_F_DUMP, what)
+
+    def _ask(self, kind: int, body: bytes, flags: int, what: str) -> Iterator[nl.Message]:
+        self._sequence += 1
+        sequence = self._sequence
+        self._send(nl.nft(kind, body, flags=flags, sequence=sequence), what)
+        while True:
+            for reply in nl.messages(self._receive(what)):
+                if reply.sequence != sequence:
+                    continue
+                if reply.kind == nl.NLMSG_ERROR:
+                    _raise_for(nl.error_of(reply), what)
+                    return
+                if reply.kind == nl.NLMSG_DONE:
+                    return
+                yield reply
+
+    def _send(self, data: bytes, what: str) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            _raise_for(error.errno or errno.EIO, what)
+
+    def _receive(self, what: str) -> bytes:
+        try:
+            return self._socket.recv(RECEIVE)
+        except OSError as error:
+            code = error.errno or errno.EIO
+            _raise_for(errno.ETIMEDOUT if code == errno.EAGAIN else code, what)
+            raise  # not reached: code is an error
+
+
+def _raise_for(code: int, what: str) -> None:
+    if code == errno.EPERM:
+        raise NoPrivilege(f"{what}: {NOT_ROOT}")
+    if code:
+        raise KernelError(code, what)

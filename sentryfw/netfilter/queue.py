@@ -1,0 +1,149 @@
+"""NFQUEUE through netfilterqueue: packets in, verdicts out, for an event loop.
+
+Three traps of the library are closed here. An exception in its callback leaves the packet in
+the kernel without a verdict: on_packet() gives one in `finally`. run(block=False) reads until
+the socket is empty, for ever in a flood: run_socket() gets a socket with a budget. ENOBUFS is
+swallowed: the same socket counts it.
+"""
+
+import errno
+import socket
+import warnings
+from collections.abc import Callable
+from typing import Any, Final
+
+from netfilterqueue import COPY_PACKET, NetfilterQueue
+
+from sentryfw.engine.model import ACCEPT, Meta, Verdict
+from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError
+
+UNLISTED_BIT: Final = 0x10000000
+PARTNER_BIT: Final = 0x20000000
+MARK_MASK: Final = 0x30000000
+"""The packet mark's bits that rulesets/judge.nft sets and the verdict clears."""
+
+COPY_RANGE: Final = 256
+"""Bytes of a packet that are looked at: headers, with IPv6 extensions and TCP options."""
+SOCKET_BUFFER: Final = 16 << 20
+BUDGET: Final = 128
+"""Packets judged before the event loop gets its turn."""
+
+METAS: Final = {
+    bits: Meta(bool(bits & UNLISTED_BIT), bool(bits & PARTNER_BIT))
+    for bits in (0, UNLISTED_BIT, PARTNER_BIT, MARK_MASK)
+}
+
+Judge = Callable[["QueuedPacket"], None]
+
+
+class QueuedPacket:
+    """A packet that waits in the kernel for our verdict."""
+
+    __slots__ = ("_packet", "meta", "payload")
+
+    def __init__(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue.Packet, untyped
+        self._packet = packet
+        self.payload: bytes = packet.get_payload() if packet.get_payload_len() else b""
+        self.meta = METAS[packet.get_mark() & MARK_MASK]
+
+    def verdict(self, verdict: Verdict) -> None:
+        """NF_ACCEPT or NF_DROP; the mark is as it was before our table saw the packet."""
+        packet = self._packet
+        if verdict == ACCEPT:
+            packet.set_mark(packet.get_mark() & ~MARK_MASK)
+            packet.accept()
+        else:
+            packet.drop()
+
+
+class PacketQueue:
+    """One NFQUEUE number, bound. SentryError if somebody else has it."""
+
+    def __init__(self, number: int, max_len: int, judge: Judge) -> None:
+        self._judge = judge
+        self.failures = 0
+        """Packets whose judging raised; they were accepted."""
+        self.last_failure: Exception | None = None
+        try:
+            self._queue = NetfilterQueue()
+        except OSError as error:
+            raise NoPrivilege(f"NFQUEUE: {NOT_ROOT}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the buffer is forced below
+            try:
+                self._queue.bind(
+                    number, self._on_packet, max_len=max_len, mode=COPY_PACKET,
+                    range=COPY_RANGE, sock_len=SOCKET_BUFFER,
+                )  # fmt: skip
+            except OSError as error:
+                raise SentryError(
+                    f"queue {number} is taken by another program (see"
+                    " /proc/net/netfilter/nfnetlink_queue), or nfnetlink_queue is missing"
+                    " (CONFIG_NETFILTER_NETLINK_QUEUE): stop it, or set [queue] number"
+                ) from error
+        self._socket = BudgetedSocket(self._queue.get_fd())
+
+    def fileno(self) -> int:
+        return int(self._queue.get_fd())
+
+    @property
+    def overruns(self) -> int:
+        """Times the kernel had no room in our socket and dropped packets (ENOBUFS)."""
+        return self._socket.overruns
+
+    def receive(self) -> None:
+        """Judge what is there, at most BUDGET messages."""
+        self._socket.budget = BUDGET
+        self._queue.run_socket(self._socket)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Give the number back; packets still waiting are dropped by the kernel."""
+        self._queue.unbind()
+        self._socket.close()
+
+    def _on_packet(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue.Packet, untyped
+        queued = None
+        try:
+            queued = QueuedPacket(packet)
+            self._judge(queued)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the packet is not stuck
+            self.failures += 1
+            self.last_failure = error
+        finally:
+            _settle(packet)
+
+
+def _settle(packet: Any) -> None:  # noqa: ANN401 - netfilterqueue.Packet, untyped
+    """Accept a packet that has no verdict yet; the library refuses a second one."""
+    try:
+        packet.accept()
+    except RuntimeError:
+        return
+
+
+class BudgetedSocket:
+    """What run_socket() reads from: the queue's descriptor, so many times."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=socket.dup(descriptor))
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, SOCKET_BUFFER)
+        self.budget = 0
+        self.overruns = 0
+
+    def recv(self, size: int) -> bytes:
+        """One message. BlockingIOError when there is none, or the budget is spent."""
+        if not self.budget:
+            raise BlockingIOError(errno.EAGAIN, "budget spent")
+        self.budget -= 1
+        try:
+            return self._socket.recv(size)
+        except OSError as error:
+            self.overruns += error.errno == errno.ENOBUFS
+            raise
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+_SO_RCVBUFFORCE: Final = 33

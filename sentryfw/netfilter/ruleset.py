@@ -1,0 +1,101 @@
+"""rulesets/*.nft and a configuration -> one nft script. Text in, text out; no kernel.
+
+The files are genuine nft. What varies is given to them as `define`s in a header, or is a file
+that is loaded or not; nothing is spliced into a rule.
+"""
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sentryfw.config import Config
+from sentryfw.errors import SentryError
+from sentryfw.netfilter.host import ALWAYS
+from sentryfw.netfilter.table import TABLE, IPNetwork
+
+_INCLUDE: Final = re.compile(r'^\s*include "([a-z_]+\.nft)"$', re.MULTILINE)
+_OBJECT: Final = re.compile(r"^\t(set|chain|counter) (\w+) \{$", re.MULTILINE)
+_FILLED_SET: Final = re.compile(r"^\tset (\w+) \{\n(?:\t\t.*\n)*?\t\telements = ", re.MULTILINE)
+
+
+class Ruleset(NamedTuple):
+    """A script, and what the table holds when it is loaded."""
+
+    script: str
+    sets: frozenset[str]
+    chains: frozenset[str]
+    counters: frozenset[str]
+
+
+def directory() -> Path:
+    """Where the rulesets are: in the installed package, or in the source tree."""
+    package = Path(__file__).resolve().parent.parent
+    for place in (package / "rulesets", package.parent / "rulesets"):
+        if (place / "sentryfw.nft").is_file():
+            return place
+    raise SentryError(f"the rulesets are missing beside {package}: reinstall SentryFW")
+
+
+def render(
+    config: Config, never_block: Iterable[IPNetwork], *, queue_statement: bool, update: bool
+) -> Ruleset:
+    """The whole table. `queue_statement`: the kernel takes `queue`; else the queue rule is not
+    part of the script. `update`: the table is there and of this schema: its rules and the sets
+    of the configuration are replaced, blocks, partners and counters stay as they are."""
+    body = _load("sentryfw.nft")
+    if config.watch.interfaces:
+        body += _load("interfaces.nft")
+    if queue_statement:
+        body += _load("divert.nft")
+    defines = "".join(f"define {name} = {value}\n" for name, value in _values(config, never_block))
+    start = _start(body, update=update)
+    names: dict[str, set[str]] = {"set": set(), "chain": set(), "counter": set()}
+    for kind, name in _OBJECT.findall(body):
+        names[kind].add(name)
+    return Ruleset(
+        f"{defines}\n{start}\n{body}",
+        frozenset(names["set"]), frozenset(names["chain"]), frozenset(names["counter"]),
+    )  # fmt: skip
+
+
+def restore_elements(lines: Iterable[str]) -> str:
+    """Statements that put elements back, for a table that is made anew."""
+    return "".join(f"add element inet {TABLE} {line}\n" for line in lines)
+
+
+def _load(name: str) -> str:
+    text = (directory() / name).read_text()
+    return _INCLUDE.sub(lambda match: _load(match[1]).rstrip("\n"), text)
+
+
+def _start(body: str, *, update: bool) -> str:
+    if not update:
+        return f"add table inet {TABLE}\ndelete table inet {TABLE}\n"
+    flushes = (f"flush set inet {TABLE} {name}\n" for name in _FILLED_SET.findall(body))
+    return f"flush table inet {TABLE}\n" + "".join(flushes)
+
+
+def _values(config: Config, never_block: Iterable[IPNetwork]) -> list[tuple[str, str]]:
+    networks = [*never_block, *ALWAYS]
+    four = collapse_addresses(net for net in networks if isinstance(net, IPv4Network))
+    six = collapse_addresses(net for net in networks if isinstance(net, IPv6Network))
+    return [
+        ("watched_if", _elements(f'"{name}"' for name in config.watch.interfaces)),
+        ("never_block4", _elements(map(str, four))),
+        ("never_block6", _elements(map(str, six))),
+        ("listed_tcp", _elements(map(_ports, config.watch.listed_tcp))),
+        ("listed_udp", _elements(map(_ports, config.watch.listed_udp))),
+        ("queue_number", str(config.queue.number)),
+    ]
+
+
+def _elements(items: Iterable[str]) -> str:
+    joined = ", ".join(items)
+    return f"{{ {joined} }}" if joined else "{ }"
+
+
+def _ports(ports: tuple[int, int]) -> str:
+    first, last = ports
+    return str(first) if first == last else f"{first}-{last}"

@@ -1,0 +1,89 @@
+"""Events as JSON lines in the shape of Suricata's EVE, own data under `sentryfw`.
+
+Keys after Suricata's eve-json output: what reads those files reads these.
+"""
+
+import json
+import os
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Final
+
+from sentryfw.record.entry import Entry
+from sentryfw.record.files import open_private, private_directory
+
+GENERATOR_ID: Final = 122
+"""Snort's generator id of its port-scan detector (preprocessor portscan)."""
+SIGNATURES: Final = {"portscan": 1, "portsweep": 2}
+
+
+def render_entry(entry: Entry) -> dict[str, Any]:
+    """An `alert` event of a block or a refusal."""
+    address, protocol, port = _first_target(entry)
+    name = entry.scan or "block"
+    return {
+        "timestamp": timestamp(entry.blocked_at),
+        "event_type": "alert",
+        "src_ip": str(ip_network(entry.address).network_address),
+        "dest_ip": address,
+        "dest_port": port,
+        "proto": protocol.upper(),
+        "alert": {
+            "action": "blocked" if entry.blocked else "allowed",
+            "gid": GENERATOR_ID,
+            "signature_id": SIGNATURES.get(name, 0),
+            "rev": 1,
+            "signature": f"SentryFW {name} ({', '.join(entry.kinds)})",
+            "category": "Attempted Information Leak",
+            "severity": 2,
+            "metadata": {"mitre_tactic_id": ["TA0043"], "mitre_technique_id": ["T1595.001"]},
+        },
+        "sentryfw": {
+            **{key: value for key, value in entry._asdict().items() if key != "sample"},
+            "first_seen": timestamp(entry.first_seen),
+            "blocked_at": timestamp(entry.blocked_at) if entry.blocked else None,
+            "sample": entry.sample,
+        },
+    }
+
+
+def render_note(kind: str, now: float, **fields: object) -> dict[str, Any]:
+    """An event about the daemon itself: start, stop, unblock, fault."""
+    return {
+        "timestamp": timestamp(now),
+        "event_type": "sentryfw",
+        "sentryfw": {"event": kind, **fields},
+    }
+
+
+def timestamp(seconds: float) -> str:
+    """2026-11-22T10:00:00.123456+0000."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f%z")
+
+
+def _first_target(entry: Entry) -> tuple[str | None, str, int | None]:
+    if not entry.sample:
+        return None, "", None
+    address, _, service = entry.sample[0].partition(" ")
+    protocol, _, port = service.partition("/")
+    return address, protocol, int(port)
+
+
+class EventFile:
+    """An append-only file of events, one line each, written whole."""
+
+    def __init__(self, path: Path) -> None:
+        private_directory(path.parent)
+        self._descriptor = open_private(path, os.O_WRONLY | os.O_APPEND)
+
+    def write(self, events: list[dict[str, Any]]) -> None:
+        """OSError when the disk does not take them."""
+        lines = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events)
+        data = lines.encode()
+        written = os.write(self._descriptor, data)
+        if written < len(data):
+            raise OSError(28, "event file: disk full, line cut")
+
+    def close(self) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,176 @@
+"""The ledger: why each block was made, and until when. SQLite in WAL mode.
+
+The kernel's sets are the truth about what is blocked now; this is the truth about why. The
+daemon writes through one thread (recorder.py); the CLI reads, and writes what it did by hand.
+"""
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, Self
+
+from sentryfw.errors import SentryError
+from sentryfw.record.entry import Entry
+from sentryfw.record.files import open_private, private_directory
+
+KEEP_REFUSALS: Final = 10_000
+KEEP_BLOCKS: Final = 1_000_000
+BUSY_SECONDS: Final = 5.0
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE blocks (
+        id INTEGER PRIMARY KEY,
+        address TEXT NOT NULL, family INTEGER NOT NULL, scan TEXT NOT NULL, kinds TEXT NOT NULL,
+        targets INTEGER NOT NULL, probes INTEGER NOT NULL, first_seen REAL NOT NULL,
+        blocked_at REAL NOT NULL, timeout_s REAL NOT NULL, offence INTEGER NOT NULL,
+        forgeable INTEGER NOT NULL, tool TEXT NOT NULL, reason TEXT NOT NULL,
+        sample TEXT NOT NULL, unblocked_at REAL
+    ) STRICT;
+    CREATE INDEX blocks_by_address ON blocks (address, id);
+    CREATE TABLE refusals (
+        id INTEGER PRIMARY KEY,
+        address TEXT NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL, scan TEXT NOT NULL,
+        kinds TEXT NOT NULL, targets INTEGER NOT NULL, probes INTEGER NOT NULL,
+        first_seen REAL NOT NULL, sample TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX refusals_by_address ON refusals (address, id);
+    CREATE TABLE protected (
+        network TEXT PRIMARY KEY, why TEXT NOT NULL, since REAL NOT NULL
+    ) STRICT;
+    """,
+)
+"""Each brings the schema from PRAGMA user_version = its index to the next."""
+
+_BLOCK_COLUMNS: Final = (
+    "address, family, scan, kinds, targets, probes, first_seen, blocked_at, timeout_s, offence,"
+    " forgeable, tool, reason, sample"
+)
+
+
+class Ledger:
+    """One connection, one thread. SentryError where the database cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        private_directory(path.parent)
+        os.close(open_private(path, os.O_RDWR))  # made with our mode, not SQLite's
+        self._path = path
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise SentryError(f"{path}: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _migrate(self) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise SentryError(
+                f"{self._path}: schema {version} is of a newer SentryFW; this one knows"
+                f" {len(MIGRATIONS)}"
+            )
+        for index in range(version, len(MIGRATIONS)):
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {MIGRATIONS[index]} PRAGMA user_version = {index + 1}; COMMIT;"
+            )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Blocks and refusals, in one transaction. sqlite3.Error if it cannot be written."""
+        with self.transaction():
+            for entry in entries:
+                if entry.blocked:
+                    self._add_block(entry)
+                else:
+                    self._add_refusal(entry)
+
+    def _add_block(self, entry: Entry) -> None:
+        row = entry._replace(kinds=json.dumps(entry.kinds), sample=json.dumps(entry.sample))  # type: ignore[arg-type]
+        self._connection.execute(
+            f"INSERT INTO blocks ({_BLOCK_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row[:14]
+        )
+
+    def _add_refusal(self, entry: Entry) -> None:
+        self._connection.execute(
+            "INSERT INTO refusals (address, at, reason, scan, kinds, targets, probes, first_seen,"
+            " sample) VALUES (?,?,?,?,?,?,?,?,?)",
+            (
+                entry.address, entry.blocked_at, entry.reason, entry.scan,
+                json.dumps(entry.kinds), entry.targets, entry.probes, entry.first_seen,
+                json.dumps(entry.sample),
+            ),
+        )  # fmt: skip
+
+    def trim(self) -> None:
+        """Keep the newest blocks and refusals only."""
+        for table, keep in (("refusals", KEEP_REFUSALS), ("blocks", KEEP_BLOCKS)):
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE id <= (SELECT MAX(id) FROM {table}) - ?",
+                (keep,),
+            )
+
+    def unblocked(self, address: str | None, now: float) -> None:
+        """The block of an address (None: all) ended before its time."""
+        where = "unblocked_at IS NULL" + ("" if address is None else " AND address = ?")
+        self._connection.execute(
+            f"UPDATE blocks SET unblocked_at = ? WHERE {where}",
+            (now,) if address is None else (now, address),
+        )
+
+    def latest_blocks(self, addresses: Iterable[str]) -> dict[str, Entry]:
+        """The newest block of each address."""
+        found = {}
+        query = f"SELECT {_BLOCK_COLUMNS} FROM blocks WHERE address = ? ORDER BY id DESC LIMIT 1"
+        for address in addresses:
+            row = self._connection.execute(query, (address,)).fetchone()
+            if row is not None:
+                found[address] = _entry(row)
+        return found
+
+    def offences(self) -> dict[str, int]:
+        """How often each address was blocked by the engine."""
+        query = "SELECT address, MAX(offence) FROM blocks WHERE offence > 0 GROUP BY address"
+        return dict(self._connection.execute(query).fetchall())
+
+    def protect(self, network: str, why: str, now: float) -> None:
+        """Remember a network that is never to be blocked."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO protected (network, why, since) VALUES (?,?,?)",
+            (network, why, now),
+        )
+
+    def protected(self) -> list[tuple[str, str]]:
+        return self._connection.execute("SELECT network, why FROM protected").fetchall()
+
+
+def _entry(row: tuple[object, ...]) -> Entry:
+    entry = Entry(*row, True)  # type: ignore[arg-type,call-arg]
+    return entry._replace(
+        kinds=json.loads(str(entry.kinds)),
+        sample=json.loads(str(entry.sample)),
+        forgeable=bool(entry.forgeable),
+    )

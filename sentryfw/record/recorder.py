@@ -1,0 +1,109 @@
+"""The recorder: takes what happened off the packet path and writes it, in one thread.
+
+append() never waits. What cannot be written (full disk, locked database) is counted and said;
+detection and blocking go on.
+"""
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from typing import Any, Final
+
+from sentryfw.record.entry import Entry
+from sentryfw.record.events import EventFile, render_entry, render_note
+from sentryfw.record.ledger import Ledger
+
+BACKLOG: Final = 100_000
+"""Entries that may wait for the disk; more are counted as lost."""
+BATCH: Final = 500
+TRIM_EVERY: Final = 1000
+COMPLAINT_PAUSE: Final = 60.0
+
+log = logging.getLogger("sentryfwd")
+
+
+class Recorder:
+    """A thread between the daemon and the disk."""
+
+    def __init__(self, ledger: Ledger, events: EventFile) -> None:
+        self._ledger = ledger
+        self._events = events
+        self._queue: queue.SimpleQueue[Entry | dict[str, Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._complained: dict[str, float] = {}
+        self._untrimmed = 0
+        self.lost = 0
+        """Entries that did not reach the ledger or the event file."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def append(self, entry: Entry) -> None:
+        """A block or a refusal."""
+        self._put(entry)
+
+    def note(self, kind: str, **fields: object) -> None:
+        """Something about the daemon itself."""
+        self._put(render_note(kind, time.time(), **fields))
+
+    def stop(self, patience: float = 0.5) -> None:
+        """Write what is left, for at most so many seconds."""
+        self._queue.put(None)
+        self._thread.join(patience)
+
+    def _put(self, item: Entry | dict[str, Any]) -> None:
+        if self._queue.qsize() >= BACKLOG:
+            self.lost += 1
+        else:
+            self._queue.put(item)
+
+    def _work(self) -> None:
+        running = True
+        while running:
+            items = [self._queue.get()]
+            while len(items) < BATCH and not self._queue.empty():
+                items.append(self._queue.get())
+            running = None not in items
+            self._write([item for item in items if item is not None])
+
+    def _write(self, items: list[Entry | dict[str, Any]]) -> None:
+        entries = [item for item in items if isinstance(item, Entry)]
+        for entry in entries:
+            self._say(entry)
+        events = [render_entry(i) if isinstance(i, Entry) else i for i in items]
+        try:
+            if events:
+                self._events.write(events)
+        except OSError as error:
+            self._complain("event file", error, len(events))
+        try:
+            if entries:
+                self._ledger.add(entries)
+                self._trim(len(entries))
+        except sqlite3.Error as error:
+            self._complain("ledger", error, len(entries))
+
+    def _trim(self, added: int) -> None:
+        self._untrimmed += added
+        if self._untrimmed >= TRIM_EVERY:
+            self._untrimmed = 0
+            self._ledger.trim()
+
+    def _say(self, entry: Entry) -> None:
+        what = f"{entry.scan} ({', '.join(entry.kinds)})"
+        if entry.blocked:
+            log.info(
+                "blocked %s for %ds: %s, %s, offence %d",
+                entry.address, entry.timeout_s, what, entry.reason, entry.offence,
+            )  # fmt: skip
+        else:
+            log.info("not blocked %s: %s, because: %s", entry.address, what, entry.reason)
+
+    def _complain(self, where: str, error: Exception, lost: int) -> None:
+        self.lost += lost
+        now = time.monotonic()
+        if now - self._complained.get(where, float("-inf")) >= COMPLAINT_PAUSE:
+            self._complained[where] = now
+            log.error("%s: %s; %d entries lost so far, blocking goes on", where, error, self.lost)
