@@ -64,7 +64,7 @@ def _parse_ports(value: object) -> tuple[int, int]:
 def _parse_network(value: object) -> IPv4Network | IPv6Network:
     """An address or a network; host bits are forgiven, they are what people write."""
     if not isinstance(value, str):
-        raise ValueError('an address is text like "192.0.2.1" or "2001:db8::/32"')  # noqa: TRY004
+        raise ValueError('an address is text like "192.0.2.1" or "2001:db8::/32"')
     try:
         return ip_network(value.strip(), strict=False)
     except ValueError:
