@@ -30,7 +30,10 @@ class Namespace:
             raise NoPrivilege(NOT_ROOT)
         try:
             self._holder = subprocess.Popen(
-                ["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=_unshare
+                ["cat"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                preexec_fn=_unshare,  # noqa: PLW1509 - before any thread is made
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise Unsupported(
@@ -67,7 +70,7 @@ class Namespace:
         process = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True, env=env,
-            preexec_fn=self._enter,
+            preexec_fn=self._enter,  # noqa: PLW1509 - three system calls, no lock is taken
         )  # fmt: skip
         self._processes.append(process)
         return process
