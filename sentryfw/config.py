@@ -11,7 +11,15 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
 
 from sentryfw.engine.decide import Policy
 from sentryfw.engine.model import ACCEPT, DROP, Kind
@@ -84,7 +92,15 @@ def _absolute(value: Path) -> Path:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
-Ports = Annotated[tuple[int, int], BeforeValidator(_parse_ports)]
+
+
+def ports_text(ports: tuple[int, int]) -> str:
+    """As in the configuration and in nft: 22, 6000-6010."""
+    first, last = ports
+    return str(first) if first == last else f"{first}-{last}"
+
+
+Ports = Annotated[tuple[int, int], BeforeValidator(_parse_ports), PlainSerializer(ports_text)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)]
 Interface = Annotated[str, AfterValidator(_interface)]
 Directory = Annotated[Path, AfterValidator(_absolute)]

@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import time
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +25,6 @@ from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Outcome, parse_source
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.netfilter import host
-from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.install import Plan, install
 from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import Table
@@ -51,7 +49,7 @@ class Daemon:
         self.ledger = Ledger(settings.paths.ledger)
         self.recorder = Recorder(self.ledger, EventFile(settings.paths.events))
         self.table = Table()
-        never_block = host.never_block(settings, remembered(self.ledger))
+        never_block = host.never_block(settings, host.remembered(self.ledger.protected()))
         self.plan: Plan = install(self.table, settings, never_block).plan
         networks = tuple(protected.network for protected in never_block)
         self.engine = Engine(settings.horizons(), settings.policy(networks))
@@ -183,11 +181,6 @@ class Daemon:
         self.engine.decider.restore_offences(
             {parse_source(address): count for address, count in self.ledger.offences().items()}
         )
-
-
-def remembered(ledger: Ledger) -> list[Protected]:
-    """SSH peers of earlier installs."""
-    return [Protected(ip_network(network), why) for network, why in ledger.protected()]
 
 
 def _take_lock(path: Path) -> int:

@@ -56,6 +56,11 @@ def never_block(config: Config, remembered: Iterable[Protected] = ()) -> list[Pr
     return list(dict.fromkeys(found))
 
 
+def remembered(rows: Iterable[tuple[str, str]]) -> list[Protected]:
+    """Out of the ledger: (network, why)."""
+    return [Protected(ip_network(network), why) for network, why in rows]
+
+
 def own_addresses() -> list[IPv4Address | IPv6Address]:
     """Every address of every interface in this network namespace (RTM_GETADDR)."""
     found = []

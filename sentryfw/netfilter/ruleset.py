@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sentryfw.config import Config
+from sentryfw.config import Config, ports_text
 from sentryfw.errors import SentryError
 from sentryfw.netfilter.host import ALWAYS
 from sentryfw.netfilter.table import TABLE, IPNetwork
@@ -85,8 +85,8 @@ def _values(config: Config, never_block: Iterable[IPNetwork]) -> list[tuple[str,
         ("watched_if", _elements(f'"{name}"' for name in config.watch.interfaces)),
         ("never_block4", _elements(map(str, four))),
         ("never_block6", _elements(map(str, six))),
-        ("listed_tcp", _elements(map(_ports, config.watch.listed_tcp))),
-        ("listed_udp", _elements(map(_ports, config.watch.listed_udp))),
+        ("listed_tcp", _elements(map(ports_text, config.watch.listed_tcp))),
+        ("listed_udp", _elements(map(ports_text, config.watch.listed_udp))),
         ("queue_number", str(config.queue.number)),
     ]
 
@@ -94,8 +94,3 @@ def _values(config: Config, never_block: Iterable[IPNetwork]) -> list[tuple[str,
 def _elements(items: Iterable[str]) -> str:
     joined = ", ".join(items)
     return f"{{ {joined} }}" if joined else "{ }"
-
-
-def _ports(ports: tuple[int, int]) -> str:
-    first, last = ports
-    return str(first) if first == last else f"{first}-{last}"

@@ -1,0 +1,5 @@
+"""python -m sentryfw."""
+
+from sentryfw.cli.app import main
+
+main()

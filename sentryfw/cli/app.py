@@ -1,0 +1,227 @@
+"""sentryfw(8): every command parses, calls one function, prints, and exits."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sentryfw import __version__, config
+from sentryfw.cli import output
+from sentryfw.config import Config
+from sentryfw.errors import ConfigError, SentryError, UsageError
+
+app = typer.Typer(
+    name="sentryfw",
+    help="Port-scan detection and blocking inside nftables.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Options:
+    """What the global options say."""
+
+    path: Path | None = None
+
+    def load(self) -> Config:
+        return config.load(self.path)
+
+
+options = Options()
+
+
+@app.callback()
+def _global(
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "-c", "--config", envvar="SENTRYFW_CONFIG", metavar="FILE",
+            help=f"Configuration; default {config.DEFAULT_PATH}, and no file there: the defaults.",
+        ),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:  # fmt: skip
+    if version:
+        typer.echo(f"sentryfw {__version__}")
+        raise typer.Exit
+    options.path = config_file
+
+
+@app.command()
+def install(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be loaded; change nothing.")
+    ] = False,
+    no_service: Annotated[bool, typer.Option("--no-service", help="Leave systemd alone.")] = False,
+) -> None:
+    """Make the table, or bring it up to date; live blocks are kept."""
+    from sentryfw.cli import setup
+    from sentryfw.netfilter.table import Table
+
+    settings = options.load()
+    if dry_run:
+        sys.stdout.write(setup.dry_run(settings, Table()))
+    else:
+        setup.run_install(settings, Table(), options.path, typer.echo, service=not no_service)
+
+
+@app.command()
+def uninstall(
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete state, events and configuration too.")
+    ] = False,
+) -> None:
+    """Take everything of SentryFW out of the kernel."""
+    from sentryfw.cli import setup
+    from sentryfw.netfilter.table import Table
+
+    setup.run_uninstall(options.load(), Table(), typer.echo, purge=purge)
+
+
+@app.command()
+def run() -> None:
+    """Run the daemon in the foreground (the same as sentryfwd)."""
+    arguments = [sys.executable, "-m", "sentryfw.daemon"]
+    if options.path is not None:
+        arguments += ["--config", str(options.path)]
+    os.execv(sys.executable, arguments)  # noqa: S606 - ourselves, without the CLI's memory
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Show what is installed, what runs and what was counted."""
+    from sentryfw.cli import status as module
+    from sentryfw.netfilter.table import Table
+
+    state = module.status(options.load(), Table())
+    output.print_json(state) if json else output.print_pairs(state, "SentryFW")
+    raise typer.Exit(module.exit_code(state))
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List what is blocked, why, and for how long."""
+    from sentryfw.cli import blocks
+    from sentryfw.netfilter.table import Table
+
+    items = blocks.list_blocks(options.load(), Table(), output.note)
+    if json:
+        output.print_json(items)
+    else:
+        output.print_rows(items, blocks.COLUMNS, f"{len(items)} blocked")
+
+
+@app.command()
+def block(
+    address: Annotated[str, typer.Argument(metavar="ADDR|CIDR")],
+    timeout: Annotated[
+        str | None, typer.Option(help='How long, e.g. "90s", "4h", "1d"; default: the first one.')
+    ] = None,
+) -> None:
+    """Block an address or a network by hand."""
+    from sentryfw.cli import blocks
+    from sentryfw.netfilter.table import Table
+
+    blocked = blocks.block(options.load(), Table(), address, timeout)
+    typer.echo(f"blocked {blocked}{blocks.covering_note(address, blocked)}")
+
+
+@app.command()
+def unblock(
+    address: Annotated[str | None, typer.Argument(metavar="ADDR|CIDR")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Unblock everything.")] = False,
+) -> None:
+    """Unblock an address, a network, or everything."""
+    from sentryfw.cli import blocks
+    from sentryfw.netfilter.table import Table
+
+    if all_ == (address is not None):
+        raise UsageError("name an address or a network, or give --all")
+    if address is None:
+        typer.echo(f"unblocked {blocks.unblock_all(options.load(), Table())}")
+    else:
+        typer.echo(f"unblocked {blocks.unblock(options.load(), Table(), address)}")
+
+
+@app.command()
+def check(json: Json = False) -> None:
+    """Check the configuration; every fault at once."""
+    where = str(options.path or config.DEFAULT_PATH)
+    faults: list[str] = []
+    try:
+        options.load()
+    except ConfigError as error:
+        if not json:
+            raise
+        faults = error.faults
+    if json:
+        output.print_json({"config": where, "ok": not faults, "faults": faults})
+    else:
+        typer.echo(f"{where}: ok" if Path(where).exists() else f"{where}: not there, the defaults")
+    if faults:
+        raise typer.Exit(ConfigError.exit_code)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Look at everything SentryFW needs, and say what is missing and how to get it."""
+    from sentryfw.cli import status as module
+
+    findings = module.doctor(options.load())
+    rows = [item._asdict() for item in findings]
+    if json:
+        output.print_json(rows)
+    else:
+        output.print_rows(rows, module.Finding._fields, "SentryFW doctor")
+    raise typer.Exit(module.health(findings))
+
+
+@app.command()
+def drill(
+    json: Json = False,
+    forge: Annotated[
+        bool, typer.Option("--forge", help="Forge the scans with scapy even where nmap is.")
+    ] = False,
+) -> None:
+    """Attack a daemon with your configuration in two private namespaces, and see it hold."""
+    from sentryfw.cli import drill as module
+
+    raise typer.Exit(module.run(options.path, options.load(), json=json, forge=forge))
+
+
+def main() -> None:
+    """Entry point sentryfw."""
+    try:
+        app(_config_first(sys.argv[1:]))
+    except SentryError as error:
+        sys.stderr.write(f"sentryfw: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("sentryfw: interrupted\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        sys.stderr.write(f"sentryfw: {error}\n")
+        sys.exit(1)
+
+
+def _config_first(words: list[str]) -> list[str]:
+    """`-c FILE` and `--config FILE` are taken behind the command too: people write them there."""
+    for index, word in enumerate(words[1:], 1):
+        if word in {"-c", "--config"} and index + 1 < len(words):
+            return [*words[index : index + 2], *words[:index], *words[index + 2 :]]
+        if word.startswith("--config="):
+            return [word, *words[:index], *words[index + 1 :]]
+    return words
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""list, block, unblock: on the kernel's sets and the ledger, with or without the daemon."""
+
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+
+from sentryfw.config import Config, parse_duration
+from sentryfw.control import ask
+from sentryfw.engine.model import Source, parse_source, source_text
+from sentryfw.errors import NotFound, NotRunning, SentryError, UsageError
+from sentryfw.netfilter import host
+from sentryfw.netfilter.table import Blocked, IPNetwork, Table
+from sentryfw.record.entry import Entry, manual_entry
+from sentryfw.record.events import timestamp
+from sentryfw.record.ledger import Ledger
+
+COLUMNS: Final = (
+    "address", "scan", "kinds", "targets", "probes", "blocked_at", "expires_in_s", "offence",
+    "dropped_packets", "reason",
+)  # fmt: skip
+UNKNOWN: Final = "not in the ledger"
+
+
+def list_blocks(config: Config, table: Table, warn: Callable[[str], None]) -> list[dict[str, Any]]:
+    """What is blocked now, the newest first, with why."""
+    table.require()
+    blocks = table.blocks()
+    entries = _entries(config, [blocked.address for blocked in blocks], warn)
+    items = [_item(blocked, entries.get(blocked.address)) for blocked in blocks]
+    return sorted(items, key=lambda item: item["blocked_at"] or "", reverse=True)
+
+
+def block(config: Config, table: Table, text: str, timeout: str | None) -> str:
+    """Block an address or a network by hand; what was blocked, and for how long."""
+    table.require()
+    what = _parse(text)
+    seconds = _timeout(timeout) if timeout else config.block.timeouts[0]
+    network = _network(what)
+    for protected in host.never_block(config):
+        if protected.network.version == network.version and protected.network.overlaps(network):
+            raise SentryError(
+                f"{text} covers {protected.network}, which is never blocked ({protected.why});"
+                " nothing was changed"
+            )
+    if isinstance(what, bytes):
+        table.block([(what, seconds)])
+    else:
+        table.block_network(what, seconds)
+    address = _text(what)
+    now = time.time()
+    with Ledger(config.paths.ledger) as ledger:
+        ledger.add([manual_entry(address, network.version, seconds, now)])
+    return address
+
+
+def unblock(config: Config, table: Table, text: str) -> str:
+    """Unblock an address or a network; what was unblocked. NotFound if it was not blocked."""
+    table.require()
+    what = _parse(text)
+    address = _text(what)
+    if isinstance(what, bytes):
+        _unblock_source(table, what, text)
+    else:
+        table.unblock_network(what)
+    _remember_unblock(config, address)
+    return address
+
+
+def unblock_all(config: Config, table: Table) -> int:
+    """Unblock everything; how many blocks there were."""
+    table.require()
+    count = table.unblock_all()
+    _remember_unblock(config, None)
+    return count
+
+
+def _unblock_source(table: Table, source: Source, text: str) -> None:
+    try:
+        table.unblock(source)
+    except NotFound:
+        network = _network(source) if "/" in text else ip_network(text)
+        for blocked in table.blocked_networks():
+            other = ip_network(blocked.address)
+            if other == network:
+                table.unblock_network(other)
+                return
+            if other.version == network.version and other.supernet_of(network):  # type: ignore[arg-type]
+                raise NotFound(
+                    f"{text} is not blocked by itself but within {other}: unblock that"
+                ) from None
+        raise
+
+
+def _remember_unblock(config: Config, address: str | None) -> None:
+    if config.paths.ledger.exists():
+        with Ledger(config.paths.ledger) as ledger:
+            ledger.unblocked(address, time.time())
+    request = {"do": "release-all"} if address is None else {"do": "release", "address": address}
+    try:
+        if address is None or "/" not in address or address.endswith("/64"):
+            ask(config.paths.control, request)
+    except NotRunning:
+        return  # nothing that would hold it
+
+
+def _entries(config: Config, addresses: list[str], warn: Callable[[str], None]) -> dict[str, Entry]:
+    if not config.paths.ledger.exists():
+        return {}
+    try:
+        with Ledger(config.paths.ledger) as ledger:
+            return ledger.latest_blocks(addresses)
+    except SentryError as error:
+        warn(f"the ledger cannot be read, so reasons are missing: {error}")
+        return {}
+
+
+def _item(blocked: Blocked, entry: Entry | None) -> dict[str, Any]:
+    return {
+        "address": blocked.address,
+        "family": "ipv4" if blocked.family == 4 else "ipv6",
+        "scan": entry.scan if entry else "",
+        "kinds": entry.kinds if entry else [],
+        "targets": entry.targets if entry else 0,
+        "probes": entry.probes if entry else 0,
+        "first_seen": timestamp(entry.first_seen) if entry else None,
+        "blocked_at": timestamp(entry.blocked_at) if entry else None,
+        "timeout_s": round(blocked.timeout, 3),
+        "expires_in_s": round(blocked.expires, 3),
+        "offence": entry.offence if entry else 0,
+        "forgeable": entry.forgeable if entry else False,
+        "tool": entry.tool if entry else "",
+        "reason": entry.reason if entry else UNKNOWN,
+        "dropped_packets": blocked.packets,
+        "dropped_bytes": blocked.bytes,
+    }
+
+
+def _timeout(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}") from None
+
+
+def _parse(text: str) -> Source | IPNetwork:
+    """A source, or a network that is none. UsageError if it is neither, or no host has it."""
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise UsageError(f"{text!r} is neither an address nor a network") from None
+    if network.prefixlen == 0 or not _is_unicast(network.network_address):
+        raise UsageError(f"{text} is no address of a host: nothing was changed")
+    if "/" not in text or network.prefixlen == (32 if network.version == 4 else 64):
+        return parse_source(text.partition("/")[0] if network.version == 4 else text)
+    return network
+
+
+def _is_unicast(address: IPv4Address | IPv6Address) -> bool:
+    return not (address.is_multicast or address.is_loopback or address.is_unspecified)
+
+
+def _network(what: Source | IPNetwork) -> IPNetwork:
+    if isinstance(what, IPv4Network | IPv6Network):
+        return what
+    return ip_network(source_text(what))
+
+
+def _text(what: Source | IPNetwork) -> str:
+    return source_text(what) if isinstance(what, bytes) else str(what)
+
+
+def covering_note(text: str, address: str) -> str:
+    """What to add where more is blocked than was typed."""
+    if text == address or ip_address_or_none(text) is None:
+        return ""
+    return f" (an IPv6 source is its /64: {text})"
+
+
+def ip_address_or_none(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

@@ -1,0 +1,83 @@
+"""How data is printed: JSON on request, a rich table to a terminal, tab-separated to a pipe."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def print_json(data: object) -> None:
+    sys.stdout.write(json.dumps(data, indent=2) + "\n")
+
+
+def print_rows(rows: Sequence[Row], columns: Sequence[str], title: str) -> None:
+    """A table of the columns, in their order."""
+    if sys.stdout.isatty():
+        _print_table(rows, columns, title)
+        return
+    sys.stdout.write("\t".join(columns) + "\n")
+    for row in rows:
+        sys.stdout.write("\t".join(cell(row.get(column)) for column in columns) + "\n")
+
+
+def print_pairs(pairs: Row, title: str) -> None:
+    """One thing's properties, nested ones under dotted names."""
+    flat = _flatten(pairs)
+    if sys.stdout.isatty():
+        _print_table([{"": k, " ": v} for k, v in flat.items()], ("", " "), title)
+        return
+    for key, value in flat.items():
+        sys.stdout.write(f"{key}\t{cell(value)}\n")
+
+
+def note(text: str) -> None:
+    """A word to the operator, beside the data."""
+    sys.stderr.write(f"{text}\n")
+
+
+def cell(value: object) -> str:
+    """A value in one field of a line: no tab, no newline, no control character."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ",".join(str(item) for item in value) or "-"
+    text = f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
+    return "".join(char if char.isprintable() else "?" for char in text) or "-"
+
+
+def duration(seconds: float) -> str:
+    """Whole units, the two largest: 3d4h, 59m58s."""
+    left = round(seconds)
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2]) or "0s"
+
+
+def _flatten(pairs: Row, prefix: str = "") -> Row:
+    flat: Row = {}
+    for key, value in pairs.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _print_table(rows: Sequence[Row], columns: Sequence[str], title: str) -> None:
+    from rich.console import Console  # noqa: PLC0415 - 60 ms that a pipe need not pay
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=title, header_style="bold", title_justify="left")
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell(row.get(column))) for column in columns))
+    Console().print(table)

@@ -1,0 +1,150 @@
+"""status and doctor: what is there, what runs, what is missing."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from sentryfw import __version__
+from sentryfw.config import Config
+from sentryfw.control import ask
+from sentryfw.errors import NotRunning, SentryError, Unsupported
+from sentryfw.netfilter import divert, features
+from sentryfw.netfilter.libnftables import Libnftables
+from sentryfw.netfilter.table import Table
+
+CONNTRACK_LOOSE: Final = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose")
+
+
+def status(config: Config, table: Table) -> dict[str, Any]:
+    """The state of table and daemon, from the kernel and, where it runs, the daemon."""
+    installed = table.is_installed()
+    daemon = _daemon(config)
+    counts = {4: 0, 6: 0}
+    counters = {}
+    if installed:
+        for blocked in table.blocks():
+            counts[blocked.family] += 1
+        counters = {name: count._asdict() for name, count in sorted(table.counters().items())}
+    way = divert.active(table) if installed else None
+    return {
+        "version": __version__,
+        "installed": installed,
+        "daemon": "running" if daemon else "stopped",
+        "pid": daemon.get("pid"),
+        "divert": way,
+        "divert_reason": _divert_reason(way),
+        "mode": config.detect.mode,
+        "blocked4": counts[4],
+        "blocked6": counts[6],
+        "tracked_sources": daemon.get("tracked_sources", 0),
+        "flood": daemon.get("flood", False),
+        "counters": counters,
+        "engine": daemon.get("engine", {}),
+        "queue": daemon.get("queue", {"number": config.queue.number}),
+    }
+
+
+def exit_code(state: dict[str, Any]) -> int:
+    """As of a service: 0 it runs, 3 it does not, 5 there is nothing installed."""
+    if not state["installed"]:
+        return 5
+    return 0 if state["daemon"] == "running" else 3
+
+
+def _daemon(config: Config) -> dict[str, Any]:
+    try:
+        return ask(config.paths.control, {"do": "status"})
+    except NotRunning:
+        return {}
+
+
+def _divert_reason(way: str | None) -> str:
+    if way is None:
+        return ""
+    picked, reason = features.pick_divert(features.probe())
+    return reason if picked == way else f"installed as {way}; now {reason}: run `sentryfw install`"
+
+
+class Finding(NamedTuple):
+    """One thing that doctor looked at."""
+
+    check: str
+    state: str
+    """ok, info, warn or fail."""
+    detail: str
+
+
+def doctor(config: Config) -> list[Finding]:
+    """Everything that SentryFW needs, each looked at by itself."""
+    return [*_library(), *_kernel(), *_installation(config), *_system()]
+
+
+def _library() -> Iterator[Finding]:
+    try:
+        version = Libnftables().run("describe tcp dport") and _nft_version()
+        yield Finding("libnftables", "ok", version)
+    except SentryError as error:
+        yield Finding("libnftables", "fail", str(error))
+
+
+def _nft_version() -> str:
+    nft = shutil.which("nft")
+    if nft is None:
+        return "the library is there; nft(8) is not, which is no fault"
+    done = subprocess.run([nft, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _kernel() -> Iterator[Finding]:
+    found = features.probe()
+    for feature in found:
+        optional = feature.name in {"queue statement", "xt NFQUEUE target"}
+        bad = "info" if optional else "fail"
+        yield Finding(
+            feature.name, "ok" if feature.present else bad, f"{feature.option}: {feature.detail}"
+        )
+    try:
+        way, reason = features.pick_divert(found)
+        yield Finding("divert", "ok", f"{way}: {reason}")
+    except Unsupported as error:
+        yield Finding("divert", "fail", str(error))
+
+
+def _installation(config: Config) -> Iterator[Finding]:
+    table = Table()
+    try:
+        installed = table.is_installed()
+    except SentryError as error:
+        yield Finding("table", "fail", str(error))
+        return
+    finally:
+        table.close()
+    if installed:
+        yield Finding("table", "ok", "table inet sentryfw is installed")
+    else:
+        yield Finding("table", "warn", "not installed: run `sentryfw install`")
+    running = _daemon(config)
+    if running:
+        yield Finding("daemon", "ok", f"running, pid {running['pid']}")
+    else:
+        yield Finding("daemon", "warn", "not running: nothing is judged, unlisted ports are open")
+    if running.get("queue", {}).get("failures"):
+        yield Finding("queue", "warn", f"{running['queue']['failures']} packets went unjudged")
+
+
+def _system() -> Iterator[Finding]:
+    try:
+        loose = CONNTRACK_LOOSE.read_text().strip()
+    except OSError:
+        yield Finding("conntrack", "warn", "nf_conntrack is not loaded yet; install loads it")
+        return
+    yield Finding("conntrack", "ok", f"loaded, nf_conntrack_tcp_loose={loose}")
+    if shutil.which("nmap") is None:
+        yield Finding("nmap", "info", "not found: `sentryfw drill` forges its scans with scapy")
+
+
+def health(findings: list[Finding]) -> int:
+    """doctor's exit code: 6 where the system lacks something, else 0."""
+    return Unsupported.exit_code if any(item.state == "fail" for item in findings) else 0
