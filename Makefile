@@ -1,0 +1,92 @@
+# SentryFW. Two commands matter: `make demo` and `make test`; both set up what is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= /usr/bin/python3
+BIN := .venv/bin
+STAMP := .venv/set-up
+PACKAGES := nftables python3-nftables libnetfilter-queue-dev nmap iproute2 gcc \
+  python3 python3-dev python3-venv
+SOURCES := sentryfw tests bench
+
+.PHONY: help setup apt demo test check fmt golden bench bench-quick lock clean
+
+help:
+	@echo "make demo    set up what is missing, then run the fire drill (sentryfw drill)"
+	echo "make test    set up what is missing, then run the tests"
+	echo "make check   format, lint, types, architecture"
+	echo "make setup   only set up: .venv/bin/sentryfw and .venv/bin/sentryfwd"
+	echo "make bench   measure; make bench-quick: the short form"
+
+demo: setup
+	@$(BIN)/sentryfw drill
+
+test: setup
+	@$(BIN)/pytest
+
+check: setup
+	@$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: setup
+	@$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+golden: setup
+	@SENTRYFW_GOLDEN=write $(BIN)/pytest -q tests/netfilter || true
+	git diff --stat tests/golden
+
+bench: setup
+	@$(BIN)/python -m bench
+
+bench-quick: setup
+	@$(BIN)/python -m bench --quick
+
+setup: apt $(STAMP)
+
+apt:
+	@if [ "$$(id -u)" != 0 ]; then
+	  echo "make: this needs root: the firewall is the kernel's (sudo make $(MAKECMDGOALS))" >&2; exit 4
+	fi
+	if ! command -v dpkg-query >/dev/null; then
+	  echo "make: no Debian here: install the counterparts of: $(PACKAGES)" >&2; exit 0
+	fi
+	missing=()
+	for package in $(PACKAGES); do
+	  state=$$(dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null || true)
+	  [ "$$state" = installed ] || missing+=("$$package")
+	done
+	if [ "$${#missing[@]}" != 0 ]; then
+	  echo "make: apt: installing $${missing[*]}"
+	  export DEBIAN_FRONTEND=noninteractive
+	  apt-get update -q >/dev/null || { echo "make: apt-get update failed: is there a network?" >&2; exit 1; }
+	  apt-get install -y -q "$${missing[@]}" >/dev/null \
+	    || { echo "make: apt could not install: $${missing[*]}" >&2; exit 1; }
+	fi
+
+$(STAMP): requirements-build.lock requirements-dev.lock pyproject.toml
+	@echo "make: .venv: installing the locked Python packages"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: $(PYTHON) is older than 3.11: set PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	pip="$(BIN)/pip --quiet --disable-pip-version-check install"
+	failed() { echo "make: pip failed: is there a network?" >&2; exit 1; }
+	$$pip --require-hashes -r requirements-build.lock || failed
+	$$pip --require-hashes --no-build-isolation -r requirements-dev.lock || failed
+	$$pip --no-build-isolation --no-deps --editable . || failed
+	touch $@
+
+# The locks are made from pyproject.toml; needs uv.
+lock:
+	@compile="uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header"
+	$$compile --group build -o requirements-build.lock
+	$$compile pyproject.toml -o requirements.lock
+	$$compile pyproject.toml --group dev -o requirements-dev.lock
+
+clean:
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
