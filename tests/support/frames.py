@@ -1,0 +1,59 @@
+"""Ethernet frames by struct: what the tests forge by the thousand."""
+
+import socket
+import struct
+from ipaddress import ip_address
+from typing import Final
+
+FIN: Final = 0x01
+SYN: Final = 0x02
+RST: Final = 0x04
+PSH: Final = 0x08
+ACK: Final = 0x10
+URG: Final = 0x20
+
+ETH_P_IP: Final = 0x0800
+ETH_P_IPV6: Final = 0x86DD
+
+
+def tcp_frame(
+    ether: bytes, source: str, target: str, sport: int, dport: int, flags: int = SYN
+) -> bytes:
+    """One TCP segment without data. `ether`: destination and source MAC, 12 bytes."""
+    header = struct.pack("!HHIIBBHHH", sport, dport, 1000, 0, 0x50, flags, 64240, 0, 0)
+    return _frame(ether, source, target, socket.IPPROTO_TCP, header, 16)
+
+
+def udp_frame(
+    ether: bytes, source: str, target: str, sport: int, dport: int, data: bytes = b"?"
+) -> bytes:
+    """One datagram."""
+    header = struct.pack("!HHHH", sport, dport, 8 + len(data), 0)
+    return _frame(ether, source, target, socket.IPPROTO_UDP, header + data, 6)
+
+
+def _frame(
+    ether: bytes, source: str, target: str, protocol: int, transport: bytes, checksum_at: int
+) -> bytes:
+    here, there = ip_address(source).packed, ip_address(target).packed
+    pseudo = here + there + struct.pack("!II", len(transport), protocol)
+    checksum = struct.pack("!H", _checksum(pseudo + transport) or 0xFFFF)
+    transport = transport[:checksum_at] + checksum + transport[checksum_at + 2 :]
+    if len(here) == 16:
+        header = struct.pack("!IHBB", 6 << 28, len(transport), protocol, 64) + here + there
+        return ether + struct.pack("!H", ETH_P_IPV6) + header + transport
+    header = (
+        struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(transport), 0, 0x4000, 64, protocol, 0)
+        + here
+        + there
+    )
+    header = header[:10] + struct.pack("!H", _checksum(header)) + header[12:]
+    return ether + struct.pack("!H", ETH_P_IP) + header + transport
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) & 1)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
