@@ -25,7 +25,9 @@ from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Outcome, parse_source
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.netfilter import host
-from sentryfw.netfilter.install import Plan, install
+from sentryfw.netfilter.apart import apart
+from sentryfw.netfilter.features import Divert
+from sentryfw.netfilter.install import install
 from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import Table
 from sentryfw.record.entry import block_entry, refusal_entry
@@ -50,7 +52,7 @@ class Daemon:
         self.recorder = Recorder(self.ledger, EventFile(settings.paths.events))
         self.table = Table()
         never_block = host.never_block(settings, host.remembered(self.ledger.protected()))
-        self.plan: Plan = install(self.table, settings, never_block).plan
+        self.divert: Divert = apart(lambda: install(Table(), settings, never_block).plan.divert)
         networks = tuple(protected.network for protected in never_block)
         self.engine = Engine(settings.horizons(), settings.policy(networks))
         self._restore()
@@ -103,8 +105,8 @@ class Daemon:
         ticker = loop.create_task(self._tick())
         gc.collect()
         gc.freeze()  # what lives as long as we do need not be looked at again
-        self.recorder.note("start", version=__version__, divert=self.plan.divert)
-        log.info("ready: divert %s, queue %d", self.plan.divert, self.config.queue.number)
+        self.recorder.note("start", version=__version__, divert=self.divert)
+        log.info("ready: divert %s, queue %d", self.divert, self.config.queue.number)
         notify("READY=1")
         try:
             await self._stopped.wait()
@@ -160,7 +162,7 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
-            "divert": self.plan.divert,
+            "divert": self.divert,
             "tracked_sources": len(self.engine.tracker),
             "flood": self.engine.flood,
             "engine": dict(self.engine.counters),

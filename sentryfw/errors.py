@@ -15,6 +15,7 @@ A message says what is wrong, where, and what to do; it is shown to an operator 
 
 import errno
 import os
+from typing import Self
 
 
 class SentryError(Exception):
@@ -55,13 +56,20 @@ class ConfigError(SentryError):
         self.faults = faults
         super().__init__("\n".join(f"{where}: {fault}" for fault in faults))
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, list[str]]]:
+        return type(self), (self.where, self.faults)
+
 
 class KernelError(SentryError):
     """An errno the kernel answered a netlink request with."""
 
     def __init__(self, code: int, what: str) -> None:
         self.code = code
+        self.what = what
         super().__init__(f"{what}: {os.strerror(code)} ({errno.errorcode.get(code, code)})")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, str]]:
+        return type(self), (self.code, self.what)
 
 
 NOT_ROOT = "this needs root (or CAP_NET_ADMIN): run it with sudo"

@@ -72,6 +72,10 @@ class Scene:
             namespace.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    @property
+    def daemon_pid(self) -> int:
+        return self._daemon.pid if self._daemon else 0
+
     def take_address(self, number: int, family: int) -> str:
         """Make the attacker come from a fresh source; the address."""
         address = f"198.18.{number}.2" if family == 4 else f"2001:2:0:{number:x}::2"
