@@ -114,7 +114,17 @@ def list_(json: Json = False) -> None:
     if json:
         output.print_json(items)
     else:
-        output.print_rows(items, blocks.COLUMNS, f"{len(items)} blocked")
+        short = [
+            {
+                **item,
+                "left": output.duration(item["expires_in_s"]),
+                "dropped": item["dropped_packets"],
+            }
+            for item in items
+        ]
+        output.print_rows(
+            items, blocks.COLUMNS, f"{len(items)} blocked", short=(short, blocks.SHORT_COLUMNS)
+        )
 
 
 @app.command()

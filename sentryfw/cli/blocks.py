@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
 from sentryfw.config import Config, parse_duration
@@ -10,6 +10,7 @@ from sentryfw.control import ask
 from sentryfw.engine.model import Source, parse_source, source_text
 from sentryfw.errors import NotFound, NotRunning, SentryError, UsageError
 from sentryfw.netfilter import host
+from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.table import Blocked, IPNetwork, Table
 from sentryfw.record.entry import Entry, manual_entry
 from sentryfw.record.events import timestamp
@@ -19,6 +20,8 @@ COLUMNS: Final = (
     "address", "scan", "kinds", "targets", "probes", "blocked_at", "expires_in_s", "offence",
     "dropped_packets", "reason",
 )  # fmt: skip
+SHORT_COLUMNS: Final = ("address", "scan", "kinds", "probes", "left", "dropped", "reason")
+"""What fits a terminal of 80 columns."""
 UNKNOWN: Final = "not in the ledger"
 
 
@@ -36,21 +39,15 @@ def block(config: Config, table: Table, text: str, timeout: str | None) -> str:
     table.require()
     what = _parse(text)
     seconds = _timeout(timeout) if timeout else config.block.timeouts[0]
-    network = _network(what)
-    for protected in host.never_block(config):
-        if protected.network.version == network.version and protected.network.overlaps(network):
-            raise SentryError(
-                f"{text} covers {protected.network}, which is never blocked ({protected.why});"
-                " nothing was changed"
-            )
-    if isinstance(what, bytes):
-        table.block([(what, seconds)])
-    else:
-        table.block_network(what, seconds)
     address = _text(what)
-    now = time.time()
     with Ledger(config.paths.ledger) as ledger:
-        ledger.add([manual_entry(address, network.version, seconds, now)])
+        network = ip_network(address)
+        _spare(host.never_block(config, host.remembered(ledger.protected())), network)
+        if isinstance(what, bytes):
+            table.block([(what, seconds)])
+        else:
+            table.block_network(what, seconds)
+        ledger.add([manual_entry(address, network.version, seconds, time.time())])
     return address
 
 
@@ -75,11 +72,20 @@ def unblock_all(config: Config, table: Table) -> int:
     return count
 
 
+def _spare(never_block: list[Protected], network: IPNetwork) -> None:
+    for protected in never_block:
+        if protected.network.version == network.version and protected.network.overlaps(network):
+            raise SentryError(
+                f"{network} covers {protected.network}, which is never blocked"
+                f" ({protected.why}); nothing was changed"
+            )
+
+
 def _unblock_source(table: Table, source: Source, text: str) -> None:
     try:
         table.unblock(source)
     except NotFound:
-        network = _network(source) if "/" in text else ip_network(text)
+        network = ip_network(source_text(source) if "/" in text else text)
         for blocked in table.blocked_networks():
             other = ip_network(blocked.address)
             if other == network:
@@ -158,12 +164,6 @@ def _parse(text: str) -> Source | IPNetwork:
 
 def _is_unicast(address: IPv4Address | IPv6Address) -> bool:
     return not (address.is_multicast or address.is_loopback or address.is_unspecified)
-
-
-def _network(what: Source | IPNetwork) -> IPNetwork:
-    if isinstance(what, IPv4Network | IPv6Network):
-        return what
-    return ip_network(source_text(what))
 
 
 def _text(what: Source | IPNetwork) -> str:

@@ -12,10 +12,15 @@ def print_json(data: object) -> None:
     sys.stdout.write(json.dumps(data, indent=2) + "\n")
 
 
-def print_rows(rows: Sequence[Row], columns: Sequence[str], title: str) -> None:
-    """A table of the columns, in their order."""
+def print_rows(
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    title: str,
+    short: tuple[Sequence[Row], Sequence[str]] | None = None,
+) -> None:
+    """A table of the columns, in their order; `short`: what a terminal is shown instead."""
     if sys.stdout.isatty():
-        _print_table(rows, columns, title)
+        _print_table(*(short or (rows, columns)), title)
         return
     sys.stdout.write("\t".join(columns) + "\n")
     for row in rows:
@@ -77,7 +82,7 @@ def _print_table(rows: Sequence[Row], columns: Sequence[str], title: str) -> Non
 
     table = Table(title=title, header_style="bold", title_justify="left")
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "address")
     for row in rows:
         table.add_row(*(escape(cell(row.get(column))) for column in columns))
     Console().print(table)
