@@ -1,0 +1,41 @@
+"""The lab, and the daemon in it."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from support.lab import Lab, Sentry
+
+StartDaemon = Callable[[str], Sentry]
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
+        yield made
+
+
+@pytest.fixture
+def make_daemon(lab: Lab) -> Iterator[StartDaemon]:
+    """Daemons with settings of their own, not started; each ends with exit code 0 within 1 s."""
+    made: list[Sentry] = []
+
+    def make(settings: str = "") -> Sentry:
+        made.append(Sentry(lab, settings))
+        return made[-1]
+
+    yield make
+    for sentry in made:
+        sentry.close()
+
+
+@pytest.fixture
+def start_daemon(make_daemon: StartDaemon) -> StartDaemon:
+    """Daemons with settings of their own, running."""
+    return lambda settings: make_daemon(settings).start()
+
+
+@pytest.fixture
+def daemon(start_daemon: StartDaemon) -> Sentry:
+    """The daemon with the default settings."""
+    return start_daemon("")

@@ -1,0 +1,85 @@
+"""The named counters of the table count what they say."""
+
+import pytest
+
+from sentryfw.engine.model import parse_source
+from support.frames import ACK, PSH, RST, SYN
+from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED, Lab, Sentry, drain
+from support.waiting import wait_for
+
+pytestmark = [pytest.mark.netns]
+
+both_families = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+METER_BURST = 1000
+"""Packets of one source that pass before its meter drops (rulesets/judge.nft)."""
+
+
+def _counts(lab: Lab) -> dict[str, int]:
+    """Every counter that is not zero."""
+    counters = lab.table.counters()
+    return {name: counter.packets for name, counter in counters.items() if counter.packets}
+
+
+@both_families
+def test_judged_counts_unlisted_probes(lab: Lab, daemon: Sentry, family: int) -> None:
+    lab.probe(ATTACKER[family], *UNLISTED[:2])
+    wait_for(lambda: _counts(lab) == {"judged": 2}, "two judged")
+
+
+@both_families
+def test_held_counts_what_a_suspect_sends_to_listed_ports(
+    lab: Lab, daemon: Sentry, family: int
+) -> None:
+    lab.listen(LISTED, family)
+    lab.open(BYSTANDER[family])
+    lab.probe(ATTACKER[family], UNLISTED[0], LISTED)
+    wait_for(lambda: _counts(lab) == {"judged": 1, "held": 1}, "one judged, one held")
+
+
+@both_families
+def test_backscatter_counts_answers_to_nothing(lab: Lab, daemon: Sentry, family: int) -> None:
+    lab.probe(ATTACKER[family], *UNLISTED, flags=SYN | ACK)
+    lab.probe(ATTACKER[family], *UNLISTED, flags=RST)
+    wait_for(lambda: _counts(lab) == {"backscatter": 6}, "six strays")
+
+
+@both_families
+def test_blocked_packets_are_counted_where_they_are_dropped(
+    lab: Lab, daemon: Sentry, family: int
+) -> None:
+    lab.table.block([(parse_source(ATTACKER[family]), 600)])
+    lab.probe(ATTACKER[family], *UNLISTED)
+    wait_for(lambda: _counts(lab) == {"blocked_early": 3}, "SYNs, before conntrack")
+    lab.probe(ATTACKER[family], *UNLISTED[:2], flags=PSH)
+    wait_for(lambda: _counts(lab) == {"blocked_early": 3, "blocked_late": 2}, "the rest, after")
+    [blocked] = lab.table.blocked_sources()
+    assert blocked.packets == 5
+    assert blocked.bytes == 5 * (40 if family == 4 else 60)
+
+
+@both_families
+def test_over_source_counts_what_one_source_sends_too_fast(
+    lab: Lab, daemon: Sentry, family: int
+) -> None:
+    """The same port again and again: never enough targets for a block."""
+    lab.probe(ATTACKER[family], *[UNLISTED[0]] * 4000)
+    drain(daemon)
+    counts = wait_for(lambda: _counts(lab) if lab.count("judged") == 4000 else None, "all counted")
+    passed = daemon.status()["engine"]["syn"]
+    assert counts == {"judged": 4000, "over_source": 4000 - passed}
+    assert METER_BURST <= passed < 4000
+    lab.probe(BYSTANDER[family], *UNLISTED)
+    daemon.alert(BYSTANDER[family])
+
+
+def test_over_limit_counts_newcomers_beyond_what_can_be_judged(lab: Lab, daemon: Sentry) -> None:
+    """A forged flood, faster than the 20,000 newcomers a second that are let in, and longer than
+    the 20,000 that may come at once."""
+    lab.flood(70_000, UNLISTED[0])
+    drain(daemon)
+    counts = _counts(lab)
+    assert counts["judged"] == 70_000
+    assert 0 < counts["over_limit"] <= 50_000
+    assert daemon.status()["engine"]["syn"] <= 70_000 - counts["over_limit"]
+    wait_for(lambda: daemon.status()["engine"]["floods"] == 1, "the flood is noticed")
+    assert list(lab.table.blocked_sources()) == []

@@ -1,0 +1,334 @@
+"""Two hosts on a wire: a victim that SentryFW protects, and an attacker.
+
+Sockets are made inside a namespace by this process, so a listener is as real as the kernel's
+tables and needs no process of its own.
+"""
+
+import json
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final, Self
+
+from sentryfw import config, control
+from sentryfw.engine.model import parse_source, source_text
+from sentryfw.errors import NotRunning
+from sentryfw.netfilter.table import Table
+from sentryfw.netns import Namespace, add_address, connect
+from support.frames import SYN, tcp_frame
+from support.waiting import wait_for
+
+INTERFACE: Final = "veth0"
+VICTIM: Final = {4: "198.18.0.1", 6: "2001:2::1"}
+ATTACKER: Final = {4: "198.18.0.2", 6: "2001:2:0:1::2"}
+BYSTANDER: Final = {4: "198.18.0.3", 6: "2001:2:0:2::3"}
+"""Another address of the attacker's host, in another /64: a source of its own."""
+PREFIX: Final = {4: 24, 6: 48}
+
+LISTED: Final = 8022
+"""A port with a listener in most tests."""
+UNLISTED: Final = (7001, 7002, 7003)
+
+SOL_PACKET: Final = 263
+PACKET_STATISTICS: Final = 6
+PACKET_IGNORE_OUTGOING: Final = 23
+SO_RCVBUFFORCE: Final = 33
+ETH_P_ALL: Final = 3
+CAPTURE_BUFFER: Final = 128 << 20
+STOP_WITHIN: Final = 1.0
+"""Seconds from SIGTERM to the daemon's end."""
+SENTRYFWD: Final = Path(sys.executable).parent / "sentryfwd"
+
+
+class Wire:
+    """A packet socket on the attacker's end: sends frames, sees what comes in."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, CAPTURE_BUFFER)
+        self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        self._socket.bind((INTERFACE, 0))
+        self._socket.bind((INTERFACE, ETH_P_ALL))
+        self._socket.setblocking(False)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, *frames: bytes) -> None:
+        self._socket.setblocking(True)
+        send = self._socket.send
+        for frame in frames:
+            send(frame)
+        self._socket.setblocking(False)
+
+    def received(self) -> list[bytes]:
+        """Frames that came in since the last look, oldest first."""
+        frames = []
+        while True:
+            try:
+                frames.append(self._socket.recv(1 << 16))
+            except BlockingIOError:
+                return frames
+
+    def lost(self) -> int:
+        """Frames that came in but found no room, since the last look."""
+        statistics = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
+        return int.from_bytes(statistics[4:], sys.byteorder)
+
+
+class Lab:
+    """Victim and attacker, connected, and what is open in them."""
+
+    def __init__(self) -> None:
+        self.victim = Namespace()
+        self.attacker = Namespace()
+        self._sockets: list[socket.socket] = []
+        connect(self.victim, self.attacker, (INTERFACE, INTERFACE))
+        for family, prefix in PREFIX.items():
+            add_address(self.victim, INTERFACE, f"{VICTIM[family]}/{prefix}")
+            for address in (ATTACKER[family], BYSTANDER[family]):
+                add_address(self.attacker, INTERFACE, f"{address}/{prefix}")
+        self.ether = self._mac(self.victim) + self._mac(self.attacker)
+        """The first 12 bytes of a frame from attacker to victim."""
+        self.table = self.victim.call(Table)
+        self.wire = self.attacker.call(Wire)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for opened in self._sockets:
+            opened.close()
+        self.wire.close()
+        self.table.close()
+        self.attacker.close()
+        self.victim.close()
+
+    @staticmethod
+    def _mac(namespace: Namespace) -> bytes:
+        [link] = json.loads(namespace.ip("-j", "link", "show", INTERFACE))
+        return bytes.fromhex(link["address"].replace(":", ""))
+
+    def nft(self, *words: str) -> str:
+        """nft(8) on the victim: a command, with options before it."""
+        done = self.victim.run("nft", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def elements(self, name: str) -> set[str]:
+        """The keys in a set of our table, as nft tells it."""
+        listing = self.nft("-j", f"list set inet sentryfw {name}")
+        [found] = [item["set"] for item in json.loads(listing)["nftables"] if "set" in item]
+        return {e["elem"]["val"] if isinstance(e, dict) else e for e in found.get("elem", [])}
+
+    def is_blocked(self, address: str) -> bool:
+        return self.table.is_blocked(parse_source(address))
+
+    def count(self, name: str) -> int:
+        """Packets that a named counter of our table has seen."""
+        return self.table.counters()[name].packets
+
+    def flood(self, count: int, port: int) -> None:
+        """One SYN of each of so many forged sources."""
+        sources = (f"198.{24 + (n >> 16)}.{n >> 8 & 0xFF}.{n & 0xFF}" for n in range(count))
+        frames = [tcp_frame(self.ether, s, VICTIM[4], 40000, port) for s in sources]
+        self.wire.send(*frames)
+
+    # --- sockets
+
+    def listen(self, port: int = LISTED, family: int = 4, host: Namespace | None = None) -> Any:
+        """A TCP listener, on the victim unless told otherwise; the kernel finishes handshakes."""
+        listener = self._socket(host or self.victim, family, socket.SOCK_STREAM)
+        listener.bind(("" if family == 4 else "::", port))
+        listener.listen(4096)
+        return listener
+
+    def bind_udp(self, port: int, family: int = 4) -> socket.socket:
+        """A UDP socket on the victim."""
+        bound = self._socket(self.victim, family, socket.SOCK_DGRAM)
+        bound.bind(("" if family == 4 else "::", port))
+        return bound
+
+    def udp(self, source: str) -> socket.socket:
+        """A UDP socket on the attacker's host."""
+        sender = self._socket(self.attacker, ip_address(source).version, socket.SOCK_DGRAM)
+        sender.bind((source, 0))
+        return sender
+
+    def open(self, source: str, port: int = LISTED, timeout: float = 5.0) -> socket.socket:
+        """A connection from an address of the attacker's host to the victim."""
+        client = self.start_opening(source)
+        client.settimeout(timeout)
+        client.connect((VICTIM[ip_address(source).version], port))
+        return client
+
+    def start_opening(self, source: str) -> socket.socket:
+        """The same, bound but not connected yet, and not to be waited for."""
+        client = self._socket(self.attacker, ip_address(source).version, socket.SOCK_STREAM)
+        client.bind((source, 0))
+        client.setblocking(False)
+        return client
+
+    def open_from_victim(self, address: str, port: int) -> socket.socket:
+        client = self._socket(self.victim, ip_address(address).version, socket.SOCK_STREAM)
+        client.settimeout(5.0)
+        client.connect((address, port))
+        return client
+
+    def answers(self, source: str, port: int = LISTED) -> bool:
+        """Whether a new connection is answered. No answer is known by the drop it ends in: the
+        counter of the source's block goes up, while nothing comes back."""
+        before = self.dropped(source)
+        self.wire.received()
+        client = self.start_opening(source)
+        client.connect_ex((VICTIM[ip_address(source).version], port))
+        wait_for(
+            lambda: _is_connected(client) or self.dropped(source) > before,
+            "an answer, or a SYN that was dropped",
+        )
+        answered = _is_connected(client)
+        client.close()
+        return answered or source in synacks(self.wire.received(), port)
+
+    def dropped(self, source: str) -> int:
+        """Packets that were dropped because the source is blocked."""
+        name = source_text(parse_source(source))
+        return sum(b.packets for b in self.table.blocked_sources() if b.address == name)
+
+    def probe(self, source: str, *ports: int, flags: int = SYN, sport: int = 40000) -> None:
+        """One forged TCP segment to each port of the victim."""
+        target = VICTIM[ip_address(source).version]
+        self.wire.send(
+            *(tcp_frame(self.ether, source, target, sport, port, flags) for port in ports)
+        )
+
+    def _socket(self, host: Namespace, family: int, kind: int) -> socket.socket:
+        domain = socket.AF_INET if family == 4 else socket.AF_INET6
+        made = host.call(lambda: socket.socket(domain, kind))
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == 6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        self._sockets.append(made)
+        return made
+
+
+def _is_connected(client: socket.socket) -> bool:
+    try:
+        client.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+class Sentry:
+    """The real daemon, inside the victim, with its files in a directory of its own."""
+
+    def __init__(self, lab: Lab, settings: str = "") -> None:
+        self.lab = lab
+        # Not pytest's: the path of a UNIX socket has room for 107 bytes.
+        self.home = Path(tempfile.mkdtemp(prefix="sentryfw-"))
+        self.config = self.home / "sentryfw.toml"
+        paths = "\n".join(f'{name} = "{self.home / name}"' for name in ("state", "runtime", "log"))
+        self.config.write_text(f"[paths]\n{paths}\n{settings}\n")
+        self.settings = config.load(self.config)
+        self._log = (self.home / "stderr").open("a+")
+        self.command: list[str | Path] = [SENTRYFWD, "-c", self.config]
+        self.process: Any = None
+
+    def start(self) -> Self:
+        """Start it, and wait until it answers."""
+        self.process = self.launch()
+        wait_for(self._is_ready, "the daemon answers", 20)
+        return self
+
+    def launch(self) -> Any:
+        """Start it, and do not wait."""
+        return self.lab.victim.popen(self.command, stdout=self._log, stderr=self._log)
+
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, f"it ended at once:\n{self.log()}"
+        try:
+            return self.status()["pid"] == self.process.pid
+        except NotRunning:
+            return False
+
+    def log(self) -> str:
+        return (self.home / "stderr").read_text()
+
+    def ask(self, **request: object) -> dict[str, Any]:
+        return control.ask(self.settings.paths.control, request)
+
+    def status(self) -> dict[str, Any]:
+        return self.ask(do="status")
+
+    def events(self) -> list[dict[str, Any]]:
+        """What is in the event file, whole lines only."""
+        lines = self.settings.paths.events.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def alert(self, source: str, action: str = "blocked") -> dict[str, Any]:
+        """The event that says a source was blocked (or "allowed": why it was not)."""
+        found = wait_for(lambda: self.alerts(source), f"an event about {source}")
+        assert found[-1]["alert"]["action"] == action
+        return found[-1]
+
+    def alerts(self, source: str) -> list[dict[str, Any]]:
+        """Every event about a source."""
+        name = source_text(parse_source(source))
+        return [e for e in self.events() if e["sentryfw"].get("address") == name]
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """A signal; it ends with exit code 0, soon."""
+        started = time.monotonic()
+        self.process.send_signal(number)
+        assert self.process.wait(20) == 0, self.log()
+        took = time.monotonic() - started
+        assert took < STOP_WITHIN, f"it took {took:.2f} s to stop"
+        self.process = None
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def close(self) -> None:
+        """Stop it if it still runs, and remove its files."""
+        try:
+            if self.process is not None and self.process.poll() is None:
+                self.stop()
+        finally:
+            self._log.close()
+            shutil.rmtree(self.home)
+
+
+def waiting_packets(victim: Namespace) -> int:
+    """Packets that stand in a queue of the namespace and have no verdict yet."""
+    table = victim.run("cat", "/proc/net/netfilter/nfnetlink_queue").stdout
+    return sum(int(line.split()[2]) for line in table.splitlines())
+
+
+def drain(sentry: Sentry) -> None:
+    """Wait until every packet in the queue has its verdict."""
+    wait_for(lambda: waiting_packets(sentry.lab.victim) == 0, "an empty queue", 20)
+    sentry.status()  # one thread: what it answers, it answers after the last verdict
+
+
+def synacks(frames: list[bytes], port: int) -> list[str]:
+    """The addresses that were sent a SYN/ACK from a port."""
+    found = []
+    for frame in frames:
+        kind = int.from_bytes(frame[12:14])
+        start, size, protocol = (30, 4, 23) if kind == 0x0800 else (38, 16, 20)
+        transport = 34 if size == 4 else 54
+        if kind not in (0x0800, 0x86DD) or frame[protocol] != socket.IPPROTO_TCP:
+            continue
+        flags = frame[transport + 13] & 0x3F
+        if int.from_bytes(frame[transport : transport + 2]) == port and flags == 0x12:
+            found.append(str(ip_address(frame[start : start + size])))
+    return found
