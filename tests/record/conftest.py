@@ -1,0 +1,20 @@
+"""Entries to record, and a ledger to record them in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sentryfw.record.ledger import Ledger
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the ledger is."""
+    return tmp_path / "state" / "ledger.db"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    with Ledger(path) as made:
+        yield made
