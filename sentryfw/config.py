@@ -141,6 +141,7 @@ class Watch(_Section):
     """None: all but lo."""
     listed_tcp: tuple[Ports, ...] = ()
     listed_udp: tuple[Ports, ...] = ()
+    listed_sctp: tuple[Ports, ...] = ()
 
 
 class Detect(_Section):
@@ -148,8 +149,11 @@ class Detect(_Section):
     window: Duration = 300.0
     slow_trigger: Trigger = 6
     slow_window: Duration = 86400.0
-    triggers: dict[Kind, Trigger] = {"null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1}
-    """Kinds with a trigger of their own; by default those that no stack ever sends."""
+    triggers: dict[Kind, Trigger] = {
+        "null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10,
+    }  # fmt: skip
+    """Kinds with a trigger of their own; by default those that no stack ever sends, and pings,
+    of which it takes many addresses to make a sweep."""
     mode: Literal["block", "observe"] = "block"
 
 

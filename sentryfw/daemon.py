@@ -30,7 +30,7 @@ from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import Table
-from sentryfw.record.entry import block_entry, refusal_entry
+from sentryfw.record.entry import block_entry, probe_of, refusal_entry, sight_of
 from sentryfw.record.events import EventFile
 from sentryfw.record.files import open_private, private_directory
 from sentryfw.record.ledger import Ledger
@@ -66,7 +66,7 @@ class Daemon:
         outcome = self.engine.handle(packet.payload, packet.meta, clock())
         acknowledged = self._enforce(outcome) if outcome.blocks else False
         packet.verdict(outcome.verdict)
-        if outcome.blocks or outcome.refusals:
+        if outcome.action != "pass":
             self._record(outcome, acknowledged=acknowledged)  # last: disk never delays a packet
 
     def _enforce(self, outcome: Outcome) -> float | bool:
@@ -84,6 +84,8 @@ class Daemon:
 
     def _record(self, outcome: Outcome, *, acknowledged: float | bool) -> None:
         epoch = time.time() - clock()
+        if outcome.probe is not None:
+            self.recorder.sight(sight_of(outcome.probe, time.time()))
         if acknowledged:
             for block in outcome.blocks:
                 self.recorder.append(block_entry(block, acknowledged, epoch))
@@ -180,6 +182,10 @@ class Daemon:
         self.engine.decider.caps.restore(
             [now + blocked.expires for blocked in self.table.blocked_sources()]
         )
+        epoch = time.time() - now
+        for sight in self.ledger.sights(time.time() - self.config.detect.slow_window):
+            if sight.at <= time.time():  # not from a future that the clock has left
+                self.engine.tracker.restore(probe_of(sight), sight.at - epoch)
         self.engine.decider.restore_offences(
             {parse_source(address): count for address, count in self.ledger.offences().items()}
         )

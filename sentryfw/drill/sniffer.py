@@ -58,6 +58,8 @@ class Sniffer:
                 frame, ancillary, _, address = self._socket.recvmsg(2048, 64)
             except TimeoutError:
                 continue
+            except OSError:  # the interface went with its namespace
+                return
             packet = decode(frame)
             if isinstance(packet, Packet):
                 icmp = frame[packet.transport : packet.transport + 1]

@@ -9,7 +9,8 @@ The rules of this file, in order; the first that applies decides.
 5. Flood mode and fewer than two targets: refused; a single forgeable packet is too little
    while somebody is forging.
 6. The caps: blocks a minute, size of the sets.
-7. Else block, for the timeout that the source's offence count gives.
+7. Else block, for the timeout that the source's offence count gives. In a group (decoys, a
+   distributed scan) the true source is unknown: blocked briefly, and no offence is counted.
 """
 
 import heapq
@@ -20,6 +21,8 @@ from typing import Final, Literal, NamedTuple
 from sentryfw.engine.classify import FORGEABLE
 from sentryfw.engine.model import Block, Evidence, Meta, Refusal, Source, Verdict
 
+GROUP_TIMEOUT: Final = 600.0
+"""Seconds that members of a group are blocked at most: some of them never sent a packet."""
 MAX_OFFENDERS: Final = 100_000
 """Sources whose offences are remembered in memory; the ledger remembers all."""
 
@@ -85,10 +88,16 @@ class Decider:
     ) -> Block | Refusal | None:
         if evidence.score < 1 and evidence.slow_score < 1:
             return None
+        return self.judge(evidence, meta, now, flood=flood)
+
+    def judge(self, evidence: Evidence, meta: Meta, now: float, *, flood: bool) -> Block | Refusal:
+        """What follows from a scan, whatever made it one."""
         forgeable = FORGEABLE.issuperset(evidence.kinds)
         obstacle = self._obstacle(evidence, meta, now, forgeable=forgeable, flood=flood)
         if obstacle is not None:
             return Refusal(evidence.source, obstacle, evidence, now)
+        if evidence.scan in {"decoy-scan", "distributed-scan"}:
+            return self.shorten(evidence, now)
         offence = self._offences.pop(evidence.source, 0) + 1
         self._offences[evidence.source] = offence
         if len(self._offences) > MAX_OFFENDERS:
@@ -99,6 +108,22 @@ class Decider:
         horizon = "window" if evidence.score >= 1 else "slow window"
         reason = f"{evidence.targets} distinct targets within the {horizon}"
         return Block(evidence.source, timeout, offence, forgeable, reason, evidence, now)
+
+    def shorten(self, evidence: Evidence, now: float) -> Block:
+        """A brief block of one of a group; an offence already counted for it is taken back."""
+        others = len(evidence.companions)
+        reason = f"the true source is unknown: {others} more sent the same"
+        if evidence.scan == "distributed-scan":
+            reason = f"one of {others} sources that share the ports of one target"
+        timeout = min(self.policy.timeouts[0], GROUP_TIMEOUT)
+        self.caps.count(now, timeout)
+        return Block(evidence.source, timeout, 0, True, reason, evidence, now)
+
+    def pardon(self, source: Source) -> None:
+        """Take back one offence: the source may never have sent what it was blocked for."""
+        count = self._offences.pop(source, 0)
+        if count > 1:
+            self._offences[source] = count - 1
 
     def _obstacle(
         self, evidence: Evidence, meta: Meta, now: float, *, forgeable: bool, flood: bool

@@ -6,11 +6,15 @@ The same object judges packets for the daemon, out of a capture, and in the test
 from collections import Counter
 from typing import Final
 
-from sentryfw.engine.classify import classify
+from sentryfw.engine.classify import UNCERTAIN, classify
+from sentryfw.engine.correlate import MAX_GROUP, Crowds, Twins
 from sentryfw.engine.decide import Decider, Policy
+from sentryfw.engine.fingerprint import attribute
 from sentryfw.engine.model import (
     ACCEPT,
     DROP,
+    Block,
+    Evidence,
     Malformed,
     Meta,
     Outcome,
@@ -49,14 +53,17 @@ class Engine:
         self.counters: Counter[str] = Counter()
         """Packets by kind, and by the reason why they are no probe."""
         self.flood = False
+        self._twins = Twins()
+        self._crowds = Crowds()
         self._held: dict[Source, float] = {}
+        self._blocked: dict[Source, Block] = {}
+        """Blocks of the last moments, in case they turn out to be decoys."""
         self._refused: dict[tuple[Source, str], float] = {}
         self._second = 0.0
         self._newcomers = 0
 
         observe = policy.mode == "observe"
         self._unlisted = Outcome(ACCEPT if observe else policy.unlisted)
-        self._counted = self._unlisted._replace(action="count")
 
     def handle(self, payload: bytes, meta: Meta, now: float) -> Outcome:
         """Judge one packet. `now` in seconds on any clock that does not run backwards."""
@@ -66,52 +73,110 @@ class Engine:
         probe = classify(packet, meta)
         if isinstance(probe, Stray):
             return self._stray(probe, packet, now)
-        return self._judge(probe, meta, now)
+        return self._judge(packet, probe, meta, now)
 
     def tick(self, now: float) -> None:
         """Once a second: forget, and look at the rate of new sources."""
         self.tracker.expire(now)
         self._held = {source: end for source, end in self._held.items() if end > now}
+        self._blocked = {s: block for s, block in self._blocked.items() if s in self._held}
         self._refused = {key: end for key, end in self._refused.items() if end > now}
         self._watch_flood(now)
 
     def release(self, source: Source) -> None:
         """The source was unblocked, or could not be blocked: start anew."""
         self._held.pop(source, None)
+        self._blocked.pop(source, None)
         self.tracker.forget(source)
 
     def release_all(self) -> None:
         """Every source was unblocked."""
         self._held.clear()
+        self._blocked.clear()
 
-    def _judge(self, probe: Probe, meta: Meta, now: float) -> Outcome:
+    def _judge(self, packet: Packet, probe: Probe, meta: Meta, now: float) -> Outcome:
         self.counters[probe.kind] += 1
-        if self._is_held(probe.source, now):
-            return _DROP
-        evidence = self.tracker.observe(probe, now)
         if now - self._second >= 1:
             self._watch_flood(now)
+        twins = self._twins.observe(packet, probe.source, now)
+        if probe.source in self._held and self._is_held(probe.source, now):
+            return _DROP
+        evidence = self.tracker.observe(probe, now)
+        verdict = self._verdict(probe)
         if evidence is None:
-            return self._unlisted
-        decision = self.decider.decide(evidence, meta, now, flood=self.flood)
-        if decision is None:
-            return self._counted
-        decision = decision._replace(evidence=self.tracker.detail(evidence))
+            return verdict
+        evidence = self._with_group(evidence, packet, probe, twins, now)
+        if evidence.scan == "distributed-scan" and evidence.targets >= 2:
+            decision = self.decider.judge(evidence, meta, now, flood=self.flood)
+        else:
+            found = self.decider.decide(evidence, meta, now, flood=self.flood)
+            if found is None:
+                keep = evidence.is_new and not self.flood
+                return verdict._replace(action="count", probe=probe) if keep else verdict
+            decision = found
+        decision = decision._replace(evidence=self._detail(decision.evidence, packet, probe))
         if isinstance(decision, Refusal):
-            return self._refuse(decision, now)
-        self._hold(probe.source, now)
+            return self._refuse(decision, verdict, now)
         self.tracker.forget(probe.source)
-        return Outcome(DROP, "block", blocks=(decision,))
+        self._hold(decision, now)
+        return Outcome(DROP, "block", (decision, *self._amend(evidence, now)))
 
-    def _refuse(self, refusal: Refusal, now: float) -> Outcome:
+    def _with_group(
+        self, evidence: Evidence, packet: Packet, probe: Probe, twins: list[Source], now: float
+    ) -> Evidence:
+        """The evidence, with the group that the source is one of."""
+        if twins:
+            state = self.tracker.get(probe.source)
+            companions = tuple(source for source in twins if source != probe.source)
+            if state is not None and len(companions) > len(state.companions):
+                state.companions = companions
+            evidence = evidence._replace(companions=companions)
+        if evidence.companions:
+            return evidence._replace(scan="decoy-scan")
+        crowd = self._crowds.observe(packet, probe, now) if evidence.is_new else None
+        if crowd is None:
+            return evidence
+        if not crowd.flagged:
+            crowd.flagged = True
+            self.counters["distributed scans"] += 1
+        return evidence._replace(
+            scan="distributed-scan", companions=tuple(sorted(crowd.sources))[:MAX_GROUP]
+        )
+
+    def _amend(self, evidence: Evidence, now: float) -> tuple[Block, ...]:
+        """Blocks of a moment ago whose sources turn out to be of the same group as this one:
+        shortened, and the offence taken back."""
+        if evidence.scan != "decoy-scan":
+            return ()
+        amended = []
+        for source in evidence.companions:
+            block = self._blocked.get(source)
+            if block is not None and block.evidence.scan != "decoy-scan":
+                others = (*(s for s in evidence.companions if s != source), evidence.source)
+                old = block.evidence._replace(scan="decoy-scan", companions=others)
+                self.decider.pardon(source)
+                amended.append(self.decider.shorten(old, now))
+                self._blocked[source] = amended[-1]
+        return tuple(amended)
+
+    def _detail(self, evidence: Evidence, packet: Packet, probe: Probe) -> Evidence:
+        tool = attribute(packet.payload, packet, probe.kind)
+        return self.tracker.detail(evidence)._replace(tool=tool)
+
+    def _verdict(self, probe: Probe) -> Outcome:
+        if probe.listed or probe.kind in UNCERTAIN:
+            return _ACCEPT
+        return self._unlisted
+
+    def _refuse(self, refusal: Refusal, verdict: Outcome, now: float) -> Outcome:
         self.counters[f"refused {refusal.reason}"] += 1
         if refusal.reason.startswith("block."):  # only the cap stands against it
-            self._hold(refusal.source, now)
+            self._hold(refusal, now)
         key = (refusal.source, refusal.reason)
         if self._refused.get(key, now) > now:
-            return self._counted
+            return verdict
         self._refused[key] = now + REFUSAL_PAUSE
-        return Outcome(self._counted.verdict, "refuse", refusals=(refusal,))
+        return verdict._replace(action="refuse", refusals=(refusal,))
 
     def _malformed(self, reason: str, meta: Meta) -> Outcome:
         self.counters["malformed"] += 1
@@ -124,10 +189,15 @@ class Engine:
             return _DROP
         return _ACCEPT
 
-    def _hold(self, source: Source, now: float) -> None:
+    def _hold(self, decision: Block | Refusal, now: float) -> None:
+        source = decision.source
         if len(self._held) >= MAX_HELD:
-            del self._held[next(iter(self._held))]
+            oldest = next(iter(self._held))
+            del self._held[oldest]
+            self._blocked.pop(oldest, None)
         self._held[source] = now + HOLD
+        if isinstance(decision, Block):
+            self._blocked[source] = decision
 
     def _is_held(self, source: Source, now: float) -> bool:
         end = self._held.get(source)

@@ -8,16 +8,20 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Final, Literal, NamedTuple, NewType
 
 Kind = Literal[
-    "syn", "fin", "null", "xmas", "maimon", "ack", "synfin", "badflags", "udp", "synack", "rst"
-]
-"""What one packet is, in nmap's words (nmap(1), PORT SCANNING TECHNIQUES)."""
+    "syn", "fin", "null", "xmas", "maimon", "ack", "synfin", "badflags", "urg", "udp",
+    "sctp-init", "sctp-cookie-echo", "protocol", "icmp", "synack", "rst",
+]  # fmt: skip
+"""What one packet is, in nmap's words (nmap(1), PORT SCANNING TECHNIQUES); `urg` is what
+PortSentry's manual calls out-of-band."""
 
 KINDS: Final[tuple[Kind, ...]] = (
-    "syn", "fin", "null", "xmas", "maimon", "ack", "synfin", "badflags", "udp", "synack", "rst",
+    "syn", "fin", "null", "xmas", "maimon", "ack", "synfin", "badflags", "urg", "udp",
+    "sctp-init", "sctp-cookie-echo", "protocol", "icmp", "synack", "rst",
 )  # fmt: skip
 
-Scan = Literal["portscan", "portsweep"]
-"""The finding: one target and many ports, or one port and many targets."""
+Scan = Literal["portscan", "portsweep", "protocol-scan", "decoy-scan", "distributed-scan"]
+"""The finding, in Snort's words: one target and many ports; one port and many targets; many
+protocols; one scan in several names at once; many sources that share one target's ports."""
 
 Action = Literal["pass", "count", "block", "refuse"]
 """pass: no evidence; count: evidence below the trigger; refuse: a scan, not blocked."""
@@ -43,6 +47,8 @@ class Meta(NamedTuple):
     """Nothing on this host would receive it (False: a suspect's packet to a listed port)."""
     partner: bool
     """The source finished a handshake with a listed service lately."""
+    half_open: bool = False
+    """It resets a connection to a listed port that was never finished."""
 
 
 class Packet(NamedTuple):
@@ -56,9 +62,12 @@ class Packet(NamedTuple):
     sport: int
     dport: int
     flags: int
-    """TCP flags, the low byte (RFC 9293, section 3.1); 0 for other protocols."""
+    """TCP flags, the low byte (RFC 9293, section 3.1); the type of SCTP's first chunk (RFC 9260,
+    section 3.2) or of an ICMP message; 0 for other protocols."""
     transport: int
     """Offset of the transport header in the packet, bytes."""
+    payload: bytes
+    """The packet itself."""
 
 
 class Malformed(NamedTuple):
@@ -73,6 +82,8 @@ class Probe(NamedTuple):
     source: Source
     target: Target
     kind: Kind
+    listed: bool = False
+    """To a port that something listens on: it weighs half, because clients do it too."""
 
 
 class Stray(NamedTuple):
@@ -100,6 +111,12 @@ class Evidence(NamedTuple):
     scan: Scan
     sample: tuple[Target, ...]
     """Some of the targets, oldest first."""
+    is_new: bool = False
+    """Whether the last probe went to a target not seen before."""
+    companions: tuple[Source, ...] = ()
+    """Sources that sent the very same probes at the same moments."""
+    tool: str = "unknown"
+    """What sent the last probe, by its header fields."""
 
 
 class Block(NamedTuple):
@@ -134,6 +151,8 @@ class Outcome(NamedTuple):
     action: Action = "pass"
     blocks: tuple[Block, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    probe: Probe | None = None
+    """A probe below the trigger to a target not seen before: evidence that has to last."""
 
 
 def source_of(address: bytes) -> Source:

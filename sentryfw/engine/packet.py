@@ -13,6 +13,9 @@ from sentryfw.engine.model import Malformed, Packet
 
 TCP: Final = 6
 UDP: Final = 17
+ICMP: Final = 1
+ICMPV6: Final = 58
+SCTP: Final = 132
 FRAGMENT: Final = 44
 NO_NEXT_HEADER: Final = 59
 AUTHENTICATION: Final = 51
@@ -24,6 +27,7 @@ _IPV4 = struct.Struct("!BxHxxHxBxx4s4s")
 _IPV6 = struct.Struct("!IHBx16s16s")
 _PORTS = struct.Struct("!HH")
 _TCP = struct.Struct("!HH8xBB")
+_SCTP = struct.Struct("!HH8xB")
 
 # Hop-by-hop, routing, destination options, mobility, HIP, shim6: next header, then the
 # length in 8-byte units beyond the first (RFC 8200 section 4; RFC 6275, 7401, 5533).
@@ -40,6 +44,8 @@ LATER_FRAGMENT = Malformed("later fragment, no ports")
 SHORT_TCP = Malformed("TCP header cut short")
 BAD_OFFSET = Malformed("TCP data offset below 5 words")
 SHORT_UDP = Malformed("UDP header cut short")
+SHORT_SCTP = Malformed("SCTP header cut short")
+SHORT_ICMP = Malformed("ICMP header cut short")
 BAD_VERSION = Malformed("IP version neither 4 nor 6")
 
 
@@ -118,10 +124,26 @@ def _decode_transport(
         sport, dport, words, flags = _TCP.unpack_from(payload, offset)
         if words < 0x50:
             return BAD_OFFSET
-        return Packet(source, target, TCP, sport, dport, flags, offset)
+        return Packet(source, target, TCP, sport, dport, flags, offset, payload)
     if protocol == UDP:
         if offset + 8 > end:
             return SHORT_UDP
         sport, dport = _PORTS.unpack_from(payload, offset)
-        return Packet(source, target, UDP, sport, dport, 0, offset)
-    return Packet(source, target, protocol, 0, 0, 0, offset)
+        return Packet(source, target, UDP, sport, dport, 0, offset, payload)
+    return _decode_other(payload, end, offset, protocol, source, target)
+
+
+def _decode_other(
+    payload: bytes, end: int, offset: int, protocol: int, source: bytes, target: bytes
+) -> Packet | Malformed:
+    if protocol == SCTP:
+        if offset + 16 > end:
+            return SHORT_SCTP
+        sport, dport, chunk = _SCTP.unpack_from(payload, offset)
+        return Packet(source, target, SCTP, sport, dport, chunk, offset, payload)
+    kind = 0
+    if protocol in (ICMP, ICMPV6):
+        if offset + 8 > end:
+            return SHORT_ICMP
+        kind = payload[offset]
+    return Packet(source, target, protocol, 0, 0, kind, offset, payload)

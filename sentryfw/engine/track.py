@@ -4,7 +4,7 @@ The rules of this file.
 1. Evidence is the number of distinct targets (address, protocol, port); packets to a target
    already seen renew its time and count as probes only.
 2. Two horizons: `window` and `slow_window`. A target weighs 1/trigger of its kind, so kinds
-   with triggers of their own mix; from 1 up it is a scan.
+   with triggers of their own mix; from 1 up it is a scan. A listed target weighs half.
 3. A table that is full admits no new source, so a spoofed flood cannot push out one that is
    half-seen. What is turned away leaves its mark in a Bloom filter; a source that the filter
    has seen is a latecomer and gets a place beside the table, where only latecomers push out
@@ -42,14 +42,16 @@ class Horizons(NamedTuple):
 class SourceState:
     """What is known of one source."""
 
-    __slots__ = ("first_seen", "kinds", "last_seen", "probes", "targets")
+    __slots__ = ("companions", "first_seen", "kinds", "last_seen", "probes", "targets")
 
     def __init__(self, now: float) -> None:
         self.first_seen = now
         self.last_seen = now
         self.probes = 0
         self.kinds: tuple[Kind, ...] = ()
-        self.targets: dict[Target, tuple[float, Kind]] = {}
+        self.targets: dict[Target, tuple[float, float]] = {}
+        """Target -> when it was last probed, and its share of a trigger."""
+        self.companions: tuple[Source, ...] = ()
 
 
 class Tracker:
@@ -86,11 +88,15 @@ class Tracker:
         if probe.kind not in state.kinds:
             state.kinds += (probe.kind,)
         targets = state.targets
-        targets.pop(probe.target, None)
-        targets[probe.target] = (now, probe.kind)
+        is_new = targets.pop(probe.target, None) is None
+        targets[probe.target] = (now, self._share(probe))
         if len(targets) > MAX_TARGETS:
             del targets[next(iter(targets))]
-        return self._weigh(probe.source, state, now)
+        return self._weigh(probe.source, state, now, is_new=is_new)
+
+    def restore(self, probe: Probe, at: float) -> None:
+        """Evidence from before a restart, oldest first; `at` on the engine's clock."""
+        self.observe(probe, at)
 
     def get(self, source: Source) -> SourceState | None:
         return self._sources.get(source) or self._latecomers.get(source)
@@ -129,15 +135,17 @@ class Tracker:
         state = home[source] = state or SourceState(now)
         return state
 
-    def _weigh(self, source: Source, state: SourceState, now: float) -> Evidence:
+    def _share(self, probe: Probe) -> float:
+        share = self._weight.get(probe.kind, self._default_weight)
+        return share / 2 if probe.listed else share
+
+    def _weigh(self, source: Source, state: SourceState, now: float, *, is_new: bool) -> Evidence:
         horizons = self.horizons
         since = now - horizons.window
         slow_since = now - horizons.slow_window
         score, slow = _ROUNDING, _ROUNDING / self._slow_share
         recent = 0
-        weights = self._weight
-        for seen, kind in state.targets.values():
-            share = weights.get(kind, self._default_weight)
+        for seen, share in state.targets.values():
             if seen >= since:
                 score += share
                 recent += 1
@@ -145,9 +153,19 @@ class Tracker:
                 slow += share
         count = recent if score >= 1 else len(state.targets)
         return Evidence(
-            source, count, state.probes, state.kinds, state.first_seen, now,
-            score, slow * self._slow_share, "portscan", (),
-        )  # fmt: skip
+            source,
+            count,
+            state.probes,
+            state.kinds,
+            state.first_seen,
+            now,
+            score,
+            slow * self._slow_share,
+            "portscan",
+            (),
+            is_new,
+            state.companions,
+        )
 
     def detail(self, evidence: Evidence) -> Evidence:
         """The same evidence with its finding and a sample of the targets, for the record."""
@@ -155,14 +173,19 @@ class Tracker:
         if state is None:
             return evidence
         sample = tuple(state.targets)
-        return evidence._replace(scan=_finding(sample), sample=sample)
+        if evidence.companions:  # a group's finding says more
+            return evidence._replace(sample=sample)
+        return evidence._replace(scan=_finding(sample, state.kinds), sample=sample)
 
 
-def _finding(targets: tuple[Target, ...]) -> Scan:
+def _finding(targets: tuple[Target, ...], kinds: tuple[Kind, ...]) -> Scan:
     """Names as in Snort's port_scan: one port of several hosts is a sweep."""
     addresses = {address for address, _, _ in targets}
-    ports = {(protocol, port) for _, protocol, port in targets}
-    return "portsweep" if len(addresses) > len(ports) else "portscan"
+    services = {(protocol, port) for _, protocol, port in targets}
+    protocols = {protocol for _, protocol, _ in targets}
+    if "protocol" in kinds and len(protocols) * 2 > len(targets):
+        return "protocol-scan"
+    return "portsweep" if len(addresses) > len(services) else "portscan"
 
 
 class SeenFilter:

@@ -19,7 +19,8 @@ from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError
 
 UNLISTED_BIT: Final = 0x10000000
 PARTNER_BIT: Final = 0x20000000
-MARK_MASK: Final = 0x30000000
+HALF_OPEN_BIT: Final = 0x40000000
+MARK_MASK: Final = 0x70000000
 """The packet mark's bits that rulesets/judge.nft sets and the verdict clears."""
 
 COPY_RANGE: Final = 256
@@ -29,8 +30,12 @@ BUDGET: Final = 128
 """Packets judged before the event loop gets its turn."""
 
 METAS: Final = {
-    bits: Meta(bool(bits & UNLISTED_BIT), bool(bits & PARTNER_BIT))
-    for bits in (0, UNLISTED_BIT, PARTNER_BIT, MARK_MASK)
+    bits: Meta(
+        unlisted=bool(bits & UNLISTED_BIT),
+        partner=bool(bits & PARTNER_BIT),
+        half_open=bool(bits & HALF_OPEN_BIT),
+    )
+    for bits in range(0, MARK_MASK + 1, UNLISTED_BIT)
 }
 
 Judge = Callable[["QueuedPacket"], None]

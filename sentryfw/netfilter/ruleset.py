@@ -87,6 +87,7 @@ def _values(config: Config, never_block: Iterable[IPNetwork]) -> list[tuple[str,
         ("never_block6", _elements(map(str, six))),
         ("listed_tcp", _elements(map(ports_text, config.watch.listed_tcp))),
         ("listed_udp", _elements(map(ports_text, config.watch.listed_udp))),
+        ("listed_sctp", _elements(map(ports_text, config.watch.listed_sctp))),
         ("queue_number", str(config.queue.number)),
     ]
 

@@ -1,10 +1,21 @@
 """Engine values -> the plain records that the ledger and the events are made of."""
 
+from ipaddress import ip_address
 from typing import Final, NamedTuple
 
-from sentryfw.engine.model import Block, Evidence, Refusal, Target, address_text, source_text
+from sentryfw.engine.model import (
+    Block,
+    Evidence,
+    Kind,
+    Probe,
+    Refusal,
+    Target,
+    address_text,
+    parse_source,
+    source_text,
+)
 
-PROTOCOLS: Final = {6: "tcp", 17: "udp"}
+PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 
 
 class Entry(NamedTuple):
@@ -65,11 +76,38 @@ def _entry(evidence: Evidence, epoch: float) -> Entry:
         timeout_s=0.0,
         offence=0,
         forgeable=True,
-        tool="unknown",
+        tool=evidence.tool,
         reason="",
         sample=[target_text(target) for target in evidence.sample],
         blocked=False,
     )
+
+
+class Sight(NamedTuple):
+    """One probe below the trigger, kept so that evidence survives a restart."""
+
+    address: str
+    at: float
+    """Seconds since the epoch."""
+    kind: Kind
+    listed: bool
+    target: str
+
+
+def sight_of(probe: Probe, at: float) -> Sight:
+    return Sight(source_text(probe.source), at, probe.kind, probe.listed, target_text(probe.target))
+
+
+def probe_of(sight: Sight) -> Probe:
+    """The way back. ValueError where the text is none of ours."""
+    address, _, service = sight.target.partition(" ")
+    name, _, port = service.partition("/")
+    protocol = _NUMBERS.get(name)
+    target = (ip_address(address).packed, int(name) if protocol is None else protocol, int(port))
+    return Probe(parse_source(sight.address), target, sight.kind, sight.listed)
+
+
+_NUMBERS: Final = {name: number for number, name in PROTOCOLS.items()}
 
 
 def target_text(target: Target) -> str:

@@ -15,7 +15,13 @@ from sentryfw.record.files import open_private, private_directory
 
 GENERATOR_ID: Final = 122
 """Snort's generator id of its port-scan detector (preprocessor portscan)."""
-SIGNATURES: Final = {"portscan": 1, "portsweep": 2}
+SIGNATURES: Final = {
+    "portscan": 1,
+    "portsweep": 2,
+    "protocol-scan": 3,
+    "decoy-scan": 4,
+    "distributed-scan": 5,
+}
 
 
 def render_entry(entry: Entry) -> dict[str, Any]:

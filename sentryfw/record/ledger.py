@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Final, Self
 
 from sentryfw.errors import SentryError
-from sentryfw.record.entry import Entry
+from sentryfw.record.entry import Entry, Sight
 from sentryfw.record.files import open_private, private_directory
 
 KEEP_REFUSALS: Final = 10_000
 KEEP_BLOCKS: Final = 1_000_000
+KEEP_PROBES: Final = 200_000
 BUSY_SECONDS: Final = 5.0
 
 MIGRATIONS: Final = (
@@ -42,9 +43,18 @@ MIGRATIONS: Final = (
         network TEXT PRIMARY KEY, why TEXT NOT NULL, since REAL NOT NULL
     ) STRICT;
     """,
+    """
+    CREATE TABLE probes (
+        id INTEGER PRIMARY KEY,
+        address TEXT NOT NULL, at REAL NOT NULL, kind TEXT NOT NULL, listed INTEGER NOT NULL,
+        target TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX probes_by_address ON probes (address, id);
+    """,
 )
 """Each brings the schema from PRAGMA user_version = its index to the next."""
 
+_KEEP: Final = {"refusals": KEEP_REFUSALS, "blocks": KEEP_BLOCKS, "probes": KEEP_PROBES}
 _BLOCK_COLUMNS: Final = (
     "address, family, scan, kinds, targets, probes, first_seen, blocked_at, timeout_s, offence,"
     " forgeable, tool, reason, sample"
@@ -99,9 +109,12 @@ class Ledger:
             raise
         self._connection.execute("COMMIT")
 
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Blocks and refusals, in one transaction. sqlite3.Error if it cannot be written."""
+    def add(self, entries: Iterable[Entry], sights: Iterable[Sight] = ()) -> None:
+        """All of it in one transaction. sqlite3.Error if it cannot be written."""
         with self.transaction():
+            self._connection.executemany(
+                "INSERT INTO probes (address, at, kind, listed, target) VALUES (?,?,?,?,?)", sights
+            )
             for entry in entries:
                 if entry.blocked:
                     self._add_block(entry)
@@ -127,7 +140,7 @@ class Ledger:
 
     def trim(self) -> None:
         """Keep the newest blocks and refusals only."""
-        for table, keep in (("refusals", KEEP_REFUSALS), ("blocks", KEEP_BLOCKS)):
+        for table, keep in _KEEP.items():
             self._connection.execute(
                 f"DELETE FROM {table} WHERE id <= (SELECT MAX(id) FROM {table}) - ?",
                 (keep,),
@@ -150,6 +163,16 @@ class Ledger:
             if row is not None:
                 found[address] = _entry(row)
         return found
+
+    def sights(self, since: float) -> list[Sight]:
+        """Probes below the trigger since then, oldest first, of sources not blocked after."""
+        query = (
+            "SELECT address, at, kind, listed, target FROM probes WHERE at >= ? AND NOT EXISTS"
+            " (SELECT 1 FROM blocks WHERE blocks.address = probes.address"
+            " AND blocks.blocked_at >= probes.at) ORDER BY id"
+        )
+        rows = self._connection.execute(query, (since,)).fetchall()
+        return [Sight(row[0], row[1], row[2], bool(row[3]), row[4]) for row in rows]
 
     def offences(self) -> dict[str, int]:
         """How often each address was blocked by the engine."""

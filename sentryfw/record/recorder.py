@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any, Final
 
-from sentryfw.record.entry import Entry
+from sentryfw.record.entry import Entry, Sight
 from sentryfw.record.events import EventFile, render_entry, render_note
 from sentryfw.record.ledger import Ledger
 
@@ -20,6 +20,8 @@ BACKLOG: Final = 100_000
 BATCH: Final = 500
 TRIM_EVERY: Final = 1000
 COMPLAINT_PAUSE: Final = 60.0
+
+Item = Entry | Sight | dict[str, Any]
 
 log = logging.getLogger("sentryfwd")
 
@@ -30,7 +32,7 @@ class Recorder:
     def __init__(self, ledger: Ledger, events: EventFile) -> None:
         self._ledger = ledger
         self._events = events
-        self._queue: queue.SimpleQueue[Entry | dict[str, Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._complained: dict[str, float] = {}
         self._untrimmed = 0
@@ -44,6 +46,10 @@ class Recorder:
         """A block or a refusal."""
         self._put(entry)
 
+    def sight(self, sight: Sight) -> None:
+        """A probe below the trigger."""
+        self._put(sight)
+
     def note(self, kind: str, **fields: object) -> None:
         """Something about the daemon itself."""
         self._put(render_note(kind, time.time(), **fields))
@@ -53,7 +59,7 @@ class Recorder:
         self._queue.put(None)
         self._thread.join(patience)
 
-    def _put(self, item: Entry | dict[str, Any]) -> None:
+    def _put(self, item: Item) -> None:
         if self._queue.qsize() >= BACKLOG:
             self.lost += 1
         else:
@@ -68,22 +74,24 @@ class Recorder:
             running = None not in items
             self._write([item for item in items if item is not None])
 
-    def _write(self, items: list[Entry | dict[str, Any]]) -> None:
+    def _write(self, items: list[Item]) -> None:
         entries = [item for item in items if isinstance(item, Entry)]
         for entry in entries:
             self._say(entry)
-        events = [render_entry(i) if isinstance(i, Entry) else i for i in items]
+        sights = [item for item in items if isinstance(item, Sight)]
+        events = [item for item in items if isinstance(item, dict)]
+        events += [render_entry(entry) for entry in entries]
         try:
             if events:
                 self._events.write(events)
         except OSError as error:
             self._complain("event file", error, len(events))
         try:
-            if entries:
-                self._ledger.add(entries)
-                self._trim(len(entries))
+            if entries or sights:
+                self._ledger.add(entries, sights)
+                self._trim(len(entries) + len(sights))
         except sqlite3.Error as error:
-            self._complain("ledger", error, len(entries))
+            self._complain("ledger", error, len(entries) + len(sights))
 
     def _trim(self, added: int) -> None:
         self._untrimmed += added
