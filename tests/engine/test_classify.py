@@ -1,0 +1,117 @@
+"""Which packets are evidence, and of which kind."""
+
+from itertools import combinations
+
+import pytest
+
+from sentryfw.engine.classify import BACKSCATTER, FORGEABLE, LATE, TCP_KINDS, classify
+from sentryfw.engine.model import KINDS, Kind, Meta, Packet, Probe, Stray
+from sentryfw.engine.packet import TCP, UDP
+from support import forge
+
+UNLISTED = Meta(unlisted=True, partner=False)
+
+# Every combination that is not badflags, by hand; nmap's scan types and RFC 9293's own flags.
+NAMED: dict[Kind, tuple[str, ...]] = {
+    "null": ("",),
+    "syn": ("S",),
+    "fin": ("F",),
+    "synack": ("SA",),
+    "rst": ("R", "RP", "RA", "RPA"),
+    "ack": ("A", "PA", "AU", "PAU"),
+    "maimon": ("FA", "FPA", "FAU", "FPAU"),
+    "xmas": ("FPU", "FSPU"),
+    "synfin": ("FS", "FSP", "FSU"),
+}
+BY_FLAGS = {forge.flag_byte(flags): kind for kind, rows in NAMED.items() for flags in rows}
+COMBINATIONS = ["".join(some) for size in range(7) for some in combinations("FSRPAU", size)]
+
+
+def _packet(flags: int = 0x02, *, protocol: int = TCP, source: str = "198.51.100.7") -> Packet:
+    target = "2001:db8::1" if ":" in source else "192.0.2.1"
+    return Packet(forge.packed(source), forge.packed(target), protocol, 40000, 23, flags, 20)
+
+
+@pytest.mark.parametrize("flags", COMBINATIONS, ids=lambda flags: flags or "none")
+def test_each_of_the_64_combinations_has_its_kind(flags: str) -> None:
+    byte = forge.flag_byte(flags)
+    assert TCP_KINDS[byte] == BY_FLAGS.get(byte, "badflags")
+
+
+def test_the_table_has_a_row_for_every_combination_and_no_other() -> None:
+    assert len(TCP_KINDS) == len(COMBINATIONS) == 64
+    assert set(TCP_KINDS) == set(KINDS) - {"udp"}
+
+
+@pytest.mark.parametrize("ecn", ["E", "C", "EC"])
+@pytest.mark.parametrize("flags", ["", "S", "F", "FPU", "FS", "A", "FA", "SR"])
+def test_ecn_bits_change_nothing(flags: str, ecn: str) -> None:
+    plain = classify(_packet(forge.flag_byte(flags)), UNLISTED)
+    assert isinstance(plain, Probe)
+    assert classify(_packet(forge.flag_byte(flags + ecn)), UNLISTED) == plain
+
+
+@pytest.mark.parametrize("flags", ["SA", "SAE", "R", "RA", "RPA"])
+@pytest.mark.parametrize("partner", [True, False], ids=["partner", "stranger"])
+def test_backscatter_is_never_a_probe(flags: str, *, partner: bool) -> None:
+    found = classify(_packet(forge.flag_byte(flags)), Meta(unlisted=True, partner=partner))
+    assert found == Stray("backscatter")
+
+
+@pytest.mark.parametrize("flags", ["A", "PA", "FA", "FPA"])
+def test_a_late_packet_is_a_stray_of_a_partner_and_a_probe_of_a_stranger(flags: str) -> None:
+    packet = _packet(forge.flag_byte(flags))
+    assert classify(packet, Meta(unlisted=True, partner=True)) == Stray("late packet of a partner")
+    assert isinstance(classify(packet, UNLISTED), Probe)
+
+
+@pytest.mark.parametrize("flags", ["S", "F", "", "FPU"], ids=["syn", "fin", "null", "xmas"])
+def test_a_partner_is_no_excuse_for_what_no_connection_sends(flags: str) -> None:
+    found = classify(_packet(forge.flag_byte(flags)), Meta(unlisted=True, partner=True))
+    assert isinstance(found, Probe)
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP], ids=["tcp", "udp"])
+def test_what_a_listed_port_would_take_is_no_probe(protocol: int) -> None:
+    found = classify(_packet(protocol=protocol), Meta(unlisted=False, partner=False))
+    assert found == Stray("listed")
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 47, 50, 58, 59, 132, 255])
+def test_other_protocols_are_not_judged(protocol: int) -> None:
+    assert classify(_packet(protocol=protocol), UNLISTED) == Stray("protocol not judged")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "0.0.0.0",  # noqa: S104 - a source address
+        "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255",
+        "::", "::1", "ff02::1", "ffff::1",
+    ],
+)  # fmt: skip
+def test_a_source_no_host_can_have_is_no_probe(source: str) -> None:
+    assert classify(_packet(source=source), UNLISTED) == Stray("no unicast source")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["1.0.0.1", "10.0.0.1", "126.255.255.255", "128.0.0.1", "169.254.1.1", "223.255.255.255",
+     "::1:0:0:0:1", "64:ff9b::1", "2001:db8::1", "fc00::1", "fe80::1", "feff::1"],
+)  # fmt: skip
+def test_a_source_that_a_host_can_have_is_a_probe(source: str) -> None:
+    assert isinstance(classify(_packet(source=source), UNLISTED), Probe)
+
+
+def test_a_probe_names_source_target_and_kind() -> None:
+    probe = classify(_packet(source="2001:db8:a:b:1:2:3:4", protocol=UDP), UNLISTED)
+    assert isinstance(probe, Probe)
+    assert probe.source == forge.packed("2001:db8:a:b::")[:8]
+    assert probe.target == (forge.packed("2001:db8::1"), UDP, 23)
+    assert probe.kind == "udp"
+
+
+def test_every_kind_is_backscatter_or_forgeable() -> None:
+    assert not BACKSCATTER & FORGEABLE
+    assert set(KINDS) == BACKSCATTER | FORGEABLE
+    assert LATE < FORGEABLE

@@ -1,0 +1,208 @@
+"""Engine tests as transcripts: who sent what, when, and what followed.
+
+    scenario().at(0.0).syn(A, 23).at(0.2).syn(A, 24).at(0.4).syn(A, 25).expect_block(A)
+
+Time is literal. Each at() that moves on by a second or more ticks the engine, as the daemon does.
+An expectation speaks of the last packet.
+"""
+
+from typing import Any, Self
+
+from sentryfw.engine.decide import Policy
+from sentryfw.engine.engine import Engine
+from sentryfw.engine.model import (
+    ACCEPT,
+    DROP,
+    Action,
+    Block,
+    Meta,
+    Outcome,
+    Refusal,
+    parse_source,
+    source_text,
+)
+from sentryfw.engine.track import Horizons
+from support import forge
+
+HOST = "192.0.2.1"
+HOST6 = "2001:db8:ffff::1"
+A = "198.51.100.7"
+B = "203.0.113.9"
+A6 = "2001:db8:a:b::1"
+A6_NEIGHBOUR = "2001:db8:a:b:ffff::2"
+B6 = "2001:db8:a:c::1"
+
+HORIZONS = Horizons(
+    trigger=3,
+    window=300.0,
+    slow_trigger=6,
+    slow_window=86400.0,
+    triggers={"null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1},
+)
+POLICY = Policy(
+    timeouts=(3600.0, 14400.0, 86400.0, 604800.0),
+    mode="block",
+    unlisted=DROP,
+    per_minute=6000,
+    max_elements=65536,
+    partners=True,
+    never_block=(),
+)
+
+
+STRANGER = Meta(unlisted=True, partner=False)
+
+
+class Scenario:
+    """An engine, a clock, and what was said so far."""
+
+    def __init__(self, engine: Engine, listed: frozenset[int]) -> None:
+        self.engine = engine
+        self.now = 0.0
+        self.outcomes: list[Outcome] = []
+        self._listed = listed
+        self._partners: set[str] = set()
+        self._transcript: list[str] = []
+
+    # --- what happens
+
+    def at(self, now: float) -> Self:
+        """The clock moves on to `now`."""
+        if now - self.now >= 1:
+            self.engine.tick(now)
+        self.now = now
+        return self
+
+    def partner(self, address: str) -> Self:
+        """The address finishes a handshake with a listed service."""
+        self._partners.add(address)
+        return self
+
+    def unblock(self, address: str) -> Self:
+        self.engine.release(parse_source(address))
+        return self
+
+    def syn(self, source: str, *ports: int, to: str | None = None) -> Self:
+        return self.tcp(source, "S", *ports, to=to)
+
+    def tcp(self, source: str, flags: str | int, *ports: int, to: str | None = None) -> Self:
+        for port in ports:
+            self._transport(source, to, forge.TCP, port, forge.tcp(port, flags), f"tcp {flags!r}")
+        return self
+
+    def udp(self, source: str, *ports: int, to: str | None = None) -> Self:
+        for port in ports:
+            self._transport(source, to, forge.UDP, port, forge.udp(port), "udp")
+        return self
+
+    def crowd(self, size: int, first: int = 0, *, flags: str = "S") -> Self:
+        """One packet to port 23 from each of `size` addresses of 10/8, from the `first` on."""
+        packet = forge.ipv4("10.0.0.0", HOST, forge.TCP, forge.tcp(23, flags))
+        for number in range(0x0A000000 + first, 0x0A000000 + first + size):
+            payload = packet[:12] + number.to_bytes(4) + packet[16:]
+            self.outcomes.append(self.engine.handle(payload, STRANGER, self.now))
+        self._transcript.append(f"{self.now:>10.3f}  {size} sources, tcp {flags!r} each")
+        return self
+
+    def protocol(self, source: str, number: int) -> Self:
+        """A packet of a transport protocol that has no ports we read."""
+        return self.send(
+            forge.ip(source, _host(source), number, bytes(8)), said=f"{source} protocol {number}"
+        )
+
+    def send(
+        self, payload: bytes, *, unlisted: bool = True, partner: bool = False, said: str = "bytes"
+    ) -> Self:
+        outcome = self.engine.handle(payload, Meta(unlisted, partner), self.now)
+        self.outcomes.append(outcome)
+        self._transcript.append(f"{self.now:>10.3f}  {said}: {outcome.action}, {outcome.verdict}")
+        return self
+
+    def _transport(
+        self, source: str, to: str | None, protocol: int, port: int, rest: bytes, said: str
+    ) -> None:
+        target = to or _host(source)
+        self.send(
+            forge.ip(source, target, protocol, rest),
+            unlisted=port not in self._listed,
+            partner=source in self._partners,
+            said=f"{source} {said} {target} {port}",
+        )
+
+    # --- what is expected of the last packet
+
+    def expect(self, verdict: int, action: Action) -> Self:
+        outcome = self.outcomes[-1]
+        assert (outcome.verdict, outcome.action) == (verdict, action), self._so_far()
+        return self
+
+    def expect_counted(self) -> Self:
+        """Evidence, below the trigger: dropped."""
+        self.expect(DROP, "count")
+        return self._expect_no_decision()
+
+    def expect_accepted(self) -> Self:
+        """No evidence: goes its way."""
+        self.expect(ACCEPT, "pass")
+        return self._expect_no_decision()
+
+    def expect_dropped(self) -> Self:
+        """Dropped without being evidence: held, malformed, or turned away."""
+        self.expect(DROP, "pass")
+        return self._expect_no_decision()
+
+    def expect_block(self, address: str, **fields: Any) -> Self:
+        """The last packet blocks the source of `address`; `fields` of the Block."""
+        self.expect(DROP, "block")
+        _check(self.block, address, fields, self._so_far())
+        return self
+
+    def expect_refusal(self, address: str, reason: str, **fields: Any) -> Self:
+        outcome = self.outcomes[-1]
+        assert outcome.action == "refuse", self._so_far()
+        assert not outcome.blocks, self._so_far()
+        _check(self.refusal, address, {"reason": reason, **fields}, self._so_far())
+        return self
+
+    def expect_no_block(self) -> Self:
+        """Nobody was blocked in the whole scenario."""
+        assert not any(outcome.blocks for outcome in self.outcomes), self._so_far()
+        return self
+
+    @property
+    def block(self) -> Block:
+        (block,) = self.outcomes[-1].blocks
+        return block
+
+    @property
+    def refusal(self) -> Refusal:
+        (refusal,) = self.outcomes[-1].refusals
+        return refusal
+
+    def _expect_no_decision(self) -> Self:
+        outcome = self.outcomes[-1]
+        assert not outcome.blocks, self._so_far()
+        assert not outcome.refusals, self._so_far()
+        return self
+
+    def _so_far(self) -> str:
+        return "\n".join(["", *self._transcript[-40:]])
+
+
+def scenario(
+    *, listed: set[int] | None = None, max_sources: int = 65536, **settings: Any
+) -> Scenario:
+    """An engine with fields of HORIZONS and POLICY replaced; `listed`: TCP and UDP ports."""
+    horizons = {key: settings.pop(key) for key in Horizons._fields if key in settings}
+    engine = Engine(HORIZONS._replace(**horizons), POLICY._replace(**settings), max_sources)
+    return Scenario(engine, frozenset(listed or ()))
+
+
+def _host(source: str) -> str:
+    return HOST6 if ":" in source else HOST
+
+
+def _check(decision: Block | Refusal, address: str, fields: dict[str, Any], so_far: str) -> None:
+    assert decision.source == parse_source(address), f"{source_text(decision.source)}{so_far}"
+    found = {name: getattr(decision, name) for name in fields}
+    assert found == fields, so_far
