@@ -33,14 +33,16 @@ def ask(path: Path, request: Answer) -> Answer:
     except (FileNotFoundError, ConnectionError, TimeoutError):
         raise NotRunning("the daemon is not running: start sentryfwd") from None
     except OSError as error:
-        raise SentryError(f"{path}: {error.strerror}") from error
+        raise SentryError(f"{path}: {error.strerror or error}") from error
     try:
         answer = json.loads(line)
     except ValueError:
-        raise SentryError(f"{path}: the daemon's answer is no JSON") from None
+        answer = None
+    if not isinstance(answer, dict):
+        raise SentryError(f"{path}: the daemon's answer is no JSON object")
     if "error" in answer:
         raise SentryError(str(answer["error"]))
-    return dict(answer)
+    return answer
 
 
 class ControlServer:
@@ -58,7 +60,7 @@ class ControlServer:
         try:
             self._server = await asyncio.start_unix_server(self._serve, self._path, limit=MAX_LINE)
         except OSError as error:
-            raise SentryError(f"{self._path}: {error.strerror}") from error
+            raise SentryError(f"{self._path}: {error.strerror or error}") from error
         finally:
             os.umask(mask)
 
@@ -68,7 +70,11 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._clients >= MAX_CLIENTS or not _is_root(writer):
+        if not _is_root(writer):
+            writer.close()
+            return
+        if self._clients >= MAX_CLIENTS:
+            writer.write(b'{"error": "too many clients at once: try again"}\n')
             writer.close()
             return
         self._clients += 1

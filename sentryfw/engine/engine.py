@@ -96,7 +96,7 @@ class Engine:
 
     def _judge(self, packet: Packet, probe: Probe, meta: Meta, now: float) -> Outcome:
         self.counters[probe.kind] += 1
-        if now - self._second >= 1:
+        if now - self._second >= 1 or self.tracker.newcomers > self._newcomers + FLOOD_ON:
             self._watch_flood(now)
         twins = self._twins.observe(packet, probe.source, now)
         if probe.source in self._held and self._is_held(probe.source, now):
@@ -204,9 +204,7 @@ class Engine:
         return end is not None and end > now
 
     def _watch_flood(self, now: float) -> None:
-        elapsed = now - self._second
-        if elapsed < 1:
-            return
+        elapsed = max(now - self._second, 1.0)
         rate = (self.tracker.newcomers - self._newcomers) / elapsed
         self._second, self._newcomers = now, self.tracker.newcomers
         if self.flood:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sentryfw.config import Config
 from sentryfw.errors import SentryError
@@ -11,7 +11,7 @@ from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.libnftables import Libnftables, NftError
 from sentryfw.netfilter.ruleset import Ruleset, render, restore_elements
-from sentryfw.netfilter.table import COMMENT, TABLE, Table
+from sentryfw.netfilter.table import COMMENT, TABLE, Table, networks_of
 
 KEPT_SETS: Final = ("block4", "block6", "block_net4", "block_net6", "partner4", "partner6")
 """Whose live elements outlast a table that is made anew."""
@@ -91,14 +91,13 @@ def _live_elements(nft: Libnftables) -> Iterator[str]:
             continue
         for found in (item["set"] for item in listing["nftables"] if "set" in item):
             for element in found.get("elem", []):
-                yield f"{name} {{ {_element_text(element)} }}"
+                yield from (f"{name} {{ {text} }}" for text in _element_texts(element))
 
 
-def _element_text(element: object) -> str:
+def _element_texts(element: Any) -> Iterator[str]:  # noqa: ANN401 - libnftables' JSON
     fields = element.get("elem", {}) if isinstance(element, dict) else {}
-    value = fields.get("val", element)
-    if isinstance(value, dict):
-        value = f"{value['prefix']['addr']}/{value['prefix']['len']}"
-    if "timeout" not in fields:
-        return str(value)
-    return f"{value} timeout {fields['timeout']}s expires {max(1, fields['expires'])}s"
+    rest = ""
+    if "timeout" in fields:
+        rest = f" timeout {fields['timeout']}s expires {max(1, fields['expires'])}s"
+    for network in networks_of(fields.get("val", element)):
+        yield f"{network if network.num_addresses > 1 else network.network_address}{rest}"

@@ -321,4 +321,8 @@ def name_of(payload: bytes) -> str:
 
 
 def _u64_of(payload: bytes | None) -> int:
-    return int.from_bytes(payload) if payload else 0
+    if payload is None:
+        return 0
+    if len(payload) != 8:
+        raise MalformedMessage(f"a number of {len(payload)} bytes, not 8")
+    return int.from_bytes(payload)

@@ -8,7 +8,14 @@ through libnftables, which knows how to make intervals of them.
 import errno
 import json
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import (
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+    summarize_address_range,
+)
 from typing import Any, Final, NamedTuple
 
 from sentryfw.engine.model import Source, source_text
@@ -191,9 +198,10 @@ class Table:
 
     def blocked_networks(self) -> list[Blocked]:
         return [
-            _blocked_network(element, family)
+            blocked
             for family in (4, 6)
             for element in self._nft_elements(f"block_net{family}")
+            for blocked in _blocked_networks(element, family)
         ]
 
     def _nft_elements(self, name: str) -> list[Any]:
@@ -243,15 +251,22 @@ def _source(key: bytes) -> Source:
     return Source(key[:8])
 
 
-def _blocked_network(element: Any, family: int) -> Blocked:  # noqa: ANN401 - libnftables' JSON
+def _blocked_networks(element: Any, family: int) -> Iterator[Blocked]:  # noqa: ANN401 - libnftables' JSON
     """An element of an interval set, as nft -j prints it: a value, or a dict with its timeout."""
     fields = element.get("elem", {}) if isinstance(element, dict) else {}
-    value = fields.get("val", element)
-    if isinstance(value, dict):
-        prefix = value["prefix"]
-        value = f"{prefix['addr']}/{prefix['len']}"
     counter = fields.get("counter", {})
-    return Blocked(
-        str(ip_network(value)), family, float(fields.get("timeout", 0)),
-        float(fields.get("expires", 0)), counter.get("packets", 0), counter.get("bytes", 0),
-    )  # fmt: skip
+    for network in networks_of(fields.get("val", element)):
+        yield Blocked(
+            str(network), family, float(fields.get("timeout", 0)),
+            float(fields.get("expires", 0)), counter.get("packets", 0), counter.get("bytes", 0),
+        )  # fmt: skip
+
+
+def networks_of(value: Any) -> list[IPNetwork]:  # noqa: ANN401 - libnftables' JSON
+    """An address, a prefix, or a range that somebody added by hand, which may be several."""
+    if isinstance(value, dict) and "range" in value:
+        first, last = (ip_address(end) for end in value["range"])
+        return list(summarize_address_range(first, last))
+    if isinstance(value, dict):
+        return [ip_network(f"{value['prefix']['addr']}/{value['prefix']['len']}")]
+    return [ip_network(value)]

@@ -3,6 +3,7 @@
 Keys after Suricata's eve-json output: what reads those files reads these.
 """
 
+import errno
 import json
 import os
 from datetime import UTC, datetime
@@ -87,9 +88,11 @@ class EventFile:
         """OSError when the disk does not take them."""
         lines = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events)
         data = lines.encode()
+        size = os.fstat(self._descriptor).st_size
         written = os.write(self._descriptor, data)
         if written < len(data):
-            raise OSError(28, "event file: disk full, line cut")
+            os.ftruncate(self._descriptor, size)  # no half line, for the next one to spoil
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         os.close(self._descriptor)

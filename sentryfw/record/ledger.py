@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Self
@@ -72,9 +73,11 @@ class Ledger:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._migrate()
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
         except sqlite3.Error as error:
             raise SentryError(f"{path}: {error}") from error
 
@@ -87,17 +90,38 @@ class Ledger:
     def close(self) -> None:
         self._connection.close()
 
+    def _prepare(self) -> None:
+        """WAL and the schema. Two programs may open a new ledger at once: the switch to WAL does
+        not wait for the other (sqlite.org/wal.html, section 2.1), so it is tried again."""
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        end = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                if self._version() != len(MIGRATIONS):
+                    self._migrate()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
     def _migrate(self) -> None:
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise SentryError(
-                f"{self._path}: schema {version} is of a newer SentryFW; this one knows"
-                f" {len(MIGRATIONS)}"
-            )
-        for index in range(version, len(MIGRATIONS)):
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {MIGRATIONS[index]} PRAGMA user_version = {index + 1}; COMMIT;"
-            )
+        with self.transaction():
+            version = self._version()  # another program may have been faster
+            if version > len(MIGRATIONS):
+                raise SentryError(
+                    f"{self._path}: schema {version} is of a newer SentryFW; this one knows"
+                    f" {len(MIGRATIONS)}"
+                )
+            for script in MIGRATIONS[version:]:
+                for statement in script.split(";"):
+                    self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -148,10 +172,11 @@ class Ledger:
 
     def unblocked(self, address: str | None, now: float) -> None:
         """The block of an address (None: all) ended before its time."""
-        where = "unblocked_at IS NULL" + ("" if address is None else " AND address = ?")
+        alive = "unblocked_at IS NULL AND (timeout_s = 0 OR blocked_at + timeout_s > ?)"
+        where = alive + ("" if address is None else " AND address = ?")
         self._connection.execute(
             f"UPDATE blocks SET unblocked_at = ? WHERE {where}",
-            (now,) if address is None else (now, address),
+            (now, now) if address is None else (now, now, address),
         )
 
     def latest_blocks(self, addresses: Iterable[str]) -> dict[str, Entry]:
