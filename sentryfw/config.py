@@ -28,11 +28,15 @@ from sentryfw.errors import ConfigError
 
 DEFAULT_PATH: Final = Path("/etc/sentryfw/sentryfw.toml")
 MAX_CONFIG_BYTES: Final = 1 << 20
+MAX_LINE_BYTES: Final = 1 << 14
+"""tomllib needs memory in the square of the parts of a dotted key: 200 kB of them fill a host."""
 SET_SIZE: Final = 1048576
 """Size of block4 and block6 in rulesets/sets.nft."""
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION: Final = re.compile(r"(?:\d+[smhdw])+")
+_SECONDS: Final = re.compile(r"\d{1,12}", re.ASCII)
+_DURATION: Final = re.compile(r"(?:\d{1,12}[smhdw]){1,8}", re.ASCII)
+_PORTS: Final = re.compile(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", re.ASCII)
 _INTERFACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,14}\*?")
 _LONGEST: Final = 10 * 365 * 86400
 
@@ -43,14 +47,14 @@ def parse_duration(value: object) -> float:
         raise ValueError('a duration is a number of seconds or text like "90s", "5m", "4h", "1d"')
     if isinstance(value, str):
         text = value.strip()
-        if text.isdecimal():
+        if _SECONDS.fullmatch(text):
             seconds = float(text)
         elif _DURATION.fullmatch(text):
             seconds = float(sum(int(n) * _UNITS[u] for n, u in re.findall(r"(\d+)([smhdw])", text)))
         else:
             raise ValueError(f'{value!r} is no duration: write "90s", "5m", "4h", "1d", "1h30m"')
     else:
-        seconds = float(value)
+        seconds = float(min(value, _LONGEST + 1))
     if not 0 < seconds <= _LONGEST:
         raise ValueError(f"{value!r} is out of range: more than 0, at most ten years")
     return seconds
@@ -60,10 +64,10 @@ def _parse_ports(value: object) -> tuple[int, int]:
     """A port or a range, 22 or "6000-6010" -> (first, last)."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError('a port is a number, or text like "6000-6010"')
-    first, _, last = str(value).replace(" ", "").partition("-")
-    if not first.isdecimal() or (last and not last.isdecimal()):
-        raise ValueError(f'{value!r} is no port: write 22 or "6000-6010"')
-    low, high = int(first), int(last or first)
+    match = _PORTS.fullmatch(value.strip() if isinstance(value, str) else f"{value:d}"[:32])
+    if match is None:
+        raise ValueError(f'{str(value)[:32]!r} is no port: write 22 or "6000-6010"')
+    low, high = int(match[1]), int(match[2] or match[1])
     if not 0 <= low <= high <= 65535:
         raise ValueError(f"{value!r} is no port range within 0-65535")
     return low, high
@@ -77,6 +81,12 @@ def _parse_network(value: object) -> IPv4Network | IPv6Network:
         return ip_network(value.strip(), strict=False)
     except ValueError:
         raise ValueError(f"{value!r} is neither an address nor a network") from None
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number, not true or false")  # pydantic takes true for 1
+    return value
 
 
 def _interface(value: str) -> str:
@@ -104,7 +114,8 @@ Ports = Annotated[tuple[int, int], BeforeValidator(_parse_ports), PlainSerialize
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)]
 Interface = Annotated[str, AfterValidator(_interface)]
 Directory = Annotated[Path, AfterValidator(_absolute)]
-Trigger = Annotated[int, Field(ge=1, le=MAX_TARGETS)]
+Count = Annotated[int, BeforeValidator(_no_bool)]
+Trigger = Annotated[Count, Field(ge=1, le=MAX_TARGETS)]
 
 
 class _Section(BaseModel):
@@ -163,8 +174,8 @@ class BlockSection(_Section):
     )  # fmt: skip
     """By offence; the last one repeats. After Zeek's catch-and-release: 10 min, 1 h, 24 h, 7 d."""
     unlisted: Literal["drop", "accept"] = "drop"
-    per_minute: Annotated[int, Field(ge=1, le=SET_SIZE)] = 6000
-    max_elements: Annotated[int, Field(ge=1, le=SET_SIZE)] = 65536
+    per_minute: Annotated[Count, Field(ge=1, le=SET_SIZE)] = 6000
+    max_elements: Annotated[Count, Field(ge=1, le=SET_SIZE)] = 65536
 
 
 class NeverBlock(_Section):
@@ -176,8 +187,8 @@ class NeverBlock(_Section):
 
 
 class Queue(_Section):
-    number: Annotated[int, Field(ge=0, le=65535)] = 5277
-    max_len: Annotated[int, Field(ge=64, le=1 << 20)] = 16384
+    number: Annotated[Count, Field(ge=0, le=65535)] = 5277
+    max_len: Annotated[Count, Field(ge=64, le=1 << 20)] = 16384
     """Packets that may wait for a verdict."""
 
 
@@ -229,12 +240,14 @@ def load(path: Path | None) -> Config:
 
 def parse(data: bytes, where: str) -> Config:
     """The configuration in TOML bytes. ConfigError with every fault."""
+    if max(map(len, data.splitlines()), default=0) > MAX_LINE_BYTES:
+        raise ConfigError(where, [f"a line is longer than {MAX_LINE_BYTES} bytes"])
     try:
-        table = tomllib.loads(data.decode("utf-8-sig"))
+        table = tomllib.loads(data.decode().removeprefix("\N{BYTE ORDER MARK}"))
     except UnicodeDecodeError as error:
         raise ConfigError(where, [f"not UTF-8 at byte {error.start}"]) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(where, [f"no TOML: {error}"]) from None
+    except (ValueError, RecursionError) as error:  # a plain ValueError: a number of 5000 digits
+        raise ConfigError(where, [f"no TOML: {str(error)[:200]}"]) from None
     try:
         return Config.model_validate(table)
     except ValidationError as error:
@@ -249,7 +262,10 @@ def _fault(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, read b
         return f"{key}: unknown key" + (f", did you mean {nearest[0]!r}?" if nearest else "")
     message = error["msg"].removeprefix("Value error, ")
     given = error["input"]
-    shown = "" if repr(given) in message or isinstance(given, dict) else f" (got {given!r})"
+    if isinstance(given, dict | list) or repr(given)[:32] in message:
+        shown = ""
+    else:
+        shown = f" (got {repr(given)[:80]})"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 

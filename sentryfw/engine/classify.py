@@ -9,7 +9,7 @@ are masked.
 from typing import Final
 
 from sentryfw.engine.model import Kind, Meta, Packet, Probe, Stray, source_of
-from sentryfw.engine.packet import ICMP, ICMPV6, SCTP, TCP, UDP
+from sentryfw.engine.packet import HIDDEN, ICMP, ICMPV6, SCTP, TCP, UDP
 from sentryfw.engine.strays import LATE, udp_stray
 
 FIN: Final = 0x01
@@ -43,7 +43,7 @@ UNCERTAIN: Final = frozenset[Kind](("sctp-init", "sctp-cookie-echo", "protocol",
 
 def _kind_of(flags: int) -> Kind:
     """nmap(1): -sS -sF -sN -sX -sM -sA; the rest after nf_conntrack_proto_tcp.c, tcp_valid_flags:
-    what that table does not know, no stack sends."""
+    what that table does not know, no stack sends. PSH it ignores, and SYN with URG it knows."""
     if flags == 0:
         return "null"
     if flags & RST:
@@ -51,11 +51,9 @@ def _kind_of(flags: int) -> Kind:
     if flags & (FIN | URG | PSH) == FIN | URG | PSH and not flags & ACK:
         return "xmas"  # PortSentry's: with or without SYN
     if flags & SYN:
-        if flags == SYN:
-            return "syn"
-        if flags == SYN | ACK:
-            return "synack"
-        return "synfin" if flags & FIN and not flags & ACK else "badflags"
+        if flags & FIN:
+            return "badflags" if flags & ACK else "synfin"
+        return "synack" if flags & ACK else "syn"
     if flags & ACK:
         return "maimon" if flags & FIN else "ack"
     if flags & URG and not flags & FIN:
@@ -105,6 +103,8 @@ def _classify_other(packet: Packet, meta: Meta) -> Probe | Stray:
         if packet.flags == SCTP_COOKIE_ECHO:
             return _probe(packet, "sctp-cookie-echo", packet.dport)
         return _BACKSCATTER
+    if packet.protocol == HIDDEN:
+        return _probe(packet, "badflags", 0)
     if packet.protocol in (ICMP, ICMPV6):
         requests = ICMP_REQUESTS if packet.protocol == ICMP else ICMPV6_REQUESTS
         return _probe(packet, "icmp", packet.flags) if packet.flags in requests else _NO_REQUEST

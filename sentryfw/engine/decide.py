@@ -145,6 +145,6 @@ def _within(source: Source, network: IPv4Network | IPv6Network) -> bool:
     not: nft spares that address ahead of the block."""
     if isinstance(network, IPv4Network):
         return len(source) == 4 and IPv4Address(bytes(source)) in network
-    if len(source) == 4:
+    if len(source) == 4 or network.prefixlen > len(source) * 8:
         return False
     return IPv6Address(bytes(source).ljust(16, b"\0")) in network

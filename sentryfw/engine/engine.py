@@ -25,7 +25,7 @@ from sentryfw.engine.model import (
     Stray,
     source_of,
 )
-from sentryfw.engine.packet import decode
+from sentryfw.engine.packet import decode, source_address
 from sentryfw.engine.track import Horizons, Tracker
 
 HOLD: Final = 2.0
@@ -69,7 +69,7 @@ class Engine:
         """Judge one packet. `now` in seconds on any clock that does not run backwards."""
         packet = decode(payload)
         if isinstance(packet, Malformed):
-            return self._malformed(packet.reason, meta)
+            return self._malformed(packet.reason, payload, meta, now)
         probe = classify(packet, meta)
         if isinstance(probe, Stray):
             return self._stray(probe, packet, now)
@@ -175,12 +175,17 @@ class Engine:
         key = (refusal.source, refusal.reason)
         if self._refused.get(key, now) > now:
             return verdict
+        if len(self._refused) >= MAX_HELD:
+            del self._refused[next(iter(self._refused))]
         self._refused[key] = now + REFUSAL_PAUSE
         return verdict._replace(action="refuse", refusals=(refusal,))
 
-    def _malformed(self, reason: str, meta: Meta) -> Outcome:
+    def _malformed(self, reason: str, payload: bytes, meta: Meta, now: float) -> Outcome:
         self.counters["malformed"] += 1
         self.counters[f"malformed: {reason}"] += 1
+        source = source_address(payload)
+        if source is not None and self._is_held(source_of(source), now):
+            return _DROP
         return self._unlisted if meta.unlisted else _ACCEPT
 
     def _stray(self, stray: Stray, packet: Packet, now: float) -> Outcome:

@@ -20,8 +20,13 @@ FRAGMENT: Final = 44
 NO_NEXT_HEADER: Final = 59
 AUTHENTICATION: Final = 51
 
-MAX_EXTENSION_HEADERS: Final = 8
-"""RFC 8200, section 4.1 lists seven, one of them twice; more are an evasion."""
+MAX_EXTENSION_HEADERS: Final = 32
+"""RFC 8200, section 4.1 lists seven, one of them twice. Linux walks as many as there are, so
+more than we walk are an evasion, and no malformed packet: see HIDDEN."""
+HIDDEN: Final = 0
+"""Protocol of a packet whose transport header is out of sight: behind more extension headers
+than we walk, or beyond the bytes that the queue copies. (0 is hop-by-hop options, never a
+transport.)"""
 
 _IPV4 = struct.Struct("!BxHxxHxBxx4s4s")
 _IPV6 = struct.Struct("!IHBx16s16s")
@@ -39,7 +44,6 @@ BAD_IHL = Malformed("IPv4 header length below 5 words or beyond the packet")
 BAD_LENGTH = Malformed("IPv4 total length shorter than its header")
 SHORT_IPV6 = Malformed("IPv6 header cut short")
 SHORT_EXTENSION = Malformed("IPv6 extension header cut short")
-LONG_CHAIN = Malformed("too many IPv6 extension headers")
 LATER_FRAGMENT = Malformed("later fragment, no ports")
 SHORT_TCP = Malformed("TCP header cut short")
 BAD_OFFSET = Malformed("TCP data offset below 5 words")
@@ -59,6 +63,15 @@ def decode(payload: bytes) -> Packet | Malformed:
     if version == 6:
         return _decode_ipv6(payload)
     return BAD_VERSION
+
+
+def source_address(payload: bytes) -> bytes | None:
+    """The source of a packet that may be malformed behind its first header."""
+    if len(payload) >= 20 and payload[0] >> 4 == 4:
+        return payload[12:16]
+    if len(payload) >= 40 and payload[0] >> 4 == 6:
+        return payload[8:24]
+    return None
 
 
 def _decode_ipv4(payload: bytes) -> Packet | Malformed:
@@ -85,6 +98,8 @@ def _decode_ipv6(payload: bytes) -> Packet | Malformed:
     if protocol != TCP and protocol != UDP:  # noqa: PLR1714 - the packet path: no tuple, no set
         chain = _walk_extensions(payload, end, protocol)
         if isinstance(chain, Malformed):
+            if chain is SHORT_EXTENSION and 40 + length > len(payload):
+                return Packet(source, target, HIDDEN, 0, 0, 0, 40, payload)
             return chain
         offset, protocol = chain
     return _decode_transport(payload, end, offset, protocol, source, target)
@@ -93,7 +108,7 @@ def _decode_ipv6(payload: bytes) -> Packet | Malformed:
 def _walk_extensions(payload: bytes, end: int, protocol: int) -> tuple[int, int] | Malformed:
     """Offset and protocol number of what follows the extension headers."""
     offset = 40
-    for _ in range(MAX_EXTENSION_HEADERS):
+    for _ in range(MAX_EXTENSION_HEADERS + 1):
         if protocol in _EXTENSIONS:
             size = 8
         elif protocol in (FRAGMENT, AUTHENTICATION):
@@ -112,7 +127,7 @@ def _walk_extensions(payload: bytes, end: int, protocol: int) -> tuple[int, int]
             size += payload[offset + 1] << 3
         protocol = payload[offset]
         offset += size
-    return LONG_CHAIN
+    return offset, HIDDEN
 
 
 def _decode_transport(

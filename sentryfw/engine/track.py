@@ -88,11 +88,13 @@ class Tracker:
         if probe.kind not in state.kinds:
             state.kinds += (probe.kind,)
         targets = state.targets
-        is_new = targets.pop(probe.target, None) is None
-        targets[probe.target] = (now, self._share(probe))
+        before = targets.pop(probe.target, None)
+        share = self._share(probe)
+        # The heavier kind counts: an ACK after each SYN does not make the SYN weigh less.
+        targets[probe.target] = (now, share if before is None else max(share, before[1]))
         if len(targets) > MAX_TARGETS:
             del targets[next(iter(targets))]
-        return self._weigh(probe.source, state, now, is_new=is_new)
+        return self._weigh(probe.source, state, now, is_new=before is None)
 
     def restore(self, probe: Probe, at: float) -> None:
         """Evidence from before a restart, oldest first; `at` on the engine's clock."""
@@ -110,12 +112,13 @@ class Tracker:
         """Forget up to `budget` sources that were quiet for the slow window."""
         horizon = now - self.horizons.slow_window
         stale: list[Source] = []
-        for source, state in self._sources.items():
-            if state.last_seen > horizon or len(stale) >= budget:
-                break
-            stale.append(source)
+        for home in (self._sources, self._latecomers):
+            for source, state in home.items():
+                if state.last_seen > horizon or len(stale) >= budget:
+                    break
+                stale.append(source)
         for source in stale:
-            del self._sources[source]
+            self.forget(source)
 
     def _admit(self, source: Source, now: float) -> SourceState | None:
         state = self._latecomers.pop(source, None)
@@ -144,14 +147,16 @@ class Tracker:
         since = now - horizons.window
         slow_since = now - horizons.slow_window
         score, slow = _ROUNDING, _ROUNDING / self._slow_share
-        recent = 0
+        recent = older = 0
         for seen, share in state.targets.values():
             if seen >= since:
                 score += share
                 recent += 1
             if seen >= slow_since:
                 slow += share
-        count = recent if score >= 1 else len(state.targets)
+                older += 1
+        slow *= self._slow_share
+        count = older if slow >= 1 and score < 1 else recent
         return Evidence(
             source,
             count,
@@ -160,7 +165,7 @@ class Tracker:
             state.first_seen,
             now,
             score,
-            slow * self._slow_share,
+            slow,
             "portscan",
             (),
             is_new,

@@ -23,7 +23,7 @@ HALF_OPEN_BIT: Final = 0x40000000
 MARK_MASK: Final = 0x70000000
 """The packet mark's bits that rulesets/judge.nft sets and the verdict clears."""
 
-COPY_RANGE: Final = 256
+COPY_RANGE: Final = 512
 """Bytes of a packet that are looked at: headers, with IPv6 extensions and TCP options."""
 SOCKET_BUFFER: Final = 16 << 20
 BUDGET: Final = 128

@@ -16,7 +16,6 @@ from sentryfw.engine.packet import (
     BAD_VERSION,
     EMPTY,
     LATER_FRAGMENT,
-    LONG_CHAIN,
     MAX_EXTENSION_HEADERS,
     SHORT_EXTENSION,
     SHORT_IPV4,
@@ -170,10 +169,6 @@ def _with(payload: bytes, offset: int, *values: int) -> bytes:
         ),
         pytest.param(
             ipv6(A6, B6, 6, tcp(443), chain=(SECOND_FRAGMENT,)), LATER_FRAGMENT, id="fragment-6",
-        ),
-        pytest.param(
-            ipv6(A6, B6, 6, tcp(443), chain=(DESTINATION,) * (MAX_EXTENSION_HEADERS + 1)),
-            LONG_CHAIN, id="one-extension-too-many",
         ),
     ],
 )  # fmt: skip
