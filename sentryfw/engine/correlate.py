@@ -13,15 +13,15 @@ have one fingerprint (window, options, TCP flags). Background noise repeats its 
 a shared-out scan does not, so the ports must be nearly as many as the probes.
 """
 
-from collections import OrderedDict
 from typing import Final
 
 from sentryfw.engine.model import Packet, Probe, Source
 from sentryfw.engine.packet import TCP, UDP
 
 MOMENT: Final = 1.0
-"""Seconds within which the same probe counts as the same moment."""
+"""Seconds of a generation of probes; the same moment is one generation to two."""
 MAX_KEYS: Final = 8192
+"""Probes of a generation: in a flood a moment is shorter."""
 MAX_GROUP: Final = 64
 """Sources remembered of one group."""
 
@@ -35,35 +35,35 @@ MAX_SOURCES: Final = 1024
 MAX_PORTS: Final = 4096
 """Remembered of one crowd; what is beyond changes no answer."""
 
-Fingerprint = tuple[bytes, int, bytes]
-
 
 class Twins:
     """Same probe, same moment, several sources."""
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[tuple[bytes, bytes], tuple[float, list[Source]]] = OrderedDict()
+        self._born = 0.0
+        self._now: dict[bytes, list[Source]] = {}
+        self._before: dict[bytes, list[Source]] = {}
 
-    def observe(self, packet: Packet, source: Source, now: float) -> list[Source]:
+    def observe(self, packet: Packet, source: Source, now: float) -> list[Source] | None:
         """The group that sent this probe within the last moment, this source included."""
+        # From the destination address on: what follows up to the transport header is the same
+        # for the same sender, then come the ports, and the sequence number or the length.
         if packet.protocol == TCP:
-            same = packet.payload[packet.transport : packet.transport + 8]  # ports, sequence
+            end = packet.transport + 8
         elif packet.protocol == UDP:
-            same = packet.payload[packet.transport : packet.transport + 6]  # ports, length
+            end = packet.transport + 6
         else:
-            return []
-        key = (packet.target, same)
-        found = self._keys.get(key)
-        if found is None or now - found[0] > MOMENT:
-            self._keys[key] = (now, [source])
-            self._keys.move_to_end(key)
-            if len(self._keys) > MAX_KEYS:
-                self._keys.popitem(last=False)
-            return []
-        group = found[1]
+            return None
+        if now - self._born > MOMENT or len(self._now) >= MAX_KEYS:
+            self._before, self._now, self._born = self._now, {}, now
+        key = packet.payload[16 if len(packet.source) == 4 else 24 : end]
+        group = self._now.get(key) or self._before.get(key)
+        if group is None:
+            self._now[key] = [source]
+            return None
         if source not in group and len(group) < MAX_GROUP:
             group.append(source)
-        return group if len(group) > 1 else []
+        return group if len(group) > 1 else None
 
 
 class Crowd:
@@ -91,21 +91,21 @@ class Crowds:
     """Crowds by target and fingerprint, the least recent given up first."""
 
     def __init__(self) -> None:
-        self._crowds: OrderedDict[Fingerprint, Crowd] = OrderedDict()
+        self._crowds: dict[bytes, Crowd] = {}
 
     def observe(self, packet: Packet, probe: Probe, now: float) -> Crowd | None:
         """The crowd that this probe belongs to, if it is a distributed scan by now."""
         if packet.protocol != TCP:
             return None
         at = packet.transport
-        look = packet.payload[at + 12 : at + 16] + packet.payload[at + 20 : at + 28]
-        key = (packet.target, packet.flags, look)  # offset, flags, window; first options
+        # Data offset, flags and window; destination address and the first options beside it.
+        key = packet.payload[at + 12 : at + 16] + packet.target + packet.payload[at + 20 : at + 28]
         crowd = self._crowds.pop(key, None)
         if crowd is None or now - crowd.born > CROWD_WINDOW:
             crowd = Crowd(now)
         self._crowds[key] = crowd
         if len(self._crowds) > MAX_CROWDS:
-            self._crowds.popitem(last=False)
+            del self._crowds[next(iter(self._crowds))]
         if len(crowd.sources) < MAX_SOURCES and len(crowd.ports) < MAX_PORTS:
             crowd.sources.add(probe.source)
             crowd.ports.add(packet.dport)

@@ -3,7 +3,7 @@
 The same object judges packets for the daemon, out of a capture, and in the tests.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import Final
 
 from sentryfw.engine.classify import UNCERTAIN, classify
@@ -25,7 +25,7 @@ from sentryfw.engine.model import (
     Stray,
     source_of,
 )
-from sentryfw.engine.packet import decode, source_address
+from sentryfw.engine.packet import TCP, decode, source_address
 from sentryfw.engine.track import Horizons, Tracker
 
 HOLD: Final = 2.0
@@ -55,7 +55,7 @@ class Engine:
         self.flood = False
         self._twins = Twins()
         self._crowds = Crowds()
-        self._held: dict[Source, float] = {}
+        self._held: OrderedDict[Source, float] = OrderedDict()
         self._blocked: dict[Source, Block] = {}
         """Blocks of the last moments, in case they turn out to be decoys."""
         self._refused: dict[tuple[Source, str], float] = {}
@@ -78,7 +78,8 @@ class Engine:
     def tick(self, now: float) -> None:
         """Once a second: forget, and look at the rate of new sources."""
         self.tracker.expire(now)
-        self._held = {source: end for source, end in self._held.items() if end > now}
+        while self._held and next(iter(self._held.values())) <= now:
+            self._held.popitem(last=False)
         self._blocked = {s: block for s, block in self._blocked.items() if s in self._held}
         self._refused = {key: end for key, end in self._refused.items() if end > now}
         self._watch_flood(now)
@@ -102,10 +103,13 @@ class Engine:
         if probe.source in self._held and self._is_held(probe.source, now):
             return _DROP
         evidence = self.tracker.observe(probe, now)
-        verdict = self._verdict(probe)
+        verdict = _ACCEPT if probe.listed or probe.kind in UNCERTAIN else self._unlisted
         if evidence is None:
             return verdict
-        evidence = self._with_group(evidence, packet, probe, twins, now)
+        if twins or evidence.companions:
+            evidence = self._with_decoys(evidence, probe, twins or [])
+        elif evidence.is_new and probe.target[1] == TCP:
+            evidence = self._with_crowd(evidence, packet, probe, now)
         if evidence.scan == "distributed-scan" and evidence.targets >= 2:
             decision = self.decider.judge(evidence, meta, now, flood=self.flood)
         else:
@@ -121,19 +125,18 @@ class Engine:
         self._hold(decision, now)
         return Outcome(DROP, "block", (decision, *self._amend(evidence, now)))
 
-    def _with_group(
-        self, evidence: Evidence, packet: Packet, probe: Probe, twins: list[Source], now: float
-    ) -> Evidence:
-        """The evidence, with the group that the source is one of."""
-        if twins:
-            state = self.tracker.get(probe.source)
-            companions = tuple(source for source in twins if source != probe.source)
-            if state is not None and len(companions) > len(state.companions):
-                state.companions = companions
-            evidence = evidence._replace(companions=companions)
-        if evidence.companions:
-            return evidence._replace(scan="decoy-scan")
-        crowd = self._crowds.observe(packet, probe, now) if evidence.is_new else None
+    def _with_decoys(self, evidence: Evidence, probe: Probe, twins: list[Source]) -> Evidence:
+        """The evidence, as that of one scan in several names."""
+        companions = tuple(source for source in twins if source != probe.source)
+        state = self.tracker.get(probe.source)
+        if state is not None:
+            state.companions = max(companions, state.companions, key=len)
+            companions = state.companions
+        return evidence._replace(scan="decoy-scan", companions=companions)
+
+    def _with_crowd(self, evidence: Evidence, packet: Packet, probe: Probe, now: float) -> Evidence:
+        """The evidence, as that of one of many that share out a scan, if it is."""
+        crowd = self._crowds.observe(packet, probe, now)
         if crowd is None:
             return evidence
         if not crowd.flagged:
@@ -163,11 +166,6 @@ class Engine:
         tool = attribute(packet.payload, packet, probe.kind)
         return self.tracker.detail(evidence)._replace(tool=tool)
 
-    def _verdict(self, probe: Probe) -> Outcome:
-        if probe.listed or probe.kind in UNCERTAIN:
-            return _ACCEPT
-        return self._unlisted
-
     def _refuse(self, refusal: Refusal, verdict: Outcome, now: float) -> Outcome:
         self.counters[f"refused {refusal.reason}"] += 1
         if refusal.reason.startswith("block."):  # only the cap stands against it
@@ -176,7 +174,7 @@ class Engine:
         if self._refused.get(key, now) > now:
             return verdict
         if len(self._refused) >= MAX_HELD:
-            del self._refused[next(iter(self._refused))]
+            self._refused.clear()  # said once more: better than to grow
         self._refused[key] = now + REFUSAL_PAUSE
         return verdict._replace(action="refuse", refusals=(refusal,))
 
@@ -197,10 +195,10 @@ class Engine:
     def _hold(self, decision: Block | Refusal, now: float) -> None:
         source = decision.source
         if len(self._held) >= MAX_HELD:
-            oldest = next(iter(self._held))
-            del self._held[oldest]
+            oldest, _ = self._held.popitem(last=False)
             self._blocked.pop(oldest, None)
         self._held[source] = now + HOLD
+        self._held.move_to_end(source)
         if isinstance(decision, Block):
             self._blocked[source] = decision
 

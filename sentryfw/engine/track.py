@@ -13,6 +13,7 @@ The rules of this file.
 4. A source that was quiet for `slow_window` is forgotten.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -60,7 +61,7 @@ class Tracker:
     def __init__(self, horizons: Horizons, max_sources: int = 65536) -> None:
         self.horizons = horizons
         self._sources: dict[Source, SourceState] = {}
-        self._latecomers: dict[Source, SourceState] = {}
+        self._latecomers: OrderedDict[Source, SourceState] = OrderedDict()
         self._max_sources = max_sources
         self._filter = SeenFilter(max_sources * 32)
         self._weight: dict[Kind, float] = {k: 1 / n for k, n in horizons.triggers.items()}
@@ -108,7 +109,7 @@ class Tracker:
         self._sources.pop(source, None)
         self._latecomers.pop(source, None)
 
-    def expire(self, now: float, budget: int = 1024) -> None:
+    def expire(self, now: float, budget: int = 8192) -> None:
         """Forget up to `budget` sources that were quiet for the slow window."""
         horizon = now - self.horizons.slow_window
         stale: list[Source] = []
@@ -124,14 +125,12 @@ class Tracker:
         state = self._latecomers.pop(source, None)
         if state is None:
             self.newcomers += 1
-        if len(self._sources) >= self._max_sources:
-            self.expire(now, 2)
         if len(self._sources) < self._max_sources:
             home = self._sources
         elif state is not None or self._filter.add(source):
             home = self._latecomers
             if len(home) >= LATECOMERS:
-                del home[next(iter(home))]
+                self._latecomers.popitem(last=False)
         else:
             self.turned_away += 1
             return None
