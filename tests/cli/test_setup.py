@@ -1,0 +1,404 @@
+"""install and uninstall: what is made, what is kept, what is left."""
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sentryfw.config import Config
+from sentryfw.errors import Unsupported
+from sentryfw.netfilter import features, libnftables
+from sentryfw.netfilter.features import Feature
+from sentryfw.netfilter.libnftables import load_binding
+from support.box import BIN, Box
+
+pytestmark = pytest.mark.netns
+
+SSH_PEER = "198.18.0.9"
+SSH = {"SSH_CONNECTION": f"{SSH_PEER} 4711 198.18.0.1 22"}
+NO_BINDING = """
+sys.modules["nftables"] = None
+from sentryfw.netfilter import libnftables
+libnftables.DISTRIBUTION_COPIES = ()
+"""
+OLDER = """
+table inet sentryfw {
+	comment "SentryFW schema 0"
+	set block4 {
+		type ipv4_addr
+		flags timeout
+		elements = { 203.0.113.7 timeout 2h expires 1h }
+	}
+	set block_net4 {
+		type ipv4_addr
+		flags interval, timeout
+		elements = { 203.0.114.0/24 timeout 2h expires 1h }
+	}
+}
+"""
+
+
+def without(*names: str) -> str:
+    """Python that lets the kernel lack features."""
+    return f"""
+from sentryfw.netfilter import features
+ask = features.probe
+features.probe = lambda: [
+    item._replace(present=item.present and item.name not in {names!r}) for item in ask()
+]
+"""
+
+
+# --- install
+
+
+def test_install_makes_the_table_and_says_how(box: Box) -> None:
+    done = box.sentryfw("install", "--no-service")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("installed table inet sentryfw; divert: ")
+    assert 'comment "SentryFW schema 1"' in box.nft("list", "table", "inet", "sentryfw")
+
+
+def test_install_leaves_other_tables_alone(box: Box) -> None:
+    box.nft("add table inet other; add chain inet other c; add rule inet other c counter accept")
+    before = box.ruleset()
+    box.sentryfw("install", "--no-service")
+    assert before in box.ruleset()
+    box.sentryfw("uninstall")
+    assert box.ruleset() == before
+
+
+def test_install_again_keeps_blocks_and_partners(installed: Box) -> None:
+    for address in ("203.0.113.7", "2001:db8::1", "203.0.114.0/24", "2001:db8:ffff::/48"):
+        installed.sentryfw("block", address, "--timeout", "3h")
+    installed.nft("add element inet sentryfw partner4 { 203.0.113.50 timeout 5h }")
+    installed.nft("add element inet sentryfw partner6 { 2001:db8:1:2:: timeout 5h }")
+    names = ("block4", "block6", "block_net4", "block_net6", "partner4", "partner6")
+    before = {name: _timeouts(installed, name) for name in names}
+    done = installed.sentryfw("install", "--no-service")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("updated table inet sentryfw; ")
+    assert "live blocks kept: 4" in done.stdout
+    assert {name: _timeouts(installed, name) for name in names} == before
+    assert all(before.values())
+
+
+def _timeouts(box: Box, name: str) -> dict[str, int]:
+    return {address: fields["timeout"] for address, fields in box.elements(name).items()}
+
+
+def test_install_again_takes_the_configuration_of_now(installed: Box) -> None:
+    installed.configure('[watch]\nlisted_tcp = [8443]\n[never_block]\naddresses = ["192.0.2.0/24"]')
+    installed.sentryfw("install", "--no-service")
+    assert "192.0.2.0/24" in installed.elements("never_block4")
+    assert "8443" in installed.nft("list", "set", "inet", "sentryfw", "listed_tcp")
+    installed.configure("")
+    installed.sentryfw("install", "--no-service")
+    assert "192.0.2.0/24" not in installed.elements("never_block4")
+    assert "8443" not in installed.nft("list", "set", "inet", "sentryfw", "listed_tcp")
+
+
+def test_install_three_times_is_install_once(installed: Box) -> None:
+    once = installed.ruleset()
+    for _ in range(2):
+        installed.sentryfw("install", "--no-service")
+    assert installed.ruleset() == once
+
+
+def test_the_table_of_an_older_schema_hands_its_blocks_on(box: Box) -> None:
+    older = box.home / "older.nft"
+    older.write_text(OLDER)
+    box.nft("-f", older)
+    done = box.sentryfw("install", "--no-service")
+    assert done.returncode == 0, done.stderr
+    assert "live blocks kept: 2" in done.stdout
+    [single] = box.elements("block4").values()
+    [network] = box.elements("block_net4").values()
+    assert 3500 < single["expires"] <= 3600
+    assert 3500 < network["expires"] <= 3600
+
+
+def test_a_foreign_table_of_our_name_ends_in_1_and_stays(box: Box) -> None:
+    box.nft("add table inet sentryfw; add chain inet sentryfw theirs")
+    before = box.ruleset()
+    for words in (
+        ("install", "--no-service"), ("install", "--dry-run"), ("uninstall",),
+        ("block", "203.0.113.7"), ("unblock", "--all"), ("list",),
+    ):  # fmt: skip
+        done = box.sentryfw(*words)
+        assert done.returncode == 1
+        assert "did not make" in done.stderr
+        assert box.ruleset() == before
+
+
+# --- install --dry-run
+
+
+def test_dry_run_changes_nothing_and_prints_what_nft_takes(box: Box) -> None:
+    files = box.files()
+    done = box.sentryfw("install", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert (box.ruleset(), box.files()) == ("", files)
+    script = box.home / "script.nft"
+    script.write_text(done.stdout)
+    box.nft("-c", "-f", script)
+    box.nft("-f", script)
+    assert 'comment "SentryFW schema 1"' in box.ruleset()
+
+
+def test_dry_run_over_a_live_table_changes_nothing(installed: Box) -> None:
+    installed.sentryfw("block", "203.0.113.7")
+    before = installed.ruleset()
+    done = installed.sentryfw("install", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert installed.ruleset() == before
+    script = installed.home / "script.nft"
+    script.write_text(done.stdout)
+    installed.nft("-f", script)
+    assert list(installed.elements("block4")) == ["203.0.113.7"]
+
+
+# --- over SSH
+
+
+def test_install_over_ssh_protects_the_peer_and_says_so(box: Box) -> None:
+    done = box.sentryfw("install", "--no-service", env=SSH)
+    assert done.returncode == 0, done.stderr
+    assert f"{SSH_PEER} is never blocked" in done.stdout
+    assert SSH_PEER in box.elements("never_block4")
+
+
+def test_the_ssh_peer_is_remembered_without_ssh(box: Box) -> None:
+    box.sentryfw("install", "--no-service", env=SSH)
+    box.sentryfw("install", "--no-service")
+    assert SSH_PEER in box.elements("never_block4")
+    done = box.sentryfw("block", SSH_PEER)
+    assert done.returncode == 1
+    assert "ssh peer" in done.stderr
+    box.start_daemon()
+    assert SSH_PEER in box.elements("never_block4")
+
+
+def test_ssh_peers_false_protects_no_peer(box: Box) -> None:
+    box.configure("[never_block]\nssh_peers = false")
+    box.sentryfw("install", "--no-service", env=SSH)
+    assert SSH_PEER not in box.elements("never_block4")
+
+
+@pytest.mark.parametrize(
+    ("connection", "element", "name"),
+    [
+        ("2001:db8::9 4711 2001:db8::1 22", "2001:db8::9", "never_block6"),
+        ("::ffff:198.18.0.9 4711 ::ffff:198.18.0.1 22", SSH_PEER, "never_block4"),
+    ],
+    ids=["ipv6", "ipv4 mapped"],
+)
+def test_the_ssh_peer_of_an_ipv6_socket(box: Box, connection: str, element: str, name: str) -> None:
+    box.sentryfw("install", "--no-service", env={"SSH_CONNECTION": connection})
+    assert element in box.elements(name)
+
+
+# --- the service
+
+
+@pytest.fixture
+def systemctl(box: Box) -> Path:
+    """A systemd that writes down what it is told; the path of what it wrote."""
+    box.systemd.mkdir()
+    said = box.home / "systemctl.log"
+    script = box.home / "bin" / "systemctl"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\necho "$*" >> {shlex.quote(str(said))}\n')
+    script.chmod(0o755)
+    return said
+
+
+def with_systemctl(box: Box) -> dict[str, str]:
+    return {"PATH": f"{box.home / 'bin'}:{os.environ['PATH']}"}
+
+
+def test_install_sets_the_service_up_and_uninstall_takes_it_down(box: Box, systemctl: Path) -> None:
+    assert box.sentryfw("install", env=with_systemctl(box)).returncode == 0
+    lines = box.unit.read_text().splitlines()
+    assert f"ExecStart={BIN / 'sentryfwd'} --config {box.config}" in lines
+    told = ["daemon-reload", "enable sentryfw.service", "restart sentryfw.service"]
+    assert systemctl.read_text().splitlines() == told
+    assert box.sentryfw("uninstall", env=with_systemctl(box)).returncode == 0
+    assert not box.unit.exists()
+    told += ["disable --now sentryfw.service", "daemon-reload"]
+    assert systemctl.read_text().splitlines() == told
+
+
+@pytest.mark.usefixtures("systemctl")
+def test_the_service_starts_a_program_that_is_there_however_it_was_installed(box: Box) -> None:
+    program = "../../sentryfw/__main__.py"  # what sys.argv[0] is under `python -m sentryfw`
+    box.sentryfw("install", env=with_systemctl(box), program=program)
+    [line] = [ln for ln in box.unit.read_text().splitlines() if ln.startswith("ExecStart=")]
+    assert Path(line.removeprefix("ExecStart=").split()[0]).is_file(), line
+
+
+@pytest.mark.usefixtures("systemctl")
+def test_the_service_may_write_where_the_configuration_says(box: Box) -> None:
+    box.sentryfw("install", env=with_systemctl(box))
+    unit = box.unit.read_text()
+    assert "ProtectSystem=strict" in unit
+    [line] = [ln for ln in unit.splitlines() if ln.startswith("ReadWritePaths=")]
+    paths = box.settings.paths
+    for path in (paths.state, paths.runtime, paths.log):
+        assert str(path) in line
+
+
+def test_a_systemctl_that_fails_is_said(box: Box, systemctl: Path) -> None:
+    script = box.home / "bin" / "systemctl"
+    script.write_text("#!/bin/sh\necho no bus here >&2\nexit 1\n")
+    done = box.sentryfw("install", env=with_systemctl(box))
+    assert done.returncode == 1
+    assert "no bus here" in done.stderr
+    assert not systemctl.exists()
+
+
+def test_no_service_leaves_systemd_alone(box: Box, systemctl: Path) -> None:
+    box.sentryfw("install", "--no-service", env=with_systemctl(box))
+    assert not box.unit.exists()
+    assert not systemctl.exists()
+
+
+# --- uninstall
+
+
+def test_uninstall_leaves_no_table(installed: Box) -> None:
+    installed.sentryfw("block", "203.0.113.7")
+    done = installed.sentryfw("uninstall")
+    assert (done.returncode, done.stdout) == (0, "removed table inet sentryfw\n")
+    assert installed.ruleset() == ""
+    assert installed.settings.paths.ledger.exists()
+
+
+def test_uninstall_of_nothing_is_no_fault(box: Box) -> None:
+    done = box.sentryfw("uninstall")
+    assert (done.returncode, done.stdout) == (0, "there was no table to remove\n")
+
+
+def test_uninstall_stops_the_daemon_first(box: Box) -> None:
+    daemon = box.start_daemon()
+    done = box.sentryfw("uninstall")
+    assert done.returncode == 0, done.stderr
+    assert daemon.wait(10) == 0
+    assert box.ruleset() == ""
+    assert box.sentryfw("status").returncode == 5
+
+
+def test_purge_leaves_no_file_of_ours(box: Box) -> None:
+    box.default_config.parent.mkdir()
+    box.config.rename(box.default_config)
+    box.config.symlink_to(box.default_config)
+    box.start_daemon(box.default_config)
+    box.run("block", "203.0.113.7")
+    done = box.run("uninstall", "--purge")
+    assert done.returncode == 0, done.stderr
+    assert box.files() == {"daemon.log", "sentryfw.toml"}
+    assert (box.ruleset(), box.default_config.exists()) == ("", False)
+
+
+def test_purge_spares_what_others_put_there(installed: Box) -> None:
+    notes = installed.settings.paths.state / "notes"
+    notes.write_text("mine")
+    assert installed.sentryfw("uninstall", "--purge").returncode == 0
+    assert notes.read_text() == "mine"
+    assert {path.name for path in notes.parent.iterdir()} == {"notes"}
+
+
+def test_purge_with_another_configuration_spares_the_default_one(installed: Box) -> None:
+    installed.default_config.parent.mkdir()
+    installed.configure("", installed.default_config)
+    assert installed.sentryfw("uninstall", "--purge").returncode == 0
+    assert installed.default_config.exists()
+
+
+# --- what the system lacks
+
+
+@pytest.mark.parametrize(
+    ("missing", "options"),
+    [
+        pytest.param(
+            ("queue statement", "xt NFQUEUE target"),
+            ("CONFIG_NFT_QUEUE", "CONFIG_NFT_COMPAT", "CONFIG_NETFILTER_XT_TARGET_NFQUEUE"),
+            id="no way into the queue",
+        ),
+        pytest.param(("socket expression",), ("CONFIG_NFT_SOCKET",), id="socket"),
+        pytest.param(("fib expression",), ("CONFIG_NFT_FIB_INET",), id="fib"),
+        pytest.param(("ct expression",), ("CONFIG_NFT_CT",), id="ct"),
+        pytest.param(("limit expression",), ("CONFIG_NFT_LIMIT",), id="limit"),
+        pytest.param(("nftables inet tables",), ("CONFIG_NF_TABLES_INET",), id="inet"),
+    ],
+)
+def test_install_on_a_kernel_that_lacks_something_ends_in_6_and_names_it(
+    box: Box, missing: tuple[str, ...], options: tuple[str, ...]
+) -> None:
+    done = box.sentryfw("install", "--no-service", prelude=without(*missing))
+    assert done.returncode == 6
+    assert [option for option in options if option not in done.stderr] == []
+    assert box.ruleset() == ""
+
+
+def feature(name: str, *, present: bool) -> Feature:
+    return Feature(name, present, "CONFIG_X", "")
+
+
+@pytest.mark.parametrize(
+    ("queue", "target", "divert"),
+    [(True, True, "queue"), (True, False, "queue"), (False, True, "xt-nfqueue")],
+)
+def test_the_statement_is_picked_before_the_target(
+    monkeypatch: pytest.MonkeyPatch, *, queue: bool, target: bool, divert: str
+) -> None:
+    found = [
+        feature("queue statement", present=queue),
+        feature("xt NFQUEUE target", present=target),
+        feature("socket expression", present=True),
+    ]
+    assert features.require(found) == divert
+    found[2] = feature("socket expression", present=False)
+    with pytest.raises(Unsupported, match="socket expression"):
+        features.require(found)
+
+
+@pytest.mark.parametrize("words", [("install", "--no-service"), ("list",)], ids=" ".join)
+def test_without_the_binding_it_ends_in_6_and_says_what_to_install(
+    installed: Box, words: tuple[str, ...]
+) -> None:
+    before = installed.ruleset()
+    done = installed.sentryfw(*words, prelude=NO_BINDING)
+    assert done.returncode == 6
+    assert "apt install python3-nftables" in done.stderr
+    assert installed.ruleset() == before
+
+
+def test_doctor_names_the_missing_binding(box: Box) -> None:
+    done = box.sentryfw("doctor", prelude=NO_BINDING)
+    assert done.returncode == 6
+    assert "libnftables\tfail\tthe Python binding" in done.stdout
+
+
+def test_the_distributions_copy_is_found_by_its_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copy = tmp_path / "nftables" / "__init__.py"
+    copy.parent.mkdir()
+    copy.write_text("here = True")
+    monkeypatch.setattr(libnftables, "DISTRIBUTION_COPIES", (tmp_path / "no", str(copy)))
+    monkeypatch.setattr(libnftables.importlib, "import_module", _raise_missing)
+    monkeypatch.delitem(libnftables.sys.modules, "nftables", raising=False)
+    assert load_binding().here is True
+    monkeypatch.delitem(libnftables.sys.modules, "nftables")
+
+
+def _raise_missing(name: str) -> None:
+    raise ModuleNotFoundError(name)
+
+
+def test_the_default_configuration_is_one_that_installs(box: Box) -> None:
+    assert box.settings.model_copy(update={"paths": Config().paths}) == Config()
+    assert box.sentryfw("install", "--no-service").returncode == 0
