@@ -14,7 +14,7 @@ from sentryfw.netns import Namespace
 
 PORTS: Final = range(1, 101)
 """What is scanned: the listed port 80 is among them."""
-SCAN_PATIENCE: Final = 30.0
+SCAN_PATIENCE: Final = 120.0
 
 
 class Attack(NamedTuple):

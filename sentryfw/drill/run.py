@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from sentryfw.config import Config
 from sentryfw.drill import attacks
 from sentryfw.drill.attacks import ATTACKS, Attack
-from sentryfw.drill.scene import LISTED_PORT, OWN_PORT, VICTIM4, VICTIM6, Scene
+from sentryfw.drill.scene import LISTED_PORT, OWN_PORT, SILENCE, VICTIM4, VICTIM6, Scene
 from sentryfw.drill.sniffer import Sighting, Sniffer, answers_after, probes
 from sentryfw.engine.model import parse_source, source_text
 
@@ -71,7 +71,7 @@ def _drill(
         attacks.scan_with_scapy(stage.attacker, attack, source, target)
     over = time.time()
     entry = stage.block_of(blockable, over)
-    closed = not stage.reaches(stage.attacker, source, target, LISTED_PORT)
+    closed = not stage.reaches(stage.attacker, source, target, LISTED_PORT, SILENCE)
     own = stage.reaches(stage.victim, target, source, OWN_PORT)
     time.sleep(SETTLE)
     sightings = _of(sniffer.take(), source)

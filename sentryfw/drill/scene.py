@@ -25,7 +25,8 @@ VICTIM6: Final = "2001:2::1"
 LISTED_PORT: Final = 80
 OWN_PORT: Final = 7
 """Where the attacker's host listens for our own connection to it."""
-PATIENCE: Final = 10.0
+PATIENCE: Final = 60.0
+"""Seconds for what has to happen; on an emulated machine a daemon takes 20 to start."""
 SILENCE: Final = 0.4
 """Seconds without an answer that mean a port is out of reach; over a veth one takes 0.1 ms."""
 
@@ -96,13 +97,15 @@ class Scene:
                 return entry
             time.sleep(0.02)
 
-    def reaches(self, here: Namespace, source: str, target: str, port: int) -> bool:
-        """Whether a TCP connection from a source address is answered."""
+    def reaches(
+        self, here: Namespace, source: str, target: str, port: int, patience: float = PATIENCE
+    ) -> bool:
+        """Whether a TCP connection from a source address is answered within so many seconds."""
 
         def attempt() -> bool:
             family = socket.AF_INET6 if ":" in target else socket.AF_INET
             with socket.socket(family, socket.SOCK_STREAM) as client:
-                client.settimeout(SILENCE)
+                client.settimeout(patience)
                 client.bind((source, 0))
                 try:
                     client.connect((target, port))
