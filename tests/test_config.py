@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentryfw import config
-from sentryfw.config import MAX_CONFIG_BYTES, Config, load, parse, parse_duration
+from sentryfw.config import MAX_CONFIG_BYTES, MAX_LINE_BYTES, Config, load, parse, parse_duration
 from sentryfw.engine.model import ACCEPT, DROP
 from sentryfw.errors import ConfigError
 
@@ -31,7 +31,8 @@ def test_the_defaults_are_those_of_the_design() -> None:
     defaults = parse(b"", "test.toml")
     assert defaults == Config()
     assert defaults.horizons() == (
-        3, 300.0, 6, 86400.0, {"null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1},
+        3, 300.0, 6, 86400.0,
+        {"null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10},
     )  # fmt: skip
     policy = defaults.policy(())
     assert policy.timeouts == (3600.0, 14400.0, 86400.0, 604800.0)
@@ -146,6 +147,14 @@ def test_ports(written: str, ports: tuple[int, int]) -> None:
     assert watch.listed_tcp == (ports,)
 
 
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
+def test_ports_are_listed_by_protocol(protocol: str) -> None:
+    watch = parse(f'[watch]\nlisted_{protocol} = [7, "9-11"]'.encode(), "test.toml").watch
+    listed = {"tcp": watch.listed_tcp, "udp": watch.listed_udp, "sctp": watch.listed_sctp}
+    assert listed.pop(protocol) == ((7, 7), (9, 11))
+    assert set(listed.values()) == {()}
+
+
 @pytest.mark.parametrize(
     "written",
     ["65536", "-1", "22.5", "true", '""', '"-"', '"22-"', '"-22"', '"22 80"', '"22,80"', '"ssh"',
@@ -258,6 +267,19 @@ def test_a_truth_value_is_no_number(key: str) -> None:
     assert fault.startswith(f"{key}: ")
 
 
+@pytest.mark.parametrize(
+    ("more", "faults"),
+    [(0, []), (1, [f"a line is longer than {MAX_LINE_BYTES} bytes"])],
+    ids=["longest", "longer"],
+)
+def test_a_line_of_more_than_16_kibibytes_is_a_fault(more: int, faults: list[str]) -> None:
+    text = "#" * (MAX_LINE_BYTES + more)
+    if faults:
+        assert _faults(text) == faults
+    else:
+        assert parse(text.encode(), "test.toml") == Config()
+
+
 def test_broken_toml_is_told_with_its_line() -> None:
     (fault,) = _faults("[detect]\ntrigger = \n")
     assert fault.startswith("no TOML: ")
@@ -324,7 +346,8 @@ def test_a_file_of_more_than_a_mebibyte_is_a_fault(
     tmp_path: Path, more: int, *, fits: bool
 ) -> None:
     place = tmp_path / "sentryfw.toml"
-    place.write_bytes(b"#" * (MAX_CONFIG_BYTES + more))
+    comments = (b"#" * 127 + b"\n") * (MAX_CONFIG_BYTES // 128)
+    place.write_bytes(comments + b"#" * more)
     if fits:
         assert load(place) == Config()
     else:

@@ -20,6 +20,7 @@ FULL: Final = config.parse(
     interfaces = ["eth0", "ppp*"]
     listed_tcp = [22, "6000-6010"]
     listed_udp = [53]
+    listed_sctp = [3868]
     [queue]
     number = 77
     """,
@@ -184,6 +185,7 @@ def test_only_sets_of_the_configuration_are_flushed_by_an_update() -> None:
         "never_block6",
         "listed_tcp",
         "listed_udp",
+        "listed_sctp",
     }
 
 

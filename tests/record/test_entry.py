@@ -3,9 +3,18 @@
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sentryfw.engine.model import Block, Evidence, Refusal, Source, Target
-from sentryfw.record.entry import block_entry, manual_entry, refusal_entry, target_text
+from sentryfw.engine.model import KINDS, Block, Evidence, Kind, Probe, Refusal, Source, Target
+from sentryfw.record.entry import (
+    block_entry,
+    manual_entry,
+    probe_of,
+    refusal_entry,
+    sight_of,
+    target_text,
+)
 
 EPOCH = 1_800_000_000.0
 SIX = ip_address("2001:2::1").packed
@@ -69,9 +78,40 @@ def test_ipv6_sources_are_named_as_an_operator_writes_them(
     [
         ((bytes((198, 18, 0, 1)), 6, 22), "198.18.0.1 tcp/22"),
         ((SIX, 17, 53), "2001:2::1 udp/53"),
-        ((SIX, 132, 7), "2001:2::1 132/7"),
+        ((SIX, 132, 7), "2001:2::1 sctp/7"),
+        ((bytes((198, 18, 0, 1)), 1, 8), "198.18.0.1 icmp/8"),
+        ((SIX, 58, 128), "2001:2::1 icmpv6/128"),
+        ((SIX, 47, 0), "2001:2::1 47/0"),
     ],
-    ids=["tcp", "udp", "other"],
+    ids=["tcp", "udp", "sctp", "icmp", "icmpv6", "other"],
 )
 def test_targets_are_address_protocol_and_port(target: Target, text: str) -> None:
     assert target_text(target) == text
+
+
+SOURCES = st.one_of(
+    st.binary(min_size=4, max_size=4),
+    st.binary(min_size=8, max_size=8).filter(lambda data: data[:1] != b"\xfe"),
+    st.binary(min_size=8, max_size=8).map(lambda data: ip_address("fe80::").packed[:8] + data),
+).map(Source)
+TARGETS = st.tuples(
+    st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)),
+    st.integers(0, 255),
+    st.integers(0, 65535),
+)
+
+
+@given(SOURCES, TARGETS, st.sampled_from(KINDS), st.booleans())
+def test_a_probe_is_read_back_out_of_its_sight(
+    source: Source,
+    target: Target,
+    kind: Kind,
+    listed: bool,  # noqa: FBT001 - hypothesis
+) -> None:
+    probe = Probe(source, target, kind, listed)
+    assert probe_of(sight_of(probe, 1.0)) == probe
+
+
+def test_a_sight_says_when() -> None:
+    probe = Probe(EVIDENCE.source, EVIDENCE.sample[0], "syn")
+    assert sight_of(probe, EPOCH).at == EPOCH

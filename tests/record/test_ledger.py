@@ -13,7 +13,7 @@ import pytest
 from sentryfw.errors import SentryError
 from sentryfw.record import ledger as module
 from sentryfw.record.ledger import MIGRATIONS, Ledger
-from support.entries import BLOCK, BLOCKED_AT, REFUSAL, SIX
+from support.entries import BLOCK, BLOCKED_AT, REFUSAL, SIGHT, SIX
 
 
 def _rows(path: Path, query: str) -> list[tuple[object, ...]]:
@@ -114,6 +114,56 @@ def test_a_block_that_ran_out_before_is_not_marked_as_unblocked(ledger: Ledger, 
     ]
 
 
+# --- probes below the trigger
+
+
+def test_a_sight_is_read_as_it_was_added(ledger: Ledger) -> None:
+    listed = SIGHT._replace(at=SIGHT.at + 1, kind="syn", listed=True, target="2001:2::1 tcp/22")
+    ledger.add([], [SIGHT, listed])
+    assert ledger.sights(0) == [SIGHT, listed]
+
+
+def test_sights_are_of_a_time_on(ledger: Ledger) -> None:
+    sights = [SIGHT._replace(at=BLOCKED_AT + n) for n in range(5)]
+    ledger.add([], sights)
+    assert ledger.sights(BLOCKED_AT + 2) == sights[2:]
+
+
+def test_what_led_to_a_block_is_no_evidence_any_more(ledger: Ledger) -> None:
+    """A block settles what came before it; what comes after it is evidence anew."""
+    times = (BLOCKED_AT - 1, BLOCKED_AT, BLOCKED_AT + 1)
+    ledger.add([BLOCK], [SIGHT._replace(at=at, address=BLOCK.address) for at in times])
+    ledger.add([], [SIGHT._replace(address="198.18.0.77", at=BLOCKED_AT - 1)])
+    assert [(s.address, s.at) for s in ledger.sights(0)] == [
+        (BLOCK.address, BLOCKED_AT + 1),
+        ("198.18.0.77", BLOCKED_AT - 1),
+    ]
+
+
+def test_a_refusal_leaves_evidence_where_it_is(ledger: Ledger) -> None:
+    sight = SIGHT._replace(address=REFUSAL.address, at=BLOCKED_AT - 1)
+    ledger.add([REFUSAL], [sight])
+    assert ledger.sights(0) == [sight]
+
+
+def test_a_ledger_of_the_schema_before_keeps_its_blocks_and_gets_probes(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in MIGRATIONS[0].split(";"):
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = 1")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        row = (BLOCK.address, 4, "portscan", "[]", 3, 5, 1.0, 2.0, 3.0, 7, 1, "", "", "[]")
+        connection.execute(
+            f"INSERT INTO blocks ({module._BLOCK_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            row,
+        )
+    with Ledger(path) as ledger:
+        ledger.add([], [SIGHT])
+        assert ledger.sights(0) == [SIGHT]
+        assert ledger.offences() == {BLOCK.address: 7}
+
+
 # --- protected
 
 
@@ -131,10 +181,13 @@ def test_a_protected_network_is_kept_once_with_its_latest_reason(ledger: Ledger)
 
 
 def test_trim_keeps_the_newest(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KEEP_REFUSALS", 3)
-    monkeypatch.setattr(module, "KEEP_BLOCKS", 5)
-    ledger.add([entry._replace(targets=n) for n in range(1, 11) for entry in (BLOCK, REFUSAL)])
+    monkeypatch.setattr(module, "_KEEP", {"refusals": 3, "blocks": 5, "probes": 2})
+    ledger.add(
+        [entry._replace(targets=n) for n in range(1, 11) for entry in (BLOCK, REFUSAL)],
+        [SIGHT._replace(at=BLOCKED_AT + n) for n in range(1, 11)],
+    )
     ledger.trim()
+    assert [sight.at - BLOCKED_AT for sight in ledger.sights(0)] == [9, 10]
     assert _rows(path, "SELECT targets FROM refusals") == [(8,), (9,), (10,)]
     assert _rows(path, "SELECT targets FROM blocks") == [(6,), (7,), (8,), (9,), (10,)]
 

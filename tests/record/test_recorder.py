@@ -16,7 +16,7 @@ from sentryfw.record import recorder as module
 from sentryfw.record.events import EventFile
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder
-from support.entries import BLOCK, REFUSAL, SIX
+from support.entries import BLOCK, REFUSAL, SIGHT, SIX
 from support.waiting import wait_for
 
 
@@ -62,6 +62,27 @@ def test_entries_reach_ledger_and_event_file(
     assert ledger.latest_blocks([BLOCK.address]) == {BLOCK.address: BLOCK}
     assert [event["event_type"] for event in _written(log_path)] == ["alert", "alert", "sentryfw"]
     assert recorder.lost == 0
+
+
+def test_sights_reach_the_ledger_and_no_event_file(
+    recorder: Recorder, ledger: Ledger, log_path: Path
+) -> None:
+    recorder.sight(SIGHT)
+    recorder.stop(5)
+    assert ledger.sights(0) == [SIGHT]
+    assert _written(log_path) == []
+    assert recorder.lost == 0
+
+
+def test_a_sight_that_is_not_written_is_counted(
+    recorder: Recorder, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE probes")
+    recorder.sight(SIGHT)
+    recorder.stop(5)
+    assert recorder.lost == 1
+    assert "ledger: no such table: probes" in caplog.text
 
 
 def test_stopping_writes_everything_that_is_left(
@@ -161,7 +182,7 @@ def test_the_ledger_is_trimmed_on_the_way(
     recorder: Recorder, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TRIM_EVERY", 10)
-    monkeypatch.setattr(ledger_module, "KEEP_BLOCKS", 4)
+    monkeypatch.setattr(ledger_module, "_KEEP", {"blocks": 4})
     for _ in range(50):
         recorder.append(BLOCK)
     recorder.stop(5)

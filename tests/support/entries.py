@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sentryfw.record.entry import Entry
+from sentryfw.record.entry import Entry, Sight
 
 BLOCKED_AT: Final = 1_800_000_000.5
 
@@ -27,3 +27,4 @@ REFUSAL: Final = BLOCK._replace(timeout_s=0.0, offence=0, reason="partner", bloc
 SIX: Final = BLOCK._replace(
     address="2001:2::/64", family=6, scan="portsweep", sample=["2001:2:0:1::1 tcp/22"]
 )
+SIGHT: Final = Sight("2001:2::/64", BLOCKED_AT, "udp", listed=False, target="2001:2:0:1::1 udp/53")

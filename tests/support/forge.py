@@ -6,8 +6,11 @@ Checksums stay zero: the kernel has checked them before a packet reaches the eng
 import struct
 from ipaddress import ip_address
 
+ICMP = 1
 TCP = 6
 UDP = 17
+ICMPV6 = 58
+SCTP = 132
 
 FLAG_BITS = {"F": 0x01, "S": 0x02, "R": 0x04, "P": 0x08, "A": 0x10, "U": 0x20, "E": 0x40, "C": 0x80}
 
@@ -21,22 +24,37 @@ def packed(address: str) -> bytes:
     return ip_address(address).packed
 
 
-def tcp(dport: int, flags: str | int = "S", sport: int = 40000) -> bytes:
+def tcp(dport: int, flags: str | int = "S", sport: int = 40000, *, seq: int = 1) -> bytes:
     bits = flags if isinstance(flags, int) else flag_byte(flags)
-    return struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 0x50, bits, 1024, 0, 0)
+    return struct.pack("!HHIIBBHHH", sport, dport, seq, 0, 0x50, bits, 1024, 0, 0)
 
 
-def udp(dport: int, sport: int = 40000) -> bytes:
-    return struct.pack("!HHHH", sport, dport, 8, 0)
+def udp(dport: int, sport: int = 40000, data: bytes = b"") -> bytes:
+    return struct.pack("!HHHH", sport, dport, 8 + len(data), 0) + data
+
+
+def icmp(kind: int, code: int = 0, rest: bytes = b"") -> bytes:
+    return struct.pack("!BBHI", kind, code, 0, 0) + rest
+
+
+def sctp(dport: int, chunk: int, sport: int = 40000) -> bytes:
+    return struct.pack("!HHIIBBH", sport, dport, 0, 0, chunk, 0, 4)
 
 
 def ipv4(
-    source: str, target: str, protocol: int, rest: bytes, *, options: bytes = b"", fragment: int = 0
+    source: str,
+    target: str,
+    protocol: int,
+    rest: bytes,
+    *,
+    options: bytes = b"",
+    fragment: int = 0,
+    ttl: int = 64,
 ) -> bytes:
     words = 5 + len(options) // 4
     header = struct.pack(
         "!BBHHHBBH4s4s",
-        0x40 | words, 0, words * 4 + len(rest), 1, fragment, 64, protocol, 0,
+        0x40 | words, 0, words * 4 + len(rest), 1, fragment, ttl, protocol, 0,
         packed(source), packed(target),
     )  # fmt: skip
     return header + options + rest
@@ -49,6 +67,7 @@ def ipv6(
     rest: bytes,
     *,
     chain: tuple[tuple[int, bytes], ...] = (),
+    ttl: int = 64,
 ) -> bytes:
     """`chain`: extension headers as (type, header without its next-header byte)."""
     followers = [*(kind for kind, _ in chain[1:]), protocol]
@@ -58,12 +77,12 @@ def ipv6(
     first = chain[0][0] if chain else protocol
     header = struct.pack(
         "!IHBB16s16s",
-        6 << 28, len(body) + len(rest), first, 64, packed(source), packed(target),
+        6 << 28, len(body) + len(rest), first, ttl, packed(source), packed(target),
     )  # fmt: skip
     return header + body + rest
 
 
-def ip(source: str, target: str, protocol: int, rest: bytes) -> bytes:
-    """IPv4 or IPv6, as the addresses are written."""
+def ip(source: str, target: str, protocol: int, rest: bytes, *, ttl: int = 64) -> bytes:
+    """IPv4 or IPv6, as the addresses are written. `ttl`: or hop limit."""
     make = ipv6 if ":" in source else ipv4
-    return make(source, target, protocol, rest)
+    return make(source, target, protocol, rest, ttl=ttl)
