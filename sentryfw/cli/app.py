@@ -205,6 +205,25 @@ def drill(
     raise typer.Exit(module.run(options.path, options.load(), json=json, forge=forge))
 
 
+@app.command()
+def replay(
+    capture: Annotated[Path, typer.Argument(metavar="FILE.pcap|pcapng", show_default=False)],
+    listed: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PORTS", help="Listed ports, tcp/22,udp/53; default: a guess."),
+    ] = None,
+    local: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CIDR", help="The scanned side; may repeat; default: a guess."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Judge a capture as the daemon would have, on the capture's own clock."""
+    from sentryfw.cli import replay as module
+
+    raise typer.Exit(module.run(capture, options.load(), local, listed, json=json))
+
+
 def main() -> None:
     """Entry point sentryfw."""
     try:
