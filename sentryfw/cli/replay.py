@@ -18,7 +18,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 SHORT_COLUMNS: Final = ("address", "scan", "kinds", "probes", "ms", "tool", "after", "answers")
 """What fits a terminal of 80 columns."""
-PROTOCOLS: Final = {"tcp": 6, "udp": 17}
+PROTOCOLS: Final = {"tcp": 6, "udp": 17, "sctp": 132}
 SHOWN: Final = 8
 """Guessed addresses and ports that are named; the others are counted."""
 

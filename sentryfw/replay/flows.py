@@ -9,9 +9,17 @@ the rate limits of judge.nft (a capture is judged whole), sequence numbers, and 
 
 from typing import Final, Literal
 
-from sentryfw.engine.classify import ACK, FIN, RST, SYN, URG
+from sentryfw.engine.classify import (
+    ACK,
+    FIN,
+    ICMP_REQUESTS,
+    ICMPV6_REQUESTS,
+    RST,
+    SYN,
+    URG,
+)
 from sentryfw.engine.model import Block, Meta, Packet, Source, source_of
-from sentryfw.engine.packet import TCP, UDP
+from sentryfw.engine.packet import ICMP, ICMPV6, SCTP, TCP, UDP
 from sentryfw.replay.view import Addresses, Bounded, Line, Network, View, turned
 
 Fate = Literal["outside", "sent", "answer", "dropped", "passed", "backscatter"]
@@ -49,10 +57,16 @@ _NEVER_SENT: Final = tuple(
 )  # fmt: skip
 """The four rules of divert_input.nft about flags that no stack sends."""
 
+_LEGITIMATE: Final = frozenset((2, 4, 41, 46, 47, 50, 51, 59, 88, 89, 97, 103, 112, 115, 136, 137))
+"""The protocols that divert_other accepts."""
+
 _METAS: Final = {
     (unlisted, partner): Meta(unlisted=unlisted, partner=partner)
     for unlisted in (False, True)
     for partner in (False, True)
+}
+_HALF_OPEN: Final = {
+    partner: Meta(unlisted=False, partner=partner, half_open=True) for partner in (False, True)
 }
 
 
@@ -90,14 +104,17 @@ class Kernel:
         tables = self._flows, self._suspects, self._partners, self._blocked
         return sum(len(table) for table in tables)
 
-    def block(self, block: Block) -> None:
+    def block(self, block: Block) -> bool:
+        """Whether it is a new one; else it changes the timeout of one that is alive."""
+        known = self._blocked.get(block.source, block.at) > block.at
         self._blocked[block.source] = block.at + block.timeout
+        return not known
 
-    def receive(self, packet: Packet, payload: bytes, now: float) -> Fate | Meta:
+    def receive(self, packet: Packet, now: float) -> Fate | Meta:
         """What becomes of one packet; a Meta: the engine judges it, then see confirm()."""
         source, target, protocol = packet[:3]
         if self._local[source]:
-            return self._send(packet, payload, now)
+            return self._send(packet, now)
         if not self._local[target]:
             return "outside"
         blocked = bool(self._blocked) and self._is_blocked(source, now)
@@ -110,8 +127,8 @@ class Kernel:
         if blocked and (flow is None or not flow.ours):
             return "dropped"  # late_drop: direction original, or invalid
         if flow is not None and self._continue(flow, packet, now):
-            return "passed"
-        if not tcp and protocol != UDP:
+            if packet.flags & RST and tcp and not (flow.ours or flow.assured):
+                return self._half_open(source, now)
             return "passed"
         if self._spared[source]:
             self.confirm(packet, now)
@@ -139,9 +156,29 @@ class Kernel:
 
     # --- divert_input and judge
 
+    def _half_open(self, source: bytes, now: float) -> Fate | Meta:
+        """SYN, our SYN/ACK, RST: how a SYN scan leaves an open port."""
+        if self._spared[source]:
+            return "passed"
+        return _HALF_OPEN[self._holds(self._partners, _key(source), now)]
+
+    def _divert_other(self, packet: Packet, now: float) -> Fate | Meta:
+        """Neither TCP nor UDP."""
+        source, target, protocol, _, port, kind = packet[:6]
+        if protocol in (ICMP, ICMPV6):
+            requests = ICMP_REQUESTS if protocol == ICMP else ICMPV6_REQUESTS
+            passes = kind not in requests
+        else:
+            passes = protocol in _LEGITIMATE
+        if passes or (protocol == SCTP and self._is_listed(target, SCTP, port)):
+            return "passed"
+        return _METAS[True, self._holds(self._partners, _key(source), now)]
+
     def _divert(self, packet: Packet, now: float) -> Fate | Meta:
         source, target, protocol, _, port, flags = packet[:6]
         tcp = protocol == TCP
+        if not tcp and protocol != UDP:
+            return self._divert_other(packet, now)
         key = _key(source)
         listed = self._is_listed(target, protocol, port)
         if self._holds(self._suspects, key, now) and (not tcp or _PURE_SYN[flags]):
@@ -226,12 +263,12 @@ class Kernel:
             self._learn_partner(packet.source, now)
         return True
 
-    def _send(self, packet: Packet, payload: bytes, now: float) -> Fate:
+    def _send(self, packet: Packet, now: float) -> Fate:
         """A packet of this side."""
         source, target, protocol, sport, dport = packet[:5]
         blocked = bool(self._blocked) and self._is_blocked(target, now)
         if protocol not in (TCP, UDP):
-            return "answer" if blocked and _is_unreachable(packet, payload) else "sent"
+            return "answer" if blocked and _is_unreachable(packet) else "sent"
         line = (target, source, protocol, dport, sport)
         flow = self._find(line, packet, now)
         if flow is not None:
@@ -279,10 +316,9 @@ def _first_timeout(packet: Packet) -> float:
     return TCP_UNANSWERED if packet.flags & SYN else TCP_ESTABLISHED
 
 
-def _is_unreachable(packet: Packet, payload: bytes) -> bool:
+def _is_unreachable(packet: Packet) -> bool:
     """ICMP type 3 (RFC 792), ICMPv6 type 1 (RFC 4443): what a closed UDP port answers."""
-    kind = payload[packet.transport : packet.transport + 1]
-    return (packet.protocol, kind) in ((1, b"\3"), (58, b"\1"))
+    return (packet.protocol, packet.flags) in ((ICMP, 3), (ICMPV6, 1))
 
 
 def _key(address: bytes) -> bytes:

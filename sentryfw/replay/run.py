@@ -24,7 +24,7 @@ from sentryfw.engine.model import (
     Source,
     source_of,
 )
-from sentryfw.engine.packet import decode
+from sentryfw.engine.packet import SCTP, TCP, UDP, decode
 from sentryfw.replay.capture import CaptureError, read_capture
 from sentryfw.replay.flows import Kernel
 from sentryfw.replay.link import LINKS
@@ -107,7 +107,7 @@ class Judge:
         """One packet, in the order of the capture."""
         if self._ticked is None or now - self._ticked >= 1:
             self._tick(now)
-        fate = self.kernel.receive(packet, payload, now)
+        fate = self.kernel.receive(packet, now)
         if isinstance(fate, Meta):
             outcome = self.engine.handle(payload, fate, now)
             if outcome.verdict == ACCEPT:
@@ -125,12 +125,16 @@ class Judge:
 
     def _decided(self, outcome: Outcome) -> None:
         for block in outcome.blocks:
-            self.kernel.block(block)
+            is_new = self.kernel.block(block)
             finding = self._finding(block)
-            if finding is not None:
-                if not finding.blocks:
-                    self.result.findings[block.source] = finding = _describe(block)
+            if finding is None:
+                continue
+            if not finding.blocks:
+                self.result.findings[block.source] = finding = _describe(block)
+            if is_new:
                 finding.blocks += 1
+            else:  # it turned out to be one of a group
+                finding.scan, finding.reason = block.evidence.scan, block.reason
         for refusal in outcome.refusals:
             self._finding(refusal)
 
@@ -216,7 +220,11 @@ def _hand_listed(config: Config) -> frozenset[Service]:
     watch = config.watch
     return frozenset(
         (protocol, port)
-        for protocol, ranges in ((6, watch.listed_tcp), (17, watch.listed_udp))
+        for protocol, ranges in (
+            (TCP, watch.listed_tcp),
+            (UDP, watch.listed_udp),
+            (SCTP, watch.listed_sctp),
+        )
         for first, last in ranges
         for port in range(first, last + 1)
     )
@@ -233,6 +241,6 @@ def _describe(decision: Block | Refusal) -> Finding:
         probes=evidence.probes,
         first_seen=evidence.first_seen,
         decided_at=decision.at,
-        tool=getattr(evidence, "tool", ""),
+        tool=evidence.tool,
         reason=decision.reason,
     )

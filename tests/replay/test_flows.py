@@ -15,7 +15,7 @@ US: Final = "192.0.2.1"
 THEM: Final = "203.0.113.7"
 US6: Final = "2001:db8:1::1"
 THEM6: Final = "2001:db8:2::7"
-LISTED: Final = frozenset({(6, 22), (17, 53)})
+LISTED: Final = frozenset({(6, 22), (17, 53), (132, 3643)})
 
 UNLISTED: Final = Meta(unlisted=True, partner=False)
 HELD: Final = Meta(unlisted=False, partner=False)
@@ -69,7 +69,7 @@ class Wire:
         payload = forge.ip(source, target, protocol, rest)
         packet = decode(payload)
         assert isinstance(packet, Packet)
-        return self.kernel.receive(packet, payload, self.now)
+        return self.kernel.receive(packet, self.now)
 
 
 def _us(other: str) -> str:
@@ -104,8 +104,26 @@ def test_a_source_that_is_never_blocked_is_never_judged() -> None:
     assert Wire(never_block=("203.0.113.0/24",)).tcp("S", 23) == "passed"
 
 
-def test_a_protocol_without_ports_is_not_diverted() -> None:
-    assert Wire()._receive(THEM, US, 47, bytes(8)) == "passed"
+@pytest.mark.parametrize(
+    ("source", "protocol", "rest", "fate"),
+    [
+        (THEM, 47, bytes(8), "passed"),
+        (THEM, 200, bytes(8), UNLISTED),
+        (THEM, 1, bytes([8]) + bytes(7), UNLISTED),
+        (THEM, 1, bytes([3]) + bytes(7), "passed"),
+        (THEM6, 58, bytes([128]) + bytes(7), UNLISTED),
+        (THEM6, 58, bytes([135]) + bytes(7), "passed"),
+        (THEM, 132, bytes((0, 9, 0, 9)) + bytes(8) + b"\1" + bytes(3), UNLISTED),
+        (THEM, 132, bytes((0, 9, 14, 59)) + bytes(8) + b"\1" + bytes(3), "passed"),
+    ],
+    ids=["gre", "unheard of", "ping", "unreachable", "ping6", "neighbour", "sctp", "sctp listed"],
+)  # fmt: skip
+def test_other_protocols_are_judged_where_nobody_uses_them(
+    source: str, protocol: int, rest: bytes, fate: object
+) -> None:
+    wire = Wire()
+    assert wire._receive(source, _us(source), protocol, rest) == fate
+    assert wire.tcp("S", 22, source=source) == "passed"  # no suspect by that
 
 
 # --- what is known
@@ -228,6 +246,17 @@ def test_a_half_open_connection_makes_none() -> None:
     assert wire.tcp("S", 23) == UNLISTED
 
 
+def test_a_reset_of_a_half_open_connection_is_judged() -> None:
+    wire = Wire()
+    wire.tcp("S", 22)
+    wire.tcp_back("SA", 22)
+    assert wire.tcp("R", 22) == Meta(unlisted=False, partner=False, half_open=True)
+
+
+def test_a_reset_of_a_finished_connection_is_not() -> None:
+    assert Wire().handshake().tcp("R", 22) == "passed"
+
+
 def test_a_refused_handshake_makes_none() -> None:
     wire = Wire()
     wire.tcp("S", 22)
@@ -276,6 +305,15 @@ def test_what_we_open_to_a_blocked_source_still_works() -> None:
     assert wire.tcp("SA", 50000, 443) == "passed"
     wire.udp_back(50000, 53)
     assert wire.udp(50000, 53) == "passed"
+
+
+def test_a_block_of_a_blocked_source_is_no_new_one() -> None:
+    wire = Wire()
+    evidence = Evidence._make([None] * len(Evidence._fields))
+    block = Block(parse_source(THEM), 10.0, 1, True, "", evidence, wire.now)
+    assert wire.kernel.block(block)
+    assert not wire.kernel.block(block._replace(at=wire.now + 1))
+    assert wire.kernel.block(block._replace(at=wire.now + 12))
 
 
 def test_a_block_ends_with_its_timeout() -> None:

@@ -44,7 +44,7 @@ def _stop_tcpdump(tcpdump: Any, path: Path, probes: int) -> None:
 def _record(lab: Lab, path: Path, where: tuple[str, ...], option: str, family: int) -> None:
     """A scan from its first to its last packet."""
     tcpdump = _start_tcpdump(lab, path, where)
-    command = ["nmap", "-n", "-Pn", "-T5", "--max-retries", "0", option, "-p", PORTS]
+    command = ["nmap", "-n", "-Pn", "-T5", "--max-retries", "0", "-r", option, "-p", PORTS]
     if family == 6:
         command += ["-6", "-S", ATTACKER[6], "-e", INTERFACE]
     done = lab.attacker.run(*command, VICTIM[family])
