@@ -5,26 +5,27 @@ or text like "90s", "5m", "4h", "1d", "1h30m".
 """
 
 import difflib
-import re
 import tomllib
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-)
+from pydantic import Field, ValidationError
 
 from sentryfw.engine.decide import Policy
 from sentryfw.engine.model import ACCEPT, DROP, Kind
-from sentryfw.engine.track import MAX_TARGETS, Horizons
+from sentryfw.engine.track import Horizons
 from sentryfw.errors import ConfigError
+from sentryfw.fields import (
+    Count,
+    Directory,
+    Duration,
+    Interface,
+    Network,
+    Ports,
+    Section,
+    Trigger,
+)
 
 DEFAULT_PATH: Final = Path("/etc/sentryfw/sentryfw.toml")
 MAX_CONFIG_BYTES: Final = 1 << 20
@@ -33,96 +34,8 @@ MAX_LINE_BYTES: Final = 1 << 14
 SET_SIZE: Final = 1048576
 """Size of block4 and block6 in rulesets/sets.nft."""
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SECONDS: Final = re.compile(r"\d{1,12}", re.ASCII)
-_DURATION: Final = re.compile(r"(?:\d{1,12}[smhdw]){1,8}", re.ASCII)
-_PORTS: Final = re.compile(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", re.ASCII)
-_INTERFACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,14}\*?")
-_LONGEST: Final = 10 * 365 * 86400
 
-
-def parse_duration(value: object) -> float:
-    """Seconds out of a number of seconds or text like "1h30m". ValueError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError('a duration is a number of seconds or text like "90s", "5m", "4h", "1d"')
-    if isinstance(value, str):
-        text = value.strip()
-        if _SECONDS.fullmatch(text):
-            seconds = float(text)
-        elif _DURATION.fullmatch(text):
-            seconds = float(sum(int(n) * _UNITS[u] for n, u in re.findall(r"(\d+)([smhdw])", text)))
-        else:
-            raise ValueError(f'{value!r} is no duration: write "90s", "5m", "4h", "1d", "1h30m"')
-    else:
-        seconds = float(min(value, _LONGEST + 1))
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(f"{value!r} is out of range: more than 0, at most ten years")
-    return seconds
-
-
-def _parse_ports(value: object) -> tuple[int, int]:
-    """A port or a range, 22 or "6000-6010" -> (first, last)."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError('a port is a number, or text like "6000-6010"')
-    match = _PORTS.fullmatch(value.strip() if isinstance(value, str) else f"{value:d}"[:32])
-    if match is None:
-        raise ValueError(f'{str(value)[:32]!r} is no port: write 22 or "6000-6010"')
-    low, high = int(match[1]), int(match[2] or match[1])
-    if not 0 <= low <= high <= 65535:
-        raise ValueError(f"{value!r} is no port range within 0-65535")
-    return low, high
-
-
-def _parse_network(value: object) -> IPv4Network | IPv6Network:
-    """An address or a network; host bits are forgiven, they are what people write."""
-    if not isinstance(value, str):
-        raise ValueError('an address is text like "192.0.2.1" or "2001:db8::/32"')
-    try:
-        return ip_network(value.strip(), strict=False)
-    except ValueError:
-        raise ValueError(f"{value!r} is neither an address nor a network") from None
-
-
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number, not true or false")  # pydantic takes true for 1
-    return value
-
-
-def _interface(value: str) -> str:
-    if not _INTERFACE.fullmatch(value):
-        raise ValueError(f'{value!r} is no interface name: write "eth0" or "ppp*"')
-    return value
-
-
-def _absolute(value: Path) -> Path:
-    if not value.is_absolute():
-        raise ValueError(f"{value} is no absolute path")
-    return value
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-
-
-def ports_text(ports: tuple[int, int]) -> str:
-    """As in the configuration and in nft: 22, 6000-6010."""
-    first, last = ports
-    return str(first) if first == last else f"{first}-{last}"
-
-
-Ports = Annotated[tuple[int, int], BeforeValidator(_parse_ports), PlainSerializer(ports_text)]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)]
-Interface = Annotated[str, AfterValidator(_interface)]
-Directory = Annotated[Path, AfterValidator(_absolute)]
-Count = Annotated[int, BeforeValidator(_no_bool)]
-Trigger = Annotated[Count, Field(ge=1, le=MAX_TARGETS)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class Paths(_Section):
+class Paths(Section):
     state: Directory = Path("/var/lib/sentryfw")
     """The ledger."""
     runtime: Directory = Path("/run/sentryfw")
@@ -147,7 +60,7 @@ class Paths(_Section):
         return self.log / "events.json"
 
 
-class Watch(_Section):
+class Watch(Section):
     interfaces: tuple[Interface, ...] = ()
     """None: all but lo."""
     listed_tcp: tuple[Ports, ...] = ()
@@ -155,12 +68,12 @@ class Watch(_Section):
     listed_sctp: tuple[Ports, ...] = ()
 
 
-class Detect(_Section):
+class Detect(Section):
     trigger: Trigger = 3
     window: Duration = 300.0
     slow_trigger: Trigger = 6
     slow_window: Duration = 86400.0
-    triggers: dict[Kind, Trigger] = {
+    triggers: dict[Kind, Trigger] = {  # noqa: RUF012 - pydantic copies it
         "null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10,
     }  # fmt: skip
     """Kinds with a trigger of their own; by default those that no stack ever sends, and pings,
@@ -168,7 +81,7 @@ class Detect(_Section):
     mode: Literal["block", "observe"] = "block"
 
 
-class BlockSection(_Section):
+class BlockSection(Section):
     timeouts: Annotated[tuple[Duration, ...], Field(min_length=1, max_length=32)] = (
         3600.0, 14400.0, 86400.0, 604800.0,
     )  # fmt: skip
@@ -178,7 +91,7 @@ class BlockSection(_Section):
     max_elements: Annotated[Count, Field(ge=1, le=SET_SIZE)] = 65536
 
 
-class NeverBlock(_Section):
+class NeverBlock(Section):
     addresses: tuple[Network, ...] = ()
     gateways: bool = True
     resolvers: bool = True
@@ -186,13 +99,13 @@ class NeverBlock(_Section):
     partners: bool = True
 
 
-class Queue(_Section):
+class Queue(Section):
     number: Annotated[Count, Field(ge=0, le=65535)] = 5277
     max_len: Annotated[Count, Field(ge=64, le=1 << 20)] = 16384
     """Packets that may wait for a verdict."""
 
 
-class Config(_Section):
+class Config(Section):
     paths: Paths = Paths()
     watch: Watch = Watch()
     detect: Detect = Detect()

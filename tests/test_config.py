@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentryfw import config
-from sentryfw.config import MAX_CONFIG_BYTES, MAX_LINE_BYTES, Config, load, parse, parse_duration
+from sentryfw.config import MAX_CONFIG_BYTES, MAX_LINE_BYTES, Config, load, parse
 from sentryfw.engine.model import ACCEPT, DROP
 from sentryfw.errors import ConfigError
+from sentryfw.fields import parse_duration
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 TEN_YEARS = 315_360_000

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
-from sentryfw.config import Config, parse_duration
+from sentryfw.config import Config
 from sentryfw.control import ask
 from sentryfw.engine.model import Source, parse_source, source_text
 from sentryfw.errors import NotFound, NotRunning, SentryError, UsageError
+from sentryfw.fields import parse_duration
 from sentryfw.netfilter import host
 from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.table import Blocked, IPNetwork, Table

@@ -10,8 +10,9 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sentryfw.config import Config, ports_text
+from sentryfw.config import Config
 from sentryfw.errors import SentryError
+from sentryfw.fields import ports_text
 from sentryfw.netfilter.host import ALWAYS
 from sentryfw.netfilter.table import TABLE, IPNetwork
 
