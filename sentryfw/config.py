@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from sentryfw.engine.decide import Policy
+from sentryfw.engine.decide import Level, Policy
 from sentryfw.engine.model import ACCEPT, DROP, Kind
 from sentryfw.engine.track import Horizons
 from sentryfw.errors import ConfigError
@@ -89,6 +89,9 @@ class BlockSection(Section):
     unlisted: Literal["drop", "accept"] = "drop"
     per_minute: Annotated[Count, Field(ge=1, le=SET_SIZE)] = 6000
     max_elements: Annotated[Count, Field(ge=1, le=SET_SIZE)] = 65536
+    tcp: Level = "block"
+    """What a scan in TCP leads to: PortSentry's BLOCK_TCP 1, 0 ("observe"), 2 ("command")."""
+    udp: Level = "block"
 
 
 class NeverBlock(Section):
@@ -131,6 +134,8 @@ class Config(Section):
             max_elements=block.max_elements,
             partners=self.never_block.partners,
             never_block=never_block,
+            tcp=block.tcp,
+            udp=block.udp,
         )
 
 

@@ -66,13 +66,16 @@ def test_what_is_written_reaches_the_engine() -> None:
     unlisted = "accept"
     per_minute = 7
     max_elements = 8
+    udp = "observe"
     [never_block]
     partners = false
     """
     written = parse(text.encode(), "test.toml")
     spared = (ip_network("192.0.2.1"),)
     assert written.horizons() == (5, 90.0, 9, 43200.0, {"udp": 20})
-    assert written.policy(spared) == ((600.0, 3600.0), "observe", ACCEPT, 7, 8, False, spared)
+    assert written.policy(spared) == (
+        (600.0, 3600.0), "observe", ACCEPT, 7, 8, False, spared, "block", "observe",
+    )  # fmt: skip
 
 
 # --- durations

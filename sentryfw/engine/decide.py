@@ -6,25 +6,35 @@ The rules of this file, in order; the first that applies decides.
    lock on the same door.)
 3. A partner, with nothing but forgeable evidence: refused.
 4. mode = "observe": refused, with everything that a block would have had.
-5. Flood mode and fewer than two targets: refused; a single forgeable packet is too little
+5. The level of the protocol families it was seen in, the strongest of them: "observe" refuses.
+6. Flood mode and fewer than two targets: refused; a single forgeable packet is too little
    while somebody is forging.
-6. The caps: blocks a minute, size of the sets.
-7. Else block, for the timeout that the source's offence count gives. In a group (decoys, a
+7. Level "command": refused, and the external command is run.
+8. The caps: blocks a minute, size of the sets.
+9. Else block, for the timeout that the source's offence count gives. In a group (decoys, a
    distributed scan) the true source is unknown: blocked briefly, and no offence is counted.
 """
 
 import heapq
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, Literal, NamedTuple
 
 from sentryfw.engine.classify import FORGEABLE
-from sentryfw.engine.model import Block, Evidence, Meta, Refusal, Source, Verdict
+from sentryfw.engine.model import Block, Evidence, Kind, Meta, Refusal, Source, Verdict
 
 GROUP_TIMEOUT: Final = 600.0
 """Seconds that members of a group are blocked at most: some of them never sent a packet."""
 MAX_OFFENDERS: Final = 100_000
 """Sources whose offences are remembered in memory; the ledger remembers all."""
+
+
+Level = Literal["block", "observe", "command"]
+"""What follows from a scan in a protocol family; PortSentry's BLOCK_TCP and BLOCK_UDP 1, 0, 2."""
+_STRONGEST: Final[tuple[Level, ...]] = ("block", "command", "observe")
+_NO_FAMILY: Final = frozenset[Kind](("sctp-init", "sctp-cookie-echo", "protocol", "icmp"))
+"""Kinds that are neither TCP nor UDP; PortSentry saw none of them. They block."""
 
 
 class Policy(NamedTuple):
@@ -39,6 +49,16 @@ class Policy(NamedTuple):
     max_elements: int
     partners: bool
     never_block: tuple[IPv4Network | IPv6Network, ...]
+    tcp: Level = "block"
+    udp: Level = "block"
+
+    def level(self, kinds: Iterable[Kind]) -> Level:
+        """The strongest level of the families that the kinds belong to."""
+        levels = {
+            "block" if kind in _NO_FAMILY else self.udp if kind == "udp" else self.tcp
+            for kind in kinds
+        }
+        return next(level for level in _STRONGEST if level in levels)
 
 
 class Caps:
@@ -133,10 +153,13 @@ class Decider:
             return "never_block"
         if forgeable and meta.partner and policy.partners:
             return "partner"
-        if policy.mode == "observe":
+        level = policy.level(evidence.kinds)
+        if policy.mode == "observe" or level == "observe":
             return "observe"
         if forgeable and flood and evidence.targets < 2:
             return "flood"
+        if level == "command":
+            return "command"
         return self.caps.exceeded(now)
 
 

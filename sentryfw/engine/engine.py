@@ -164,7 +164,7 @@ class Engine:
 
     def _detail(self, evidence: Evidence, packet: Packet, probe: Probe) -> Evidence:
         tool = attribute(packet.payload, packet, probe.kind)
-        return self.tracker.detail(evidence)._replace(tool=tool)
+        return self.tracker.detail(evidence)._replace(tool=tool, last=probe, address=packet.source)
 
     def _refuse(self, refusal: Refusal, verdict: Outcome, now: float) -> Outcome:
         self.counters[f"refused {refusal.reason}"] += 1

@@ -117,6 +117,10 @@ class Evidence(NamedTuple):
     """Sources that sent the very same probes at the same moments."""
     tool: str = "unknown"
     """What sent the last probe, by its header fields."""
+    last: Probe | None = None
+    """The probe that decided; None where no single one did."""
+    address: bytes = b""
+    """Where that probe came from: within an IPv6 /64, the one address that sent it."""
 
 
 class Block(NamedTuple):
