@@ -4,9 +4,16 @@ from itertools import combinations
 
 import pytest
 
-from sentryfw.engine.classify import BACKSCATTER, FORGEABLE, LATE, TCP_KINDS, classify
+from sentryfw.engine.classify import (
+    BACKSCATTER,
+    FORGEABLE,
+    LATE_KINDS,
+    TCP_KINDS,
+    UNCERTAIN,
+    classify,
+)
 from sentryfw.engine.model import KINDS, Kind, Meta, Packet, Probe, Stray
-from sentryfw.engine.packet import TCP, UDP
+from sentryfw.engine.packet import HIDDEN, ICMP, ICMPV6, SCTP, TCP, UDP, decode
 from support import forge
 
 UNLISTED = Meta(unlisted=True, partner=False)
@@ -14,22 +21,31 @@ UNLISTED = Meta(unlisted=True, partner=False)
 # Every combination that is not badflags, by hand; nmap's scan types and RFC 9293's own flags.
 NAMED: dict[Kind, tuple[str, ...]] = {
     "null": ("",),
-    "syn": ("S",),
+    "syn": ("S", "SP", "SU", "SPU"),
     "fin": ("F",),
-    "synack": ("SA",),
+    "synack": ("SA", "SPA", "SAU", "SPAU"),
     "rst": ("R", "RP", "RA", "RPA"),
     "ack": ("A", "PA", "AU", "PAU"),
     "maimon": ("FA", "FPA", "FAU", "FPAU"),
     "xmas": ("FPU", "FSPU"),
     "synfin": ("FS", "FSP", "FSU"),
+    "urg": ("U", "PU"),
 }
+OTHERS: set[Kind] = {"udp", "sctp-init", "sctp-cookie-echo", "protocol", "icmp"}
 BY_FLAGS = {forge.flag_byte(flags): kind for kind, rows in NAMED.items() for flags in rows}
 COMBINATIONS = ["".join(some) for size in range(7) for some in combinations("FSRPAU", size)]
 
 
 def _packet(flags: int = 0x02, *, protocol: int = TCP, source: str = "198.51.100.7") -> Packet:
+    rest = {TCP: forge.tcp(23, flags), UDP: forge.udp(23), SCTP: forge.sctp(23, flags)}
+    return _read(source, protocol, rest.get(protocol, forge.icmp(flags)))
+
+
+def _read(source: str, protocol: int, rest: bytes) -> Packet:
     target = "2001:db8::1" if ":" in source else "192.0.2.1"
-    return Packet(forge.packed(source), forge.packed(target), protocol, 40000, 23, flags, 20)
+    packet = decode(forge.ip(source, target, protocol, rest))
+    assert isinstance(packet, Packet)
+    return packet
 
 
 @pytest.mark.parametrize("flags", COMBINATIONS, ids=lambda flags: flags or "none")
@@ -40,7 +56,7 @@ def test_each_of_the_64_combinations_has_its_kind(flags: str) -> None:
 
 def test_the_table_has_a_row_for_every_combination_and_no_other() -> None:
     assert len(TCP_KINDS) == len(COMBINATIONS) == 64
-    assert set(TCP_KINDS) == set(KINDS) - {"udp"}
+    assert set(TCP_KINDS) == set(KINDS) - OTHERS
 
 
 @pytest.mark.parametrize("ecn", ["E", "C", "EC"])
@@ -65,21 +81,77 @@ def test_a_late_packet_is_a_stray_of_a_partner_and_a_probe_of_a_stranger(flags: 
     assert isinstance(classify(packet, UNLISTED), Probe)
 
 
-@pytest.mark.parametrize("flags", ["S", "F", "", "FPU"], ids=["syn", "fin", "null", "xmas"])
+@pytest.mark.parametrize(
+    "flags", ["S", "F", "", "FPU", "U"], ids=["syn", "fin", "null", "xmas", "urg"]
+)
 def test_a_partner_is_no_excuse_for_what_no_connection_sends(flags: str) -> None:
     found = classify(_packet(forge.flag_byte(flags)), Meta(unlisted=True, partner=True))
     assert isinstance(found, Probe)
 
 
-@pytest.mark.parametrize("protocol", [TCP, UDP], ids=["tcp", "udp"])
+@pytest.mark.parametrize("protocol", [TCP, UDP, SCTP, ICMP, 47, 253])
 def test_what_a_listed_port_would_take_is_no_probe(protocol: int) -> None:
     found = classify(_packet(protocol=protocol), Meta(unlisted=False, partner=False))
     assert found == Stray("listed")
 
 
-@pytest.mark.parametrize("protocol", [0, 1, 2, 47, 50, 58, 59, 132, 255])
-def test_other_protocols_are_not_judged(protocol: int) -> None:
-    assert classify(_packet(protocol=protocol), UNLISTED) == Stray("protocol not judged")
+@pytest.mark.parametrize("protocol", [2, 47, 50, 59, 136, 253, 255])
+def test_a_packet_of_another_protocol_is_a_probe_of_the_protocol(protocol: int) -> None:
+    found = classify(_packet(protocol=protocol), UNLISTED)
+    assert isinstance(found, Probe)
+    assert found.kind == "protocol"
+    assert found.target == (forge.packed("192.0.2.1"), protocol, 0)
+
+
+@pytest.mark.parametrize("chunk", range(256))
+def test_only_what_begins_an_sctp_association_is_a_probe(chunk: int) -> None:
+    """The rest are answers, or shut down what conntrack forgot (RFC 9260, section 3.2)."""
+    found = classify(_packet(chunk, protocol=SCTP), UNLISTED)
+    kind = {1: "sctp-init", 10: "sctp-cookie-echo"}.get(chunk)
+    if kind is None:
+        assert found == Stray("backscatter")
+    else:
+        assert isinstance(found, Probe)
+        assert (found.kind, found.target[1:]) == (kind, (SCTP, 23))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "source", "requests"),
+    [(ICMP, "198.51.100.7", {8, 13, 15, 17}), (ICMPV6, "2001:db8:a::7", {128, 139})],
+    ids=["icmp", "icmpv6"],
+)
+def test_only_icmp_messages_that_ask_are_probes(
+    protocol: int, source: str, requests: set[int]
+) -> None:
+    for kind in range(256):
+        found = classify(_packet(kind, protocol=protocol, source=source), UNLISTED)
+        if kind in requests:
+            assert isinstance(found, Probe)
+            assert (found.kind, found.target[1:]) == ("icmp", (protocol, kind))
+        else:
+            assert found == Stray("no request")
+
+
+def test_a_hidden_transport_is_a_packet_that_no_stack_sends() -> None:
+    source, target = forge.packed("2001:db8:a::7"), forge.packed("2001:db8::1")
+    found = classify(Packet(source, target, HIDDEN, 0, 0, 0, 40, b""), UNLISTED)
+    assert isinstance(found, Probe)
+    assert (found.kind, found.target) == ("badflags", (target, HIDDEN, 0))
+
+
+@pytest.mark.parametrize("partner", [True, False], ids=["partner", "stranger"])
+def test_a_reset_of_a_half_open_connection_is_a_probe_of_a_listed_port(*, partner: bool) -> None:
+    meta = Meta(unlisted=False, partner=partner, half_open=True)
+    found = classify(_packet(forge.flag_byte("R")), meta)
+    assert isinstance(found, Probe)
+    assert (found.kind, found.listed, found.target[1:]) == ("syn", True, (TCP, 23))
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP, SCTP, 47], ids=["tcp", "udp", "sctp", "gre"])
+def test_an_unlisted_probe_is_not_of_a_listed_port(protocol: int) -> None:
+    found = classify(_packet(flags=1 if protocol == SCTP else 2, protocol=protocol), UNLISTED)
+    assert isinstance(found, Probe)
+    assert not found.listed
 
 
 @pytest.mark.parametrize(
@@ -114,4 +186,6 @@ def test_a_probe_names_source_target_and_kind() -> None:
 def test_every_kind_is_backscatter_or_forgeable() -> None:
     assert not BACKSCATTER & FORGEABLE
     assert set(KINDS) == BACKSCATTER | FORGEABLE
-    assert LATE < FORGEABLE
+    assert LATE_KINDS < FORGEABLE
+    assert UNCERTAIN < FORGEABLE
+    assert OTHERS - {"udp"} == UNCERTAIN

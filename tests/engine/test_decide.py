@@ -102,7 +102,7 @@ def test_observe_mode_accepts_everything_and_says_what_it_would_have_blocked() -
         .at(0.0).syn(A, 1).expect(ACCEPT, "count")
         .syn(A, 2).expect(ACCEPT, "count")
         .syn(A, 3).expect(ACCEPT, "refuse").expect_refusal(A, "observe")
-        .at(1.0).syn(A, 4).expect(ACCEPT, "count")
+        .at(1.0).syn(A, 4).expect(ACCEPT, "pass")
         .send(b"").expect(ACCEPT, "pass")
         .expect_no_block()
     )  # fmt: skip

@@ -20,7 +20,7 @@ from support.transcript import (
 )
 
 HOUR = 3600.0
-SINGLE = {"null": "", "fin": "F", "xmas": "FPU", "synfin": "FS", "badflags": "SR"}
+SINGLE = {"null": "", "fin": "F", "xmas": "FPU", "synfin": "FS", "badflags": "SR", "urg": "U"}
 """Kinds that no stack sends: one packet blocks."""
 
 
@@ -40,7 +40,7 @@ def test_the_third_distinct_target_within_the_window_blocks() -> None:
 def test_retransmits_do_not_count() -> None:
     run = scenario().at(0.0).syn(A, 23, 24)
     for second in (1.0, 3.0, 7.0, 15.0, 31.0):
-        run.at(second).syn(A, 23).expect_counted().syn(A, 24).expect_counted()
+        run.at(second).syn(A, 23).expect_dropped().syn(A, 24).expect_dropped()
     run.at(32.0).syn(A, 25).expect_block(A)
     assert (run.block.evidence.targets, run.block.evidence.probes) == (3, 13)
 
@@ -162,11 +162,14 @@ def test_a_suspects_syn_to_a_listed_port_is_accepted_and_no_evidence() -> None:
     )  # fmt: skip
 
 
-def test_other_protocols_are_accepted() -> None:
+def test_an_icmp_message_that_asks_nothing_is_accepted_and_no_evidence() -> None:
     run = scenario()
-    for number in (1, 2, 47, 58, 132):
-        run.protocol(A, number).expect_accepted()
-    assert run.engine.counters["protocol not judged"] == 5
+    for kind in (0, 3, 4, 5, 11, 12, 14, 16, 18):
+        run.icmp(A, kind).expect_accepted()
+    for kind in (1, 2, 3, 4, 129, 133, 134, 135, 136, 143):
+        run.icmp(A6, kind).expect_accepted()
+    assert run.engine.counters["no request"] == 19
+    assert len(run.engine.tracker) == 0
 
 
 @pytest.mark.parametrize(
@@ -278,9 +281,13 @@ def test_nothing_of_a_blocked_source_passes_while_it_is_held(
 
 
 def test_held_sources_are_bounded() -> None:
-    run = scenario(per_minute=1 << 20, max_elements=1 << 20).crowd(MAX_HELD + 1000, flags="")
-    assert all(outcome.blocks for outcome in run.outcomes)
-    assert len(run.engine._held) == MAX_HELD
+    """More sources in two seconds than that are a flood, in which it takes two probes."""
+    run = scenario(per_minute=1 << 20, max_elements=1 << 20)
+    for first in range(0, MAX_HELD + 4000, 4000):
+        run.crowd(4000, first, flags="", port=1).crowd(4000, first, flags="", port=2)
+        assert sum(len(outcome.blocks) for outcome in run.outcomes) == 4000
+        run.outcomes.clear()
+    assert len(run.engine._held) == len(run.engine._blocked) == MAX_HELD
 
 
 # --- unblocking
@@ -317,8 +324,8 @@ def test_a_refusal_is_said_again_after_a_minute_only() -> None:
     (
         scenario().partner(A)
         .at(10.0).syn(A, 1, 2, 3).expect_refusal(A, "partner")
-        .at(11.0).syn(A, 4).expect_counted()
-        .at(10.0 + REFUSAL_PAUSE - 0.1).syn(A, 5).expect_counted()
+        .at(11.0).syn(A, 4).expect_dropped()
+        .at(10.0 + REFUSAL_PAUSE - 0.1).syn(A, 5).expect_dropped()
         .at(10.0 + REFUSAL_PAUSE).syn(A, 6).expect_refusal(A, "partner")
     )  # fmt: skip
 
@@ -363,11 +370,18 @@ def test_flood_mode_begins_above_its_rate(more: int, *, flood: bool) -> None:
     assert run.engine.counters["floods"] == flood
 
 
-def test_flood_mode_needs_no_tick() -> None:
-    run = scenario().at(10.0).crowd(2 * FLOOD_ON).at(10.5).crowd(1, 5000).at(11.0)
+def test_flood_mode_needs_no_tick_and_begins_within_the_second() -> None:
+    run = scenario().at(10.0).crowd(1).at(10.1).crowd(FLOOD_ON)
     assert not run.engine.flood
-    run.crowd(1, 6000)
+    run.crowd(2, 5000)
     assert run.engine.flood
+
+
+def test_flood_mode_outlasts_its_first_second() -> None:
+    run = scenario().at(10.0)
+    for tenth in range(1, 20):
+        run.at(10.0 + tenth / 10).crowd(FLOOD_ON // 5, tenth * 1000)
+        assert run.engine.flood == (tenth > 5), tenth
 
 
 def test_known_sources_are_no_flood() -> None:
@@ -396,12 +410,20 @@ def test_a_second_flood_is_counted() -> None:
 @pytest.mark.parametrize("kind", SINGLE)
 def test_in_flood_mode_a_single_forgeable_packet_does_not_block(kind: str) -> None:
     run = _flooded().tcp(A, SINGLE[kind], 23).expect_refusal(A, "flood")
-    run.tcp(A, SINGLE[kind], 23).expect_counted()  # a second copy is no second target
+    run.tcp(A, SINGLE[kind], 23).expect_dropped()  # a second copy is no second target
     run.tcp(A, SINGLE[kind], 24).expect_block(A)
 
 
 def test_in_flood_mode_a_scan_is_blocked_as_ever() -> None:
-    _flooded().syn(A, 1).expect_counted().syn(A, 2).expect_counted().syn(A, 3).expect_block(A)
+    _flooded().syn(A, 1).expect_dropped().syn(A, 2).expect_dropped().syn(A, 3).expect_block(A)
+
+
+def test_in_flood_mode_no_probe_is_to_be_remembered() -> None:
+    """The ledger is for evidence, not for a million forged addresses."""
+    run = _flooded().syn(A, 1)
+    assert run.outcomes[-1].probe is None
+    run.at(12.0).syn(A, 2)
+    assert run.outcomes[-1].probe is not None
 
 
 def test_after_a_flood_a_single_packet_blocks_again() -> None:
@@ -420,21 +442,27 @@ def test_a_half_seen_source_survives_a_flood() -> None:
 def test_a_scanner_in_the_middle_of_a_flood_loses_one_probe() -> None:
     run = scenario(max_sources=500).at(0.0).crowd(5000).syn(A, 1).expect_dropped()
     for port in (2, 3):
-        run.crowd(3000, port * 10_000).syn(A, port).expect_counted()
+        run.crowd(3000, port * 10_000).syn(A, port).expect_dropped()
     run.crowd(3000, 40_000).syn(A, 4).expect_block(A)
+    assert run.block.evidence.probes == 3
 
 
 # --- whatever comes
 
-METAS = st.builds(Meta, unlisted=st.booleans(), partner=st.booleans())
+METAS = st.builds(Meta, unlisted=st.booleans(), partner=st.booleans(), half_open=st.booleans())
 SOURCES = st.sampled_from([A, B, A6, A6_NEIGHBOUR, B6, "fe80::1", "127.0.0.1", "ff02::1"])
 
 
 @st.composite
 def _packets(draw: st.DrawFn) -> bytes:
     source, port = draw(SOURCES), draw(st.integers(1, 6))
-    protocol = draw(st.sampled_from([forge.TCP, forge.UDP]))
-    rest = forge.tcp(port, draw(st.integers(0, 255))) if protocol == 6 else forge.udp(port)
+    protocol = draw(st.sampled_from([1, 6, 17, 47, 58, 132]))
+    if protocol == forge.TCP:
+        rest = forge.tcp(port, draw(st.integers(0, 255)))
+    elif protocol == forge.UDP:
+        rest = forge.udp(port)
+    else:
+        rest = forge.sctp(port, draw(st.sampled_from([1, 2, 10])), draw(st.sampled_from([2048, 1])))
     payload = forge.ip(source, HOST6 if ":" in source else HOST, protocol, rest)
     return payload[: draw(st.integers(0, 80))] if draw(st.integers(0, 9)) == 0 else payload
 

@@ -15,17 +15,20 @@ from sentryfw.engine.packet import (
     BAD_OFFSET,
     BAD_VERSION,
     EMPTY,
+    HIDDEN,
     LATER_FRAGMENT,
     MAX_EXTENSION_HEADERS,
     SHORT_EXTENSION,
+    SHORT_ICMP,
     SHORT_IPV4,
     SHORT_IPV6,
+    SHORT_SCTP,
     SHORT_TCP,
     SHORT_UDP,
     decode,
 )
 from support import forge
-from support.forge import ipv4, ipv6, packed, tcp, udp
+from support.forge import icmp, ipv4, ipv6, packed, sctp, tcp, udp
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # scapy's imports, not ours
@@ -50,18 +53,35 @@ AH = (51, bytes([4]) + bytes(22))  # RFC 4302: 4 + 2 words
 
 @pytest.mark.parametrize("flags", ["", "S", "SA", "FPU", "FSRPAUEC"])
 def test_tcp_over_ipv4(flags: str) -> None:
-    found = decode(ipv4(A, B, 6, tcp(443, flags, sport=5000)))
-    assert found == Packet(packed(A), packed(B), 6, 5000, 443, forge.flag_byte(flags), 20)
+    payload = ipv4(A, B, 6, tcp(443, flags, sport=5000))
+    bits = forge.flag_byte(flags)
+    assert decode(payload) == Packet(packed(A), packed(B), 6, 5000, 443, bits, 20, payload)
 
 
 def test_udp_over_ipv6() -> None:
-    found = decode(ipv6(A6, B6, 17, udp(53, sport=5000)))
-    assert found == Packet(packed(A6), packed(B6), 17, 5000, 53, 0, 40)
+    payload = ipv6(A6, B6, 17, udp(53, sport=5000))
+    assert decode(payload) == Packet(packed(A6), packed(B6), 17, 5000, 53, 0, 40, payload)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 10, 255])
+def test_sctp_has_ports_and_its_first_chunk_s_type(chunk: int) -> None:
+    payload = ipv4(A, B, 132, sctp(3868, chunk, sport=5000))
+    assert decode(payload) == Packet(packed(A), packed(B), 132, 5000, 3868, chunk, 20, payload)
+    payload = ipv6(A6, B6, 132, sctp(3868, chunk, sport=5000))
+    assert decode(payload) == Packet(packed(A6), packed(B6), 132, 5000, 3868, chunk, 40, payload)
+
+
+@pytest.mark.parametrize("kind", [0, 3, 8, 13, 128, 255])
+def test_icmp_has_its_type_and_no_ports(kind: int) -> None:
+    payload = ipv4(A, B, 1, icmp(kind))
+    assert decode(payload) == Packet(packed(A), packed(B), 1, 0, 0, kind, 20, payload)
+    payload = ipv6(A6, B6, 58, icmp(kind))
+    assert decode(payload) == Packet(packed(A6), packed(B6), 58, 0, 0, kind, 40, payload)
 
 
 def test_ipv4_options_are_skipped() -> None:
-    found = decode(ipv4(A, B, 6, tcp(443), options=b"\x01" * 40))
-    assert found == Packet(packed(A), packed(B), 6, 40000, 443, 2, 60)
+    payload = ipv4(A, B, 6, tcp(443), options=b"\x01" * 40)
+    assert decode(payload) == Packet(packed(A), packed(B), 6, 40000, 443, 2, 60, payload)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +98,9 @@ def test_ipv4_options_are_skipped() -> None:
     ids=["hop-by-hop", "routing", "destination", "long", "first-fragment", "ah", "rfc8200-order"],
 )
 def test_extension_headers_are_skipped(chain: tuple[tuple[int, bytes], ...], length: int) -> None:
-    found = decode(ipv6(A6, B6, 6, tcp(443), chain=chain))
-    assert found == Packet(packed(A6), packed(B6), 6, 40000, 443, 2, 40 + length)
+    payload = ipv6(A6, B6, 6, tcp(443), chain=chain)
+    end = 40 + length
+    assert decode(payload) == Packet(packed(A6), packed(B6), 6, 40000, 443, 2, end, payload)
 
 
 def test_as_many_extension_headers_as_allowed_are_skipped() -> None:
@@ -89,22 +110,51 @@ def test_as_many_extension_headers_as_allowed_are_skipped() -> None:
     assert found.dport == 443
 
 
-@pytest.mark.parametrize("protocol", [1, 47, 132, 255])
+def test_a_chain_longer_than_we_walk_hides_its_transport() -> None:
+    """Linux walks it, so it is an evasion and no malformed packet."""
+    payload = ipv6(A6, B6, 6, tcp(443), chain=(DESTINATION,) * (MAX_EXTENSION_HEADERS + 1))
+    end = 48 + 8 * MAX_EXTENSION_HEADERS
+    assert decode(payload) == Packet(packed(A6), packed(B6), HIDDEN, 0, 0, 0, end, payload)
+
+
+@pytest.mark.parametrize("headers", [1, 2])
+@pytest.mark.parametrize("protocol", [6, 17], ids=["tcp", "udp"])
+def test_a_chain_beyond_what_the_queue_copies_hides_its_transport(
+    protocol: int, headers: int
+) -> None:
+    rest = tcp(443) if protocol == 6 else udp(443)
+    copied = ipv6(A6, B6, protocol, rest, chain=((60, bytes([63]) + bytes(510)),) * headers)[:512]
+    found = decode(copied)
+    assert isinstance(found, Packet)
+    assert (found.source, found.target, found.protocol) == (packed(A6), packed(B6), HIDDEN)
+
+
+@pytest.mark.parametrize("protocol", [47, 89, 255])
 def test_other_protocols_have_no_ports(protocol: int) -> None:
-    assert decode(ipv4(A, B, protocol, b"")) == Packet(packed(A), packed(B), protocol, 0, 0, 0, 20)
+    payload = ipv4(A, B, protocol, b"")
+    assert decode(payload) == Packet(packed(A), packed(B), protocol, 0, 0, 0, 20, payload)
 
 
 @pytest.mark.parametrize("protocol", [50, 58, 59])
 def test_what_is_no_extension_header_ends_the_chain(protocol: int) -> None:
-    found = decode(ipv6(A6, B6, protocol, b"", chain=(DESTINATION,)))
-    assert found == Packet(packed(A6), packed(B6), protocol, 0, 0, 0, 48)
+    payload = ipv6(A6, B6, protocol, bytes(8), chain=(DESTINATION,))
+    assert decode(payload) == Packet(packed(A6), packed(B6), protocol, 0, 0, 0, 48, payload)
 
 
-def test_the_queue_may_cut_the_payload_off() -> None:
-    whole = ipv4(A, B, 6, tcp(443) + bytes(1400))
-    assert decode(whole[:40]) == decode(whole)
-    whole = ipv6(A6, B6, 17, udp(443) + bytes(1400))
-    assert decode(whole[:48]) == decode(whole)
+@pytest.mark.parametrize(
+    ("whole", "headers"),
+    [
+        (ipv4(A, B, 6, tcp(443) + bytes(1400)), 40),
+        (ipv6(A6, B6, 17, udp(443) + bytes(1400)), 48),
+        (ipv4(A, B, 132, sctp(443, 1) + bytes(1400)), 36),
+        (ipv4(A, B, 1, icmp(8) + bytes(1400)), 28),
+    ],
+    ids=["tcp", "udp", "sctp", "icmp"],
+)
+def test_the_queue_may_cut_the_payload_off(whole: bytes, headers: int) -> None:
+    found, copied = decode(whole), decode(whole[:headers])
+    assert isinstance(found, Packet)
+    assert copied == found._replace(payload=whole[:headers])
 
 
 def test_a_first_fragment_has_ports() -> None:
@@ -153,6 +203,9 @@ def _with(payload: bytes, offset: int, *values: int) -> bytes:
         pytest.param(_with(TCP4, 32, 0x40), BAD_OFFSET, id="data-offset-4"),
         pytest.param(_with(TCP4, 32, 0x0F), BAD_OFFSET, id="data-offset-0"),
         pytest.param(ipv4(A, B, 17, udp(53)[:7]), SHORT_UDP, id="udp-cut"),
+        pytest.param(ipv4(A, B, 132, sctp(53, 1)[:15]), SHORT_SCTP, id="sctp-cut"),
+        pytest.param(ipv4(A, B, 1, icmp(8)[:7]), SHORT_ICMP, id="icmp-cut"),
+        pytest.param(ipv6(A6, B6, 58, icmp(128)[:7]), SHORT_ICMP, id="icmpv6-cut"),
         pytest.param(TCP6[:39], SHORT_IPV6, id="ipv6-cut"),
         pytest.param(_with(TCP6, 4, 0, 19), SHORT_TCP, id="payload-length-cuts-tcp"),
         pytest.param(TCP6[:59], SHORT_TCP, id="tcp-over-ipv6-cut"),
@@ -189,13 +242,16 @@ def _check_claims(payload: bytes) -> None:
     start = 12 if size == 4 else 8
     assert found.source == payload[start : start + size]
     assert found.target == payload[start + size : start + 2 * size]
-    if found.protocol in (6, 17):
-        header = 20 if found.protocol == 6 else 8
-        assert found.transport + header <= len(payload)
+    assert found.payload is payload
+    header = {6: 20, 17: 8, 132: 16, 1: 8, 58: 8}.get(found.protocol)
+    assert header is None or found.transport + header <= len(payload)
+    if found.protocol in (6, 17, 132):
         ports = struct.unpack_from("!HH", payload, found.transport)
         assert (found.sport, found.dport) == ports
     else:
-        assert (found.sport, found.dport, found.flags) == (0, 0, 0)
+        assert (found.sport, found.dport) == (0, 0)
+    flags = {6: 13, 132: 12, 1: 0, 58: 0}.get(found.protocol)
+    assert found.flags == (0 if flags is None else payload[found.transport + flags])
 
 
 @given(st.binary(max_size=200))
@@ -214,7 +270,10 @@ SEEDS: Final = [
     TCP6,
     ipv6(A6, B6, 17, udp(53), chain=(HOP_BY_HOP, ROUTING, FIRST_FRAGMENT, AH, LONG_DESTINATION)),
     ipv6(A6, B6, 6, tcp(22), chain=(DESTINATION,) * (MAX_EXTENSION_HEADERS + 2)),
+    ipv4(A, B, 132, sctp(22, 1)),
+    ipv6(A6, B6, 58, icmp(128)),
 ]
+SEED_NAMES: Final = ["tcp4", "udp4", "tcp6", "udp6-chain", "long-chain", "sctp4", "icmpv6"]
 BITS = st.tuples(st.integers(0, 120), st.integers(0, 255))
 
 
@@ -228,13 +287,13 @@ def test_any_mutation_of_a_valid_packet_gives_a_value(
     _check_claims(bytes(payload[:size]))
 
 
-@pytest.mark.parametrize("seed", SEEDS, ids=["tcp4", "udp4", "tcp6", "udp6-chain", "long-chain"])
+@pytest.mark.parametrize("seed", SEEDS, ids=SEED_NAMES)
 def test_every_truncation_gives_a_value(seed: bytes) -> None:
     for size in range(len(seed) + 1):
         _check_claims(seed[:size])
 
 
-@pytest.mark.parametrize("seed", SEEDS, ids=["tcp4", "udp4", "tcp6", "udp6-chain", "long-chain"])
+@pytest.mark.parametrize("seed", SEEDS, ids=SEED_NAMES)
 def test_every_value_of_every_header_byte_gives_a_value(seed: bytes) -> None:
     for offset in range(len(seed)):
         for value in range(256):
@@ -305,8 +364,9 @@ def _check_against_scapy(payload: bytes, dissect: Any) -> None:
     layer = header[inet.TCP if protocol == 6 else inet.UDP]
     flags = int(layer.flags) & 0xFF if protocol == 6 else 0
     transport = len(payload) - len(layer.original)
+    here, there = packed(header.src), packed(header.dst)
     assert decode(payload) == Packet(
-        packed(header.src), packed(header.dst), protocol, layer.sport, layer.dport, flags, transport
+        here, there, protocol, layer.sport, layer.dport, flags, transport, payload
     )
 
 

@@ -253,9 +253,10 @@ def test_a_full_table_turns_new_sources_away_and_counts_them() -> None:
     assert (tracker.newcomers, tracker.turned_away) == (SMALL + 1, 1)
 
 
-def test_a_full_table_takes_the_place_of_a_source_long_quiet() -> None:
+def test_the_places_of_sources_long_quiet_are_free_again() -> None:
     tracker = Tracker(HORIZONS, SMALL)
     _flood(tracker, SMALL)
+    tracker.expire(90000.0)
     assert tracker.observe(_probe(), 90000.0) is not None
     assert len(tracker) <= SMALL
 

@@ -6,6 +6,7 @@ Time is literal. Each at() that moves on by a second or more ticks the engine, a
 An expectation speaks of the last packet.
 """
 
+import zlib
 from typing import Any, Self
 
 from sentryfw.engine.decide import Policy
@@ -37,7 +38,7 @@ HORIZONS = Horizons(
     window=300.0,
     slow_trigger=6,
     slow_window=86400.0,
-    triggers={"null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1},
+    triggers={"null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10},
 )
 POLICY = Policy(
     timeouts=(3600.0, 14400.0, 86400.0, 604800.0),
@@ -87,19 +88,56 @@ class Scenario:
 
     def tcp(self, source: str, flags: str | int, *ports: int, to: str | None = None) -> Self:
         for port in ports:
-            self._transport(source, to, forge.TCP, port, forge.tcp(port, flags), f"tcp {flags!r}")
+            rest = forge.tcp(port, flags, _sport(source), seq=_own(source))
+            self._transport(source, to, forge.TCP, port, rest, f"tcp {flags!r}")
         return self
 
     def udp(self, source: str, *ports: int, to: str | None = None) -> Self:
         for port in ports:
-            self._transport(source, to, forge.UDP, port, forge.udp(port), "udp")
+            self._transport(source, to, forge.UDP, port, forge.udp(port, _sport(source)), "udp")
         return self
 
-    def crowd(self, size: int, first: int = 0, *, flags: str = "S") -> Self:
-        """One packet to port 23 from each of `size` addresses of 10/8, from the `first` on."""
-        packet = forge.ipv4("10.0.0.0", HOST, forge.TCP, forge.tcp(23, flags))
+    def sctp(self, source: str, chunk: int, *ports: int) -> Self:
+        for port in ports:
+            rest = forge.sctp(port, chunk, _sport(source))
+            self._transport(source, None, forge.SCTP, port, rest, f"sctp {chunk}")
+        return self
+
+    def icmp(self, source: str, kind: int, *targets: str) -> Self:
+        """An ICMP message of that type, of the source's family."""
+        protocol = forge.ICMPV6 if ":" in source else forge.ICMP
+        for target in targets or (_host(source),):
+            self.send(
+                forge.ip(source, target, protocol, forge.icmp(kind)),
+                partner=source in self._partners,
+                said=f"{source} icmp {kind} {target}",
+            )
+        return self
+
+    def half_open(self, source: str, *ports: int, to: str | None = None) -> Self:
+        """It resets a connection to a listed port that it had half opened."""
+        for port in ports:
+            rest = forge.tcp(port, "R", _sport(source), seq=_own(source))
+            meta = Meta(unlisted=False, partner=source in self._partners, half_open=True)
+            payload = forge.ip(source, to or _host(source), forge.TCP, rest)
+            self._handle(payload, meta, f"{source} half-open {port}")
+        return self
+
+    def decoys(self, sources: tuple[str, ...], *ports: int, flags: str = "S") -> Self:
+        """`nmap -D`: each probe in the name of every source, with the same ports and sequence
+        number."""
+        for port in ports:
+            for source in sources:
+                rest = forge.tcp(port, flags, 50000, seq=port << 8)
+                self._transport(source, None, forge.TCP, port, rest, f"decoy {flags!r}")
+        return self
+
+    def crowd(self, size: int, first: int = 0, *, flags: str = "S", port: int = 23) -> Self:
+        """One packet from each of `size` addresses of 10/8, from the `first` on."""
+        packet = forge.ipv4("10.0.0.0", HOST, forge.TCP, forge.tcp(port, flags))
         for number in range(0x0A000000 + first, 0x0A000000 + first + size):
-            payload = packet[:12] + number.to_bytes(4) + packet[16:]
+            own = number.to_bytes(4)  # the address, and for want of a better one the sequence
+            payload = packet[:12] + own + packet[16:24] + own + packet[28:]
             self.outcomes.append(self.engine.handle(payload, STRANGER, self.now))
         self._transcript.append(f"{self.now:>10.3f}  {size} sources, tcp {flags!r} each")
         return self
@@ -113,7 +151,10 @@ class Scenario:
     def send(
         self, payload: bytes, *, unlisted: bool = True, partner: bool = False, said: str = "bytes"
     ) -> Self:
-        outcome = self.engine.handle(payload, Meta(unlisted, partner), self.now)
+        return self._handle(payload, Meta(unlisted, partner), said)
+
+    def _handle(self, payload: bytes, meta: Meta, said: str) -> Self:
+        outcome = self.engine.handle(payload, meta, self.now)
         self.outcomes.append(outcome)
         self._transcript.append(f"{self.now:>10.3f}  {said}: {outcome.action}, {outcome.verdict}")
         return self
@@ -137,8 +178,13 @@ class Scenario:
         return self
 
     def expect_counted(self) -> Self:
-        """Evidence, below the trigger: dropped."""
+        """A target not seen before, below the trigger: dropped."""
         self.expect(DROP, "count")
+        return self._expect_no_decision()
+
+    def expect_counted_and_accepted(self) -> Self:
+        """The same, of a packet that the kernel may well receive."""
+        self.expect(ACCEPT, "count")
         return self._expect_no_decision()
 
     def expect_accepted(self) -> Self:
@@ -147,7 +193,7 @@ class Scenario:
         return self._expect_no_decision()
 
     def expect_dropped(self) -> Self:
-        """Dropped without being evidence: held, malformed, or turned away."""
+        """Dropped, and nothing new: a retransmit, held, malformed, or turned away."""
         self.expect(DROP, "pass")
         return self._expect_no_decision()
 
@@ -196,6 +242,15 @@ def scenario(
     horizons = {key: settings.pop(key) for key in Horizons._fields if key in settings}
     engine = Engine(HORIZONS._replace(**horizons), POLICY._replace(**settings), max_sources)
     return Scenario(engine, frozenset(listed or ()))
+
+
+def _own(source: str) -> int:
+    """A number of the source's own: no two senders choose the same sequence number."""
+    return zlib.crc32(source.encode())
+
+
+def _sport(source: str) -> int:
+    return 20000 + _own(source) % 20000
 
 
 def _host(source: str) -> str:
