@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
+from sentryfw.config_respond import Respond
 from sentryfw.engine.decide import Level, Policy
 from sentryfw.engine.model import ACCEPT, DROP, Kind
 from sentryfw.engine.track import Horizons
@@ -115,6 +116,7 @@ class Config(Section):
     block: BlockSection = BlockSection()
     never_block: NeverBlock = NeverBlock()
     queue: Queue = Queue()
+    respond: Respond = Respond()
 
     def horizons(self) -> Horizons:
         detect = self.detect
@@ -167,9 +169,13 @@ def parse(data: bytes, where: str) -> Config:
     except (ValueError, RecursionError) as error:  # a plain ValueError: a number of 5000 digits
         raise ConfigError(where, [f"no TOML: {str(error)[:200]}"]) from None
     try:
-        return Config.model_validate(table)
+        config = Config.model_validate(table)
     except ValidationError as error:
         raise ConfigError(where, [_fault(item) for item in error.errors()]) from None
+    for family in ("tcp", "udp"):
+        if getattr(config.block, family) == "command" and not config.respond.command.argv:
+            raise ConfigError(where, [f'block.{family}: "command" needs respond.command.argv'])
+    return config
 
 
 def _fault(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, read by key

@@ -1,0 +1,1 @@
+"""Reactions: what else follows from a decision, off the packet path."""
