@@ -3,8 +3,8 @@
 import pytest
 
 from sentryfw.engine.model import parse_source
-from support.frames import ACK, PSH, RST, SYN
-from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED, Lab, Sentry, drain
+from support.frames import ACK, PSH, RST, SYN, icmp_frame
+from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED, VICTIM, Lab, Sentry, drain
 from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns]
@@ -33,7 +33,9 @@ def test_held_counts_what_a_suspect_sends_to_listed_ports(
     lab.listen(LISTED, family)
     lab.open(BYSTANDER[family])
     lab.probe(ATTACKER[family], UNLISTED[0], LISTED)
-    wait_for(lambda: _counts(lab) == {"judged": 1, "held": 1}, "one judged, one held")
+    # Let through, it is answered; the attacker's kernel resets what it did not ask for.
+    expected = {"judged": 1, "held": 1, "half_open": 1}
+    wait_for(lambda: _counts(lab) == expected, "one judged, one held, one reset")
 
 
 @both_families
@@ -55,6 +57,30 @@ def test_blocked_packets_are_counted_where_they_are_dropped(
     [blocked] = lab.table.blocked_sources()
     assert blocked.packets == 5
     assert blocked.bytes == 5 * (40 if family == 4 else 60)
+
+
+@both_families
+def test_half_open_counts_resets_of_unfinished_connections(
+    lab: Lab, daemon: Sentry, family: int
+) -> None:
+    lab.listen(LISTED, family)
+    lab.open(BYSTANDER[family])
+    lab.probe(ATTACKER[family], LISTED)  # its kernel resets the SYN/ACK it did not ask for
+    wait_for(lambda: _counts(lab) == {"half_open": 1}, "one half-open")
+    wait_for(lambda: daemon.status()["engine"].get("syn") == 1, "it is judged")
+
+
+def test_unjudged_counts_pings_beyond_the_limit_and_drops_none(lab: Lab, daemon: Sentry) -> None:
+    """The limit is 1,000 a second and 2,000 at once; each ping is a connection of its own."""
+    pings = (icmp_frame(lab.ether, ATTACKER[4], VICTIM[4], 8, n << 16) for n in range(5000))
+    lab.wire.send(*pings)
+    drain(daemon)
+    counts = _counts(lab)
+    assert set(counts) == {"judged", "unjudged"}
+    assert counts["judged"] + counts["unjudged"] == 5000
+    assert counts["unjudged"] > 500
+    answers = [frame for frame in lab.wire.received() if frame[23] == 1 and frame[34] == 0]
+    assert len(answers) == 5000
 
 
 @both_families

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import zlib
 from ipaddress import ip_address
 from typing import Final
 
@@ -19,8 +20,10 @@ ETH_P_IPV6: Final = 0x86DD
 def tcp_frame(
     ether: bytes, source: str, target: str, sport: int, dport: int, flags: int = SYN
 ) -> bytes:
-    """One TCP segment without data. `ether`: destination and source MAC, 12 bytes."""
-    header = struct.pack("!HHIIBBHHH", sport, dport, 1000, 0, 0x50, flags, 64240, 0, 0)
+    """One TCP segment without data. `ether`: destination and source MAC, 12 bytes. Each source
+    has a sequence number of its own: those that share one are decoys."""
+    seq = zlib.crc32(source.encode())
+    header = struct.pack("!HHIIBBHHH", sport, dport, seq, 0, 0x50, flags, 64240, 0, 0)
     return _frame(ether, source, target, socket.IPPROTO_TCP, header, 16)
 
 
@@ -32,23 +35,40 @@ def udp_frame(
     return _frame(ether, source, target, socket.IPPROTO_UDP, header + data, 6)
 
 
+def icmp_frame(
+    ether: bytes, source: str, target: str, kind: int, number: int, data: bytes = b""
+) -> bytes:
+    """An ICMP message of the sources' family; `number`: identifier and sequence number, or what
+    else stands there."""
+    message = struct.pack("!BBHI", kind, 0, 0, number) + data
+    protocol = socket.IPPROTO_ICMPV6 if ":" in source else socket.IPPROTO_ICMP
+    return _frame(ether, source, target, protocol, message, 2)
+
+
+def ip_frame(
+    ether: bytes, source: str, target: str, protocol: int, rest: bytes, *, ttl: int = 64
+) -> bytes:
+    """A packet of any protocol. `ttl`: or hop limit."""
+    here, there = ip_address(source).packed, ip_address(target).packed
+    if len(here) == 16:
+        header = struct.pack("!IHBB", 6 << 28, len(rest), protocol, ttl) + here + there
+        return ether + struct.pack("!H", ETH_P_IPV6) + header + rest
+    fields = (0x45, 0, 20 + len(rest), 0, 0x4000, ttl, protocol, 0)
+    header = struct.pack("!BBHHHBBH", *fields) + here + there
+    header = header[:10] + struct.pack("!H", _checksum(header)) + header[12:]
+    return ether + struct.pack("!H", ETH_P_IP) + header + rest
+
+
 def _frame(
     ether: bytes, source: str, target: str, protocol: int, transport: bytes, checksum_at: int
 ) -> bytes:
     here, there = ip_address(source).packed, ip_address(target).packed
     pseudo = here + there + struct.pack("!II", len(transport), protocol)
+    if protocol == socket.IPPROTO_ICMP:
+        pseudo = b""  # RFC 792: over the message alone
     checksum = struct.pack("!H", _checksum(pseudo + transport) or 0xFFFF)
     transport = transport[:checksum_at] + checksum + transport[checksum_at + 2 :]
-    if len(here) == 16:
-        header = struct.pack("!IHBB", 6 << 28, len(transport), protocol, 64) + here + there
-        return ether + struct.pack("!H", ETH_P_IPV6) + header + transport
-    header = (
-        struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(transport), 0, 0x4000, 64, protocol, 0)
-        + here
-        + there
-    )
-    header = header[:10] + struct.pack("!H", _checksum(header)) + header[12:]
-    return ether + struct.pack("!H", ETH_P_IP) + header + transport
+    return ip_frame(ether, source, target, protocol, transport)
 
 
 def _checksum(data: bytes) -> int:
