@@ -9,14 +9,14 @@ from typing import Final, Literal, NamedTuple, NewType
 
 Kind = Literal[
     "syn", "fin", "null", "xmas", "maimon", "ack", "synfin", "badflags", "urg", "udp",
-    "sctp-init", "sctp-cookie-echo", "protocol", "icmp", "synack", "rst",
+    "sctp-init", "sctp-cookie-echo", "protocol", "icmp", "connect", "synack", "rst",
 ]  # fmt: skip
 """What one packet is, in nmap's words (nmap(1), PORT SCANNING TECHNIQUES); `urg` is what
-PortSentry's manual calls out-of-band."""
+PortSentry's manual calls out-of-band, `connect` a handshake that a decoy finished."""
 
 KINDS: Final[tuple[Kind, ...]] = (
     "syn", "fin", "null", "xmas", "maimon", "ack", "synfin", "badflags", "urg", "udp",
-    "sctp-init", "sctp-cookie-echo", "protocol", "icmp", "synack", "rst",
+    "sctp-init", "sctp-cookie-echo", "protocol", "icmp", "connect", "synack", "rst",
 )  # fmt: skip
 
 Scan = Literal["portscan", "portsweep", "protocol-scan", "decoy-scan", "distributed-scan"]
@@ -32,6 +32,9 @@ Source = NewType("Source", bytes)
 
 Target = tuple[bytes, int, int]
 """Destination address in network byte order, IP protocol number, port."""
+
+PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
+"""Names of the protocols that have ports, or something in their place."""
 
 DROP: Final = 0
 """NF_DROP (linux/netfilter.h)."""

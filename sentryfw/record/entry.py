@@ -4,6 +4,7 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from sentryfw.engine.model import (
+    PROTOCOLS,
     Block,
     Evidence,
     Kind,
@@ -14,8 +15,6 @@ from sentryfw.engine.model import (
     parse_source,
     source_text,
 )
-
-PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 
 
 class Entry(NamedTuple):
