@@ -189,7 +189,7 @@ def _private(config: Config, directory: Path) -> Config:
 def to_toml(config: Config) -> str:
     """A configuration as TOML. JSON's strings, numbers, booleans and arrays are TOML's too."""
     lines = []
-    for section, values in config.model_dump(mode="json").items():
+    for section, values in config.model_dump(mode="json", exclude_none=True).items():
         lines.append(f"[{section}]")
         lines += (f"{key} = {_toml(value)}" for key, value in values.items())
     return "\n".join(lines) + "\n"

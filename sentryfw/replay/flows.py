@@ -30,6 +30,7 @@ MAX_FLOWS: Final = 65536
 MAX_PARTNERS: Final = 65536
 MAX_SUSPECTS: Final = 65536
 PARTNER_TIMEOUT: Final = 86400.0
+FRESH_TIMEOUT: Final = 10.0
 SUSPECT_TIMEOUT: Final = 5.0
 """Both as in rulesets/sets.nft."""
 PRUNE_EVERY: Final = 60.0
@@ -127,7 +128,8 @@ class Kernel:
         if blocked and (flow is None or not flow.ours):
             return "dropped"  # late_drop: direction original, or invalid
         if flow is not None and self._continue(flow, packet, now):
-            if packet.flags & RST and tcp and not (flow.ours or flow.assured):
+            aborted = tcp and packet.flags & RST and not flow.ours
+            if aborted and (not flow.assured or self._forsake(source, now)):
                 return self._half_open(source, now)
             return "passed"
         if self._spared[source]:
@@ -157,7 +159,7 @@ class Kernel:
     # --- divert_input and judge
 
     def _half_open(self, source: bytes, now: float) -> Fate | Meta:
-        """SYN, our SYN/ACK, RST: how a SYN scan leaves an open port."""
+        """A reset after our SYN/ACK, or right after the handshake: how scans leave an open port."""
         if self._spared[source]:
             return "passed"
         return _HALF_OPEN[self._holds(self._partners, _key(source), now)]
@@ -209,6 +211,15 @@ class Kernel:
             return
         self._partners.pop(key, None)
         self._partners.keep(key, now + PARTNER_TIMEOUT)
+
+    def _forsake(self, source: bytes, now: float) -> bool:
+        """No partner after all, if it became one just now; whether it did."""
+        key = _key(source)
+        end = self._partners.get(key)
+        if end is None or now > end - PARTNER_TIMEOUT + FRESH_TIMEOUT:
+            return False
+        self._partners.pop(key, None)
+        return True
 
     @staticmethod
     def _holds(table: Bounded[bytes, float], key: bytes, now: float) -> bool:

@@ -1,9 +1,12 @@
 """Partners: who finished a handshake is not blocked for what anybody could forge in its name."""
 
+import socket
+import struct
+
 import pytest
 
 from support.frames import ACK, FIN, SYN
-from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED, Lab, Sentry, drain
+from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED, VICTIM, Lab, Sentry, drain
 from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns]
@@ -77,3 +80,36 @@ def test_a_partner_is_blocked_where_the_configuration_says_so(
     lab.probe(ATTACKER[4], *UNLISTED)
     daemon.alert(ATTACKER[4], action="blocked")
     assert not lab.answers(ATTACKER[4])
+
+
+@pytest.mark.nmap
+@both_families
+def test_a_connect_scan_that_begins_with_a_listed_port_makes_no_partner(
+    lab: Lab, daemon: Sentry, family: int
+) -> None:
+    """The handshake with the listed port is over before the first unlisted probe."""
+    lab.listen(LISTED, family)
+    source = ["-6"] if family == 6 else []
+    ports = f"{LISTED},{LISTED + 1}-{LISTED + 8}"
+    command = ["nmap", *source, "-n", "-Pn", "-sT", "-r", "-p", ports, "--max-retries", "0"]
+    lab.attacker.run(*command, VICTIM[family])
+    wait_for(lambda: _was_blocked(daemon), "the scanner is blocked")
+    assert lab.elements(f"partner{family}") == set()
+
+
+def test_a_partner_that_aborts_a_connection_later_stays_one(lab: Lab, daemon: Sentry) -> None:
+    listener = lab.listen()
+    client = lab.open(ATTACKER[4])
+    server, _ = listener.accept()
+    server.close()
+    wait_for(lambda: lab.elements("partner4") == {ATTACKER[4]}, "a partner")
+    lab.nft("flush", "set", "inet", "sentryfw", "fresh4")  # as ten seconds do
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    lab.open(ATTACKER[4])
+    assert lab.elements("partner4") == {ATTACKER[4]}
+    assert lab.count("half_open") == 0
+
+
+def _was_blocked(daemon: Sentry) -> bool:
+    return any(event.get("alert", {}).get("action") == "blocked" for event in daemon.events())

@@ -253,8 +253,17 @@ def test_a_reset_of_a_half_open_connection_is_judged() -> None:
     assert wire.tcp("R", 22) == Meta(unlisted=False, partner=False, half_open=True)
 
 
-def test_a_reset_of_a_finished_connection_is_not() -> None:
-    assert Wire().handshake().tcp("R", 22) == "passed"
+def test_a_reset_right_after_the_handshake_is_judged_and_takes_the_partnership_back() -> None:
+    wire = Wire().handshake()
+    assert wire.tcp("R", 22) == Meta(unlisted=False, partner=False, half_open=True)
+    assert wire.tcp("S", 23, 40001) == UNLISTED
+
+
+def test_a_reset_of_a_connection_that_lasted_is_not() -> None:
+    wire = Wire().handshake()
+    wire.now += 11
+    assert wire.tcp("R", 22) == "passed"
+    assert wire.tcp("S", 23, 40001) == PARTNER
 
 
 def test_a_refused_handshake_makes_none() -> None:
