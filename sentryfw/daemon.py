@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from sentryfw import __version__, config
+from sentryfw import __version__, config, privileges
 from sentryfw.config import Config
 from sentryfw.control import Answer, ControlServer
 from sentryfw.engine.engine import Engine
@@ -220,7 +220,10 @@ def notify(state: str) -> None:
 def serve(path: Path | None) -> None:
     """Run the daemon in the foreground until it is told to stop."""
     logging.basicConfig(format="%(name)s: %(levelname)s: %(message)s", level=logging.INFO)
-    daemon = Daemon(config.load(path))
+    privileges.require_net_admin()
+    settings = config.load(path)
+    privileges.become_owner(settings.paths)
+    daemon = Daemon(settings)
     asyncio.run(daemon.run())
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Self
 
+from sentryfw.account import acting_as_owner
 from sentryfw.errors import SentryError
 from sentryfw.record.entry import Entry, Sight
 from sentryfw.record.files import open_private, private_directory
@@ -71,7 +72,7 @@ class Ledger:
         self._path = path
         try:
             self._connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             try:
                 self._prepare()
@@ -79,7 +80,13 @@ class Ledger:
                 self._connection.close()
                 raise
         except sqlite3.Error as error:
-            raise SentryError(f"{path}: {error}") from error
+            raise SentryError(f"{self._path}: {error}") from error
+        with acting_as_owner(path.parent):  # also while SQLite makes -wal and -shm
+            private_directory(path.parent)
+            os.close(open_private(path, os.O_RDWR))  # made with our mode, not SQLite's
+            self._open()
+
+    def _open(self) -> None:
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,84 @@
+"""Giving up what the daemon does not need: CAP_NET_ADMIN is all that is left.
+
+systemd starts the daemon like that. Started by hand, by root, it does it itself, as soon as its
+directories belong to the user that install made.
+"""
+
+import ctypes
+import os
+import struct
+from pathlib import Path
+from typing import Final
+
+from sentryfw import account
+from sentryfw.config import Paths
+from sentryfw.errors import NoPrivilege, SentryError
+
+CAP_NET_ADMIN: Final = 12
+PR_SET_KEEPCAPS: Final = 8
+PR_CAPBSET_DROP: Final = 24
+PR_SET_NO_NEW_PRIVS: Final = 38
+PR_CAP_AMBIENT: Final = 47
+PR_CAP_AMBIENT_RAISE: Final = 2
+LINUX_CAPABILITY_VERSION_3: Final = 0x20080522
+STATUS: Final = Path("/proc/self/status")
+
+NO_NET_ADMIN: Final = (
+    "the daemon needs CAP_NET_ADMIN and nothing else: start it as a service"
+    " (systemctl start sentryfw), or as root"
+)
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def require_net_admin() -> None:
+    """NoPrivilege without CAP_NET_ADMIN: said at once, before anything is touched."""
+    if not capabilities() >> CAP_NET_ADMIN & 1:
+        raise NoPrivilege(NO_NET_ADMIN)
+
+
+def capabilities() -> int:
+    """The effective set, a bit for each."""
+    for line in STATUS.read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    raise SentryError(f"{STATUS} has no CapEff")
+
+
+def become_owner(paths: Paths) -> None:
+    """As root: be the user that owns the state, with CAP_NET_ADMIN alone, for good. Where the
+    state belongs to root (a trial, a container), stay root."""
+    owner = account.owner_of(paths.state) if os.geteuid() == 0 else None
+    if owner is None or owner.uid == 0:
+        return
+    for directory in (paths.runtime, paths.log):
+        if not directory.exists():  # /run is empty after each boot
+            directory.mkdir(mode=0o750, parents=True)
+            os.chown(directory, owner.uid, owner.gid, follow_symlinks=False)
+    _drop(owner)
+
+
+def _drop(owner: account.Account) -> None:
+    _prctl(PR_SET_KEEPCAPS, 1)
+    for number in range(64):
+        if number != CAP_NET_ADMIN and _libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0):
+            break  # EINVAL: this kernel has no more
+    os.setgroups([])
+    os.setresgid(owner.gid, owner.gid, owner.gid)
+    os.setresuid(owner.uid, owner.uid, owner.uid)
+    header = struct.pack("=Ii", LINUX_CAPABILITY_VERSION_3, 0)
+    kept = struct.pack("=3I", *[1 << CAP_NET_ADMIN] * 3)
+    if _libc.capset(header, kept + bytes(12)):
+        raise _failure("capset")
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _prctl(option: int, *arguments: int) -> None:
+    padded = (*arguments, 0, 0, 0, 0)[:4]
+    if _libc.prctl(option, *map(ctypes.c_ulong, padded)):
+        raise _failure(f"prctl({option})")
+
+
+def _failure(what: str) -> SentryError:
+    return SentryError(f"privileges: {what}: {os.strerror(ctypes.get_errno())}")

@@ -1,0 +1,217 @@
+"""The daemon with CAP_NET_ADMIN and nothing else, and root beside it."""
+
+import os
+import pwd
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sentryfw import account
+from sentryfw.record.ledger import Ledger
+from support.box import LAUNCH
+from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED, VICTIM, Lab, Sentry
+from support.waiting import wait_for
+
+pytestmark = [pytest.mark.netns]
+
+DAEMON: Final = "daemon"
+"""A system user that is there everywhere; it stands in for the user `sentryfw`."""
+NET_ADMIN: Final = 1 << 12
+MakeDaemon = Callable[[str], Sentry]
+
+
+def _demoted(uid: int, gid: int, *capabilities: str) -> list[str]:
+    """setpriv(1) as systemd does it: user, group, and of the capabilities these alone."""
+    kept = ",".join(["-all", *capabilities])
+    sets = [f"--inh-caps={kept}", f"--ambient-caps={kept}", f"--bounding-set={kept}"]
+    return [
+        "setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", *sets, "--no-new-privs",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def user(monkeypatch: pytest.MonkeyPatch) -> pwd.struct_passwd:
+    """The daemon's user, here and in what is started with _as_root."""
+    monkeypatch.setattr(account, "USER", DAEMON)
+    return pwd.getpwnam(DAEMON)
+
+
+@pytest.fixture
+def demoted(make_daemon: MakeDaemon, lab: Lab, user: pwd.struct_passwd) -> Sentry:
+    """A daemon as the service starts it, not started yet; its home belongs to its user."""
+    sentry: Sentry = make_daemon("")
+    _own(sentry.home, user)
+    sentry.command = [*_demoted(user.pw_uid, user.pw_gid, "+net_admin"), *sentry.command]
+    return sentry
+
+
+def _own(home: Path, user: pwd.struct_passwd) -> None:
+    home.chmod(0o755)
+    for name in ("state", "runtime", "log"):
+        (home / name).mkdir(mode=0o750)
+        os.chown(home / name, user.pw_uid, user.pw_gid)
+
+
+def _sentryfw(sentry: Sentry, *words: str) -> str:
+    """The command line as root, beside the daemon."""
+    prelude = f"from sentryfw import account; account.USER = {DAEMON!r}"
+    code = LAUNCH.format(program="sentryfw", root=str(sentry.home), prelude=prelude)
+    python = Path(sentry.command[-3]).with_name("python")
+    done = sentry.lab.victim.run(python, "-P", "-c", code, "-c", sentry.config, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _identity(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: " ".join(rest.split()) for name, _, rest in (ln.partition(":") for ln in lines)}
+
+
+def _assert_demoted(pid: int, user: pwd.struct_passwd) -> None:
+    status = _identity(pid)
+    assert set(status["Uid"].split()) == {str(user.pw_uid)}
+    assert set(status["Gid"].split()) == {str(user.pw_gid)}
+    assert status["Groups"] == ""
+    assert {int(status[f"Cap{name}"], 16) for name in ("Prm", "Eff", "Bnd", "Amb")} == {NET_ADMIN}
+    assert status["NoNewPrivs"] == "1"
+
+
+def _assert_owned(sentry: Sentry, user: pwd.struct_passwd) -> None:
+    """Everything in the daemon's directories is its own, and closed to others."""
+    paths = sentry.settings.paths
+    for directory in (paths.state, paths.runtime, paths.log):
+        for path in (directory, *directory.iterdir()):
+            status = path.lstat()
+            assert (status.st_uid, status.st_gid) == (user.pw_uid, user.pw_gid), path
+            assert not stat.S_IMODE(status.st_mode) & 0o007, path
+
+
+def test_with_net_admin_alone_it_judges_blocks_and_stops(
+    lab: Lab, demoted: Sentry, user: pwd.struct_passwd
+) -> None:
+    lab.listen()
+    demoted.start()
+    _assert_demoted(demoted.process.pid, user)
+    scan = ("nmap", "-sS", "-n", "-Pn", "-T4", "--max-retries", "0", "-S", ATTACKER[4], "-e")
+    lab.attacker.run(*scan, "veth0", "-p", "7001-7100", VICTIM[4])
+    assert demoted.alert(ATTACKER[4])["alert"]["action"] == "blocked"
+    assert lab.is_blocked(ATTACKER[4])
+    assert not lab.answers(ATTACKER[4])
+    assert ATTACKER[4] in _sentryfw(demoted, "list")
+    assert _sentryfw(demoted, "unblock", ATTACKER[4]) == f"unblocked {ATTACKER[4]}\n"
+    assert lab.answers(ATTACKER[4])
+    assert demoted.status()["queue"]["failures"] == 0
+    _assert_owned(demoted, user)
+    demoted.stop()
+    notes = [e["sentryfw"].get("event") for e in demoted.events()]
+    assert notes[-1] == "stop"
+
+
+def test_its_socket_buffers_are_forced_without_root(lab: Lab, demoted: Sentry) -> None:
+    """A flood of 15,000 packets waits in a buffer of 16 MiB; the default has room for 300."""
+    demoted.start()
+    lab.flood(15_000, UNLISTED[0])
+    wait_for(lambda: demoted.status()["engine"].get("syn", 0) >= 15_000, "all are judged", 20)
+    assert demoted.status()["queue"]["overruns"] == 0
+
+
+@pytest.mark.parametrize("owned", [True, False], ids=["own directories", "none"])
+def test_without_net_admin_it_ends_in_4_and_says_what_it_needs(
+    lab: Lab, make_daemon: MakeDaemon, user: pwd.struct_passwd, *, owned: bool
+) -> None:
+    sentry: Sentry = make_daemon("")
+    if owned:
+        _own(sentry.home, user)
+    sentry.home.chmod(0o755)
+    sentry.command = [*_demoted(user.pw_uid, user.pw_gid), *sentry.command]
+    assert sentry.launch().wait(20) == 4
+    assert "the daemon needs CAP_NET_ADMIN" in sentry.log()
+    assert "systemctl start sentryfw" in sentry.log()
+    assert "Traceback" not in sentry.log()
+    assert lab.nft("list ruleset") == ""
+
+
+# --- root beside it
+
+
+def test_root_in_the_ledger_leaves_it_writable_for_the_daemon(
+    lab: Lab, demoted: Sentry, user: pwd.struct_passwd
+) -> None:
+    """Root opens the ledger first, so that SQLite makes -wal and -shm for root."""
+    ledger = demoted.settings.paths.ledger
+    with Ledger(ledger) as held:
+        held.protect("192.0.2.9", "ssh peer", 0.0)
+        assert Path(f"{ledger}-wal").stat().st_uid == user.pw_uid
+        assert Path(f"{ledger}-shm").stat().st_uid == user.pw_uid
+        demoted.start()
+        lab.probe(ATTACKER[4], *UNLISTED)
+        demoted.alert(ATTACKER[4])
+        wait_for(lambda: held.latest_blocks([ATTACKER[4]]), "the daemon wrote into root's -wal")
+    _sentryfw(demoted, "block", BYSTANDER[4])
+    assert demoted.status()["lost_records"] == 0
+    _assert_owned(demoted, user)
+
+
+def test_root_makes_a_new_ledger_for_the_owner_of_the_directory(
+    demoted: Sentry, user: pwd.struct_passwd
+) -> None:
+    with Ledger(demoted.settings.paths.ledger):
+        _assert_owned(demoted, user)
+    assert os.geteuid() == 0
+    demoted.start()
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "ledger.db-wal"])
+def test_root_does_not_follow_what_the_daemons_user_links(
+    demoted: Sentry, tmp_path: Path, name: str
+) -> None:
+    """A link to a file of root's is not written through, and not even opened."""
+    ledger = demoted.settings.paths.ledger
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"")
+    secret.chmod(0o600)
+    if name.endswith("-wal"):
+        sqlite3.connect(ledger).executescript("PRAGMA journal_mode = WAL").close()
+    (ledger.parent / name).unlink(missing_ok=True)
+    (ledger.parent / name).symlink_to(secret)
+    with pytest.raises(Exception, match=r"ledger\.db: "):
+        Ledger(ledger)
+    assert secret.read_bytes() == b""
+    assert os.geteuid() == 0
+
+
+# --- started by root
+
+
+def test_root_becomes_the_owner_of_the_state_for_good(
+    lab: Lab, make_daemon: MakeDaemon, user: pwd.struct_passwd
+) -> None:
+    """Where install made the user, a daemon started by hand is no root either; /run is empty."""
+    sentry: Sentry = make_daemon("")
+    _own(sentry.home, user)
+    sentry.settings.paths.runtime.rmdir()
+    code = (
+        f"from sentryfw import account, daemon; account.USER = {DAEMON!r};"
+        f"import sys; sys.argv[0] = 'sentryfwd'; daemon.main()"
+    )
+    python = Path(sentry.command[0]).with_name("python")
+    sentry.command = [python, "-P", "-c", code, *sentry.command[1:]]
+    sentry.start()
+    _assert_demoted(sentry.process.pid, user)
+    _assert_owned(sentry, user)
+    lab.listen(LISTED)
+    lab.probe(ATTACKER[4], *UNLISTED)
+    sentry.alert(ATTACKER[4])
+    assert not lab.answers(ATTACKER[4])
+
+
+def test_root_stays_root_where_the_state_is_roots(
+    make_daemon: MakeDaemon, user: pwd.struct_passwd
+) -> None:
+    sentry: Sentry = make_daemon("").start()
+    assert _identity(sentry.process.pid)["Uid"].split() == ["0"] * 4
+    assert sentry.settings.paths.state.stat().st_uid == 0 != user.pw_uid
