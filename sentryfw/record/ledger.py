@@ -67,9 +67,13 @@ class Ledger:
     """One connection, one thread. SentryError where the database cannot be used."""
 
     def __init__(self, path: Path) -> None:
-        private_directory(path.parent)
-        os.close(open_private(path, os.O_RDWR))  # made with our mode, not SQLite's
         self._path = path
+        with acting_as_owner(path.parent):  # also while SQLite makes -wal and -shm
+            private_directory(path.parent)
+            os.close(open_private(path, os.O_RDWR))  # made with our mode, not SQLite's
+            self._open()
+
+    def _open(self) -> None:
         try:
             self._connection = sqlite3.connect(
                 self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -81,12 +85,6 @@ class Ledger:
                 raise
         except sqlite3.Error as error:
             raise SentryError(f"{self._path}: {error}") from error
-        with acting_as_owner(path.parent):  # also while SQLite makes -wal and -shm
-            private_directory(path.parent)
-            os.close(open_private(path, os.O_RDWR))  # made with our mode, not SQLite's
-            self._open()
-
-    def _open(self) -> None:
 
     def __enter__(self) -> Self:
         return self
