@@ -8,9 +8,9 @@ import difflib
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from sentryfw.config_respond import Respond
 from sentryfw.engine.decide import Level, Policy
@@ -32,8 +32,22 @@ DEFAULT_PATH: Final = Path("/etc/sentryfw/sentryfw.toml")
 MAX_CONFIG_BYTES: Final = 1 << 20
 MAX_LINE_BYTES: Final = 1 << 14
 """tomllib needs memory in the square of the parts of a dotted key: 200 kB of them fill a host."""
+MAX_BANNER: Final = 512
+"""Bytes; one datagram, one segment."""
 SET_SIZE: Final = 1048576
 """Size of block4 and block6 in rulesets/sets.nft."""
+
+
+Upper = Annotated[Count, Field(ge=1, le=65536)]
+
+
+def _banner(value: str) -> str:
+    if len(value.encode()) > MAX_BANNER:
+        raise ValueError(f"longer than {MAX_BANNER} bytes")
+    return value
+
+
+Banner = Annotated[str, AfterValidator(_banner)]
 
 
 class Paths(Section):
@@ -71,15 +85,48 @@ class Watch(Section):
 
 class Detect(Section):
     trigger: Trigger = 3
+    mode: Literal["unlisted", "traps"] = "unlisted"
+    """Which ports are judged: all that are unlisted, or chosen ones as far as they are."""
+    upper_tcp: Upper = 65536
+    """Ports below this one are watched (PortSentry's ADVANCED_PORTS_TCP)."""
+    upper_udp: Upper = 65536
+    trap_tcp: tuple[Ports, ...] = ()
+    trap_udp: tuple[Ports, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.mode == "unlisted" and (self.trap_tcp or self.trap_udp):
+            raise ValueError('trap_tcp and trap_udp need mode = "traps"')
+        if self.mode == "traps" and min(self.upper_tcp, self.upper_udp) < 65536:
+            raise ValueError('upper_tcp and upper_udp need mode = "unlisted"')
+        return self
+
+
+class Decoy(Section):
+    """Ports that look open: PortSentry's modes tcp and udp."""
+
+    tcp: tuple[Ports, ...] = ()
+    udp: tuple[Ports, ...] = ()
+    banner: Banner = ""
+    """What who connects is shown, and who is blocked for a datagram."""
+    port: Annotated[Count, Field(ge=1, le=65535)] = 5278
+    """Where the one listener behind all of them is; nobody gets there but by a decoy."""
+    connections: Annotated[Count, Field(ge=1, le=4096)] = 256
+    """Open at once; who comes then is evidence all the same, and is closed at once."""
+    timeout: Annotated[Duration, Field(le=60)] = 5.0
+    """How long a connection is kept for its first bytes."""
     window: Duration = 300.0
     slow_trigger: Trigger = 6
     slow_window: Duration = 86400.0
+    count: Literal["targets", "probes"] = "targets"
+    """What a trigger counts: distinct targets, or, as PortSentry, every probe."""
     triggers: dict[Kind, Trigger] = {  # noqa: RUF012 - pydantic copies it
         "null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10,
     }  # fmt: skip
-    """Kinds with a trigger of their own; by default those that no stack ever sends, and pings,
-    of which it takes many addresses to make a sweep."""
+    """Kinds with a trigger of their own; by default those that no stack ever sends, pings, of
+    which it takes many addresses to make a sweep, and connections to decoys."""
     mode: Literal["block", "observe"] = "block"
+        "connect": 1,
 
 
 class BlockSection(Section):
@@ -101,6 +148,8 @@ class NeverBlock(Section):
     resolvers: bool = True
     ssh_peers: bool = True
     partners: bool = True
+    files: tuple[Directory, ...] = ()
+    """Lists of addresses, one a line (allowlist.py)."""
 
 
 class Queue(Section):
@@ -122,9 +171,10 @@ class Config(Section):
         detect = self.detect
         return Horizons(
             detect.trigger, detect.window, detect.slow_trigger, detect.slow_window,
-            dict(detect.triggers),
+            dict(detect.triggers), detect.count == "probes",
         )  # fmt: skip
 
+    decoy: Decoy = Decoy()
     def policy(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> Policy:
         """For the engine; `never_block` from the live host and this configuration."""
         block = self.block
@@ -152,6 +202,7 @@ def load(path: Path | None) -> Config:
             return Config()
         raise ConfigError(str(place), ["no such file"]) from None
     except OSError as error:
+            repeats=self.detect.count == "probes",
         raise ConfigError(str(place), [error.strerror or str(error)]) from None
     if len(data) > MAX_CONFIG_BYTES:
         raise ConfigError(str(place), [f"larger than {MAX_CONFIG_BYTES} bytes"])

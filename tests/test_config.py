@@ -33,7 +33,11 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert defaults == Config()
     assert defaults.horizons() == (
         3, 300.0, 6, 86400.0,
-        {"null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10},
+        {
+            "null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10,
+            "connect": 1,
+        },
+        False,
     )  # fmt: skip
     policy = defaults.policy(())
     assert policy.timeouts == (3600.0, 14400.0, 86400.0, 604800.0)
@@ -60,6 +64,7 @@ def test_what_is_written_reaches_the_engine() -> None:
     slow_trigger = 9
     slow_window = "12h"
     triggers = { udp = 20 }
+    count = "probes"
     mode = "observe"
     [block]
     timeouts = ["10m", 3600]
@@ -72,9 +77,10 @@ def test_what_is_written_reaches_the_engine() -> None:
     """
     written = parse(text.encode(), "test.toml")
     spared = (ip_network("192.0.2.1"),)
-    assert written.horizons() == (5, 90.0, 9, 43200.0, {"udp": 20})
+    assert written.horizons() == (5, 90.0, 9, 43200.0, {"udp": 20}, True)
     assert written.policy(spared) == (
         (600.0, 3600.0), "observe", ACCEPT, 7, 8, False, spared, "block", "observe",
+        True,
     )  # fmt: skip
 
 

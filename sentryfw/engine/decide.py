@@ -51,6 +51,8 @@ class Policy(NamedTuple):
     never_block: tuple[IPv4Network | IPv6Network, ...]
     tcp: Level = "block"
     udp: Level = "block"
+    repeats: bool = False
+    """Whether probes count, not targets (Horizons.repeats): said so."""
 
     def level(self, kinds: Iterable[Kind]) -> Level:
         """The strongest level of the families that the kinds belong to."""
@@ -126,7 +128,10 @@ class Decider:
         timeout = timeouts[min(offence, len(timeouts)) - 1]
         self.caps.count(now, timeout)
         horizon = "window" if evidence.score >= 1 else "slow window"
-        reason = f"{evidence.targets} distinct targets within the {horizon}"
+        what = f"{evidence.targets} distinct targets"
+        if self.policy.repeats:
+            what = f"{evidence.probes} probes to {what}"
+        reason = f"{what} within the {horizon}"
         return Block(evidence.source, timeout, offence, forgeable, reason, evidence, now)
 
     def shorten(self, evidence: Evidence, now: float) -> Block:

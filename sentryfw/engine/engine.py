@@ -42,6 +42,8 @@ MAX_HELD: Final = 65536
 
 _ACCEPT: Final = Outcome(ACCEPT)
 _DROP: Final = Outcome(DROP)
+_CONNECTED: Final = Meta(unlisted=True, partner=False)
+"""A partner may be blocked for what nobody can forge."""
 
 
 class Engine:
@@ -74,6 +76,22 @@ class Engine:
         if isinstance(probe, Stray):
             return self._stray(probe, packet, now)
         return self._judge(packet, probe, meta, now)
+
+    def handle_connect(self, source: bytes, target: bytes, port: int, now: float) -> Outcome:
+        """Judge a connection that a decoy took: a finished handshake, which nobody can forge."""
+        probe = Probe(source_of(source), (target, TCP, port), "connect")
+        self.counters["connect"] += 1
+        if self._is_held(probe.source, now):
+            return _DROP
+        evidence = self.tracker.observe(probe, now)
+        if evidence is None:
+            return _DROP
+        decision = self.decider.decide(evidence, _CONNECTED, now, flood=self.flood)
+        if decision is None:
+            keep = evidence.is_new and not self.flood
+            return Outcome(DROP, "count", probe=probe) if keep else _DROP
+        detail = self.tracker.detail(evidence)._replace(last=probe, address=source)
+        return self._conclude(decision._replace(evidence=detail), _DROP, now)
 
     def tick(self, now: float) -> None:
         """Once a second: forget, and look at the rate of new sources."""
@@ -118,12 +136,16 @@ class Engine:
                 keep = evidence.is_new and not self.flood
                 return verdict._replace(action="count", probe=probe) if keep else verdict
             decision = found
-        decision = decision._replace(evidence=self._detail(decision.evidence, packet, probe))
+        detail = self._detail(decision.evidence, packet, probe)
+        return self._conclude(decision._replace(evidence=detail), verdict, now)
+
+    def _conclude(self, decision: Block | Refusal, verdict: Outcome, now: float) -> Outcome:
+        """What follows from a decision."""
         if isinstance(decision, Refusal):
             return self._refuse(decision, verdict, now)
-        self.tracker.forget(probe.source)
+        self.tracker.forget(decision.source)
         self._hold(decision, now)
-        return Outcome(DROP, "block", (decision, *self._amend(evidence, now)))
+        return Outcome(DROP, "block", (decision, *self._amend(decision.evidence, now)))
 
     def _with_decoys(self, evidence: Evidence, probe: Probe, twins: list[Source]) -> Evidence:
         """The evidence, as that of one scan in several names."""

@@ -2,7 +2,7 @@
 
 The rules of this file.
 1. Evidence is the number of distinct targets (address, protocol, port); packets to a target
-   already seen renew its time and count as probes only.
+   already seen renew its time and count as probes only. With `repeats` each weighs again.
 2. Two horizons: `window` and `slow_window`. A target weighs 1/trigger of its kind, so kinds
    with triggers of their own mix; from 1 up it is a scan. A listed target weighs half.
 3. A table that is full admits no new source, so a spoofed flood cannot push out one that is
@@ -38,6 +38,8 @@ class Horizons(NamedTuple):
     slow_window: float
     triggers: Mapping[Kind, int]
     """Triggers of kinds that have their own."""
+    repeats: bool = False
+    """Whether probes count, as PortSentry counts them, instead of distinct targets."""
 
 
 class SourceState:
@@ -91,11 +93,14 @@ class Tracker:
         targets = state.targets
         before = targets.pop(probe.target, None)
         share = self._share(probe)
-        # The heavier kind counts: an ACK after each SYN does not make the SYN weigh less.
-        targets[probe.target] = (now, share if before is None else max(share, before[1]))
+        if before is not None:
+            # The heavier kind counts: an ACK after each SYN does not make the SYN weigh less.
+            share = share + before[1] if self.horizons.repeats else max(share, before[1])
+        targets[probe.target] = (now, share)
         if len(targets) > MAX_TARGETS:
             del targets[next(iter(targets))]
-        return self._weigh(probe.source, state, now, is_new=before is None)
+        is_new = before is None or self.horizons.repeats
+        return self._weigh(probe.source, state, now, is_new=is_new)
 
     def restore(self, probe: Probe, at: float) -> None:
         """Evidence from before a restart, oldest first; `at` on the engine's clock."""

@@ -4,6 +4,7 @@ Own addresses, default gateways (rtnetlink), resolvers (resolv.conf), the admini
 peers (the environment sshd sets, ours or an ancestor's).
 """
 
+import logging
 import os
 import socket
 import struct
@@ -12,9 +13,13 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sentryfw import allowlist
 from sentryfw.config import Config
+from sentryfw.errors import ConfigError
 from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.table import IPNetwork
+
+log: Final = logging.getLogger("sentryfwd")
 
 NETLINK_ROUTE: Final = 0
 RTM_GETROUTE: Final = 26
@@ -45,6 +50,7 @@ def never_block(config: Config, remembered: Iterable[Protected] = ()) -> list[Pr
     `remembered`: SSH peers of earlier installs."""
     settings = config.never_block
     found = [Protected(network, "never_block.addresses") for network in settings.addresses]
+    found += (listed for path in settings.files for listed in _allowlist(path))
     found += (Protected(_host(address), "own address") for address in own_addresses())
     if settings.gateways:
         found += (Protected(_host(address), "gateway") for address in gateways())
@@ -54,6 +60,19 @@ def never_block(config: Config, remembered: Iterable[Protected] = ()) -> list[Pr
         found += (Protected(_host(address), "ssh peer") for address in ssh_peers())
         found += remembered
     return list(dict.fromkeys(found))
+
+
+def _allowlist(path: Path) -> Iterator[Protected]:
+    """The networks in a file of [never_block] files. ConfigError if it cannot be read: whoever
+    stands in it must not be blocked for a slip in its name."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError("never_block.files", [f"{path}: {error.strerror}"]) from None
+    parsed = allowlist.parse(data)
+    for line, said in parsed.warnings:
+        log.warning("%s:%d: %s", path, line, said)
+    yield from (Protected(entry.network, str(path)) for entry in parsed.entries)
 
 
 def remembered(rows: Iterable[tuple[str, str]]) -> list[Protected]:

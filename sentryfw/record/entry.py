@@ -109,6 +109,28 @@ def probe_of(sight: Sight) -> Probe:
 _NUMBERS: Final = {name: number for number, name in PROTOCOLS.items()}
 
 
+class Reaction(NamedTuple):
+    """What became of one reaction to a block or a refusal."""
+
+    reaction: str
+    address: str
+    """Empty where it concerns many."""
+    ok: bool
+    detail: str
+    at: float
+    """Seconds since the epoch."""
+    seconds: float
+    """How long it took."""
+
+
+class Named(NamedTuple):
+    """The name of a host, as a resolver told it."""
+
+    address: str
+    host: str
+    at: float
+
+
 def target_text(target: Target) -> str:
     address, protocol, port = target
     return f"{address_text(address)} {PROTOCOLS.get(protocol, protocol)}/{port}"

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
-from sentryfw.record.entry import Entry
+from sentryfw.record.entry import Entry, Reaction
 from sentryfw.record.files import open_private, private_directory
 
 GENERATOR_ID: Final = 122
@@ -53,6 +53,13 @@ def render_entry(entry: Entry) -> dict[str, Any]:
             "sample": entry.sample,
         },
     }
+
+
+def render_reaction(reaction: Reaction) -> dict[str, Any]:
+    """An event about a reaction; a failed one is an event of its own kind."""
+    kind = "reaction" if reaction.ok else "reaction-failed"
+    fields = {name: value for name, value in reaction._asdict().items() if name != "at"}
+    return render_note(kind, reaction.at, **fields)
 
 
 def render_note(kind: str, now: float, **fields: object) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import threading
 import time
 from typing import Any, Final
 
-from sentryfw.record.entry import Entry, Sight
-from sentryfw.record.events import EventFile, render_entry, render_note
+from sentryfw.record.entry import Entry, Named, Reaction, Sight
+from sentryfw.record.events import EventFile, render_entry, render_note, render_reaction
 from sentryfw.record.ledger import Ledger
 
 BACKLOG: Final = 100_000
@@ -21,9 +21,20 @@ BATCH: Final = 500
 TRIM_EVERY: Final = 1000
 COMPLAINT_PAUSE: Final = 60.0
 
-Item = Entry | Sight | dict[str, Any]
+Item = Entry | Sight | Reaction | Named | dict[str, Any]
 
 log = logging.getLogger("sentryfwd")
+
+
+def _event(item: Item) -> dict[str, Any] | None:
+    """What the event file is told of it; None: nothing."""
+    if isinstance(item, Entry):
+        return render_entry(item)
+    if isinstance(item, Reaction):
+        return render_reaction(item)
+    if isinstance(item, Named):
+        return render_note("host", item.at, **item._asdict())
+    return item if isinstance(item, dict) else None
 
 
 class Recorder:
@@ -49,6 +60,14 @@ class Recorder:
     def sight(self, sight: Sight) -> None:
         """A probe below the trigger."""
         self._put(sight)
+
+    def reaction(self, reaction: Reaction) -> None:
+        """What became of a reaction."""
+        self._put(reaction)
+
+    def named(self, address: str, host: str) -> None:
+        """A resolver told the name of an address."""
+        self._put(Named(address, host, time.time()))
 
     def note(self, kind: str, **fields: object) -> None:
         """Something about the daemon itself."""
@@ -76,11 +95,11 @@ class Recorder:
 
     def _write(self, items: list[Item]) -> None:
         entries = [item for item in items if isinstance(item, Entry)]
-        for entry in entries:
-            self._say(entry)
         sights = [item for item in items if isinstance(item, Sight)]
-        events = [item for item in items if isinstance(item, dict)]
-        events += [render_entry(entry) for entry in entries]
+        reactions = [item for item in items if isinstance(item, Reaction)]
+        names = [item for item in items if isinstance(item, Named)]
+        events = [event for item in items if (event := _event(item)) is not None]
+        self._say_all(items)
         try:
             if events:
                 self._events.write(events)
@@ -92,12 +111,25 @@ class Recorder:
                 self._trim(len(entries) + len(sights))
         except sqlite3.Error as error:
             self._complain("ledger", error, len(entries) + len(sights))
+        try:
+            if reactions or names:
+                self._ledger.add_reactions(reactions, names)
+                self._trim(len(reactions) + len(names))
+        except sqlite3.Error as error:
+            self._complain("ledger", error, len(reactions) + len(names))
 
     def _trim(self, added: int) -> None:
         self._untrimmed += added
         if self._untrimmed >= TRIM_EVERY:
             self._untrimmed = 0
             self._ledger.trim()
+
+    def _say_all(self, items: list[Item]) -> None:
+        for item in items:
+            if isinstance(item, Entry):
+                self._say(item)
+            elif isinstance(item, Reaction):
+                self._say_reaction(item)
 
     def _say(self, entry: Entry) -> None:
         what = f"{entry.scan} ({', '.join(entry.kinds)})"
@@ -108,6 +140,13 @@ class Recorder:
             )  # fmt: skip
         else:
             log.info("not blocked %s: %s, because: %s", entry.address, what, entry.reason)
+
+    def _say_reaction(self, reaction: Reaction) -> None:
+        about = f" to {reaction.address}" if reaction.address else ""
+        if reaction.ok:
+            log.info("%s%s: %s", reaction.reaction, about, reaction.detail)
+        else:
+            log.error("%s%s failed: %s", reaction.reaction, about, reaction.detail)
 
     def _complain(self, where: str, error: Exception, lost: int) -> None:
         self.lost += lost

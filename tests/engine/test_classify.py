@@ -31,7 +31,7 @@ NAMED: dict[Kind, tuple[str, ...]] = {
     "synfin": ("FS", "FSP", "FSU"),
     "urg": ("U", "PU"),
 }
-OTHERS: set[Kind] = {"udp", "sctp-init", "sctp-cookie-echo", "protocol", "icmp"}
+OTHERS: set[Kind] = {"udp", "sctp-init", "sctp-cookie-echo", "protocol", "icmp", "connect"}
 BY_FLAGS = {forge.flag_byte(flags): kind for kind, rows in NAMED.items() for flags in rows}
 COMBINATIONS = ["".join(some) for size in range(7) for some in combinations("FSRPAU", size)]
 
@@ -185,7 +185,7 @@ def test_a_probe_names_source_target_and_kind() -> None:
 
 def test_every_kind_is_backscatter_or_forgeable() -> None:
     assert not BACKSCATTER & FORGEABLE
-    assert set(KINDS) == BACKSCATTER | FORGEABLE
+    assert set(KINDS) == BACKSCATTER | FORGEABLE | {"connect"}
     assert LATE_KINDS < FORGEABLE
     assert UNCERTAIN < FORGEABLE
-    assert OTHERS - {"udp"} == UNCERTAIN
+    assert OTHERS - {"udp", "connect"} == UNCERTAIN
