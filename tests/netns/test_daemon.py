@@ -2,7 +2,9 @@
 
 import errno
 import signal
+import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 import pytest
@@ -17,6 +19,7 @@ from support.waiting import wait_for
 pytestmark = [pytest.mark.netns]
 
 MakeDaemon = Callable[[str], Sentry]
+both_families = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 FOREIGN: Final = """
 table inet sentryfw {
     comment "somebody else's"
@@ -68,6 +71,39 @@ def test_a_restarted_daemon_keeps_blocks_and_remembers_offences(
     lab.probe(ATTACKER[4], *UNLISTED)
     wait_for(lambda: len(daemon.alerts(ATTACKER[4])) == 2, "a second block")
     assert daemon.alert(ATTACKER[4])["sentryfw"]["offence"] == 2
+
+
+@both_families
+@pytest.mark.parametrize("end", [Sentry.stop, Sentry.kill], ids=["SIGTERM", "kill-9"])
+def test_evidence_below_the_trigger_survives_a_restart(
+    lab: Lab, daemon: Sentry, end: Callable[[Sentry], None], family: int
+) -> None:
+    """The restart falls between the second probe and the third."""
+    started = time.time()
+    lab.probe(ATTACKER[family], *UNLISTED[:2])
+    with Ledger(daemon.settings.paths.ledger) as ledger:
+        wait_for(lambda: len(ledger.sights(started - 1)) == 2, "both probes are in the ledger")
+    end(daemon)
+    daemon.start()
+    assert daemon.status()["tracked_sources"] == 1
+    lab.probe(BYSTANDER[family], UNLISTED[2])
+    lab.probe(ATTACKER[family], UNLISTED[2])
+    event = daemon.alert(ATTACKER[family])["sentryfw"]
+    assert (event["targets"], event["offence"]) == (3, 1)
+    assert {text.split("/")[1] for text in event["sample"]} == {str(port) for port in UNLISTED}
+    assert started - 1 < datetime.fromisoformat(event["first_seen"]).timestamp() < time.time()
+    assert not lab.is_blocked(BYSTANDER[family])
+
+
+def test_evidence_that_ended_in_a_block_is_not_taken_up_again(lab: Lab, daemon: Sentry) -> None:
+    _block_attacker(lab, daemon)
+    daemon.kill()
+    lab.nft("flush set inet sentryfw block4")
+    daemon.start()
+    assert daemon.status()["tracked_sources"] == 0
+    lab.probe(ATTACKER[4], *UNLISTED[:2])
+    wait_for(lambda: daemon.status()["engine"].get("syn") == 2, "two probes are judged")
+    assert not lab.is_blocked(ATTACKER[4])
 
 
 def test_a_restarted_daemon_keeps_partners_and_counters(lab: Lab, daemon: Sentry) -> None:
