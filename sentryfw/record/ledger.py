@@ -15,12 +15,14 @@ from typing import Final, Self
 
 from sentryfw.account import acting_as_owner
 from sentryfw.errors import SentryError
-from sentryfw.record.entry import Entry, Sight
+from sentryfw.record.entry import Entry, Named, Reaction, Sight
 from sentryfw.record.files import open_private, private_directory
 
 KEEP_REFUSALS: Final = 10_000
 KEEP_BLOCKS: Final = 1_000_000
 KEEP_PROBES: Final = 200_000
+KEEP_REACTIONS: Final = 200_000
+KEEP_HOSTS: Final = 100_000
 BUSY_SECONDS: Final = 5.0
 
 MIGRATIONS: Final = (
@@ -53,10 +55,23 @@ MIGRATIONS: Final = (
     ) STRICT;
     CREATE INDEX probes_by_address ON probes (address, id);
     """,
+    """
+    CREATE TABLE reactions (
+        id INTEGER PRIMARY KEY,
+        reaction TEXT NOT NULL, address TEXT NOT NULL, ok INTEGER NOT NULL, detail TEXT NOT NULL,
+        at REAL NOT NULL, seconds REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX reactions_by_address ON reactions (address, id);
+    CREATE TABLE hosts (
+        id INTEGER PRIMARY KEY,
+        address TEXT NOT NULL UNIQUE, host TEXT NOT NULL, at REAL NOT NULL
+    ) STRICT;
+    """,
 )
 """Each brings the schema from PRAGMA user_version = its index to the next."""
 
-_KEEP: Final = {"refusals": KEEP_REFUSALS, "blocks": KEEP_BLOCKS, "probes": KEEP_PROBES}
+_KEEP: Final = {"refusals": KEEP_REFUSALS, "blocks": KEEP_BLOCKS, "probes": KEEP_PROBES,
+    "reactions": KEEP_REACTIONS, "hosts": KEEP_HOSTS}
 _BLOCK_COLUMNS: Final = (
     "address, family, scan, kinds, targets, probes, first_seen, blocked_at, timeout_s, offence,"
     " forgeable, tool, reason, sample"
@@ -208,6 +223,36 @@ class Ledger:
         """How often each address was blocked by the engine."""
         query = "SELECT address, MAX(offence) FROM blocks WHERE offence > 0 GROUP BY address"
         return dict(self._connection.execute(query).fetchall())
+
+    def add_reactions(self, reactions: Iterable[Reaction], names: Iterable[Named]) -> None:
+        """All of it in one transaction. sqlite3.Error if it cannot be written."""
+        with self.transaction():
+            self._connection.executemany(
+                "INSERT INTO reactions (reaction, address, ok, detail, at, seconds)"
+                " VALUES (?,?,?,?,?,?)", reactions,
+            )  # fmt: skip
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO hosts (address, host, at) VALUES (?,?,?)", names
+            )
+
+    def reactions(self, address: str, newest: int = 1000) -> list[Reaction]:
+        """What became of the reactions to an address, oldest first."""
+        query = (
+            "SELECT reaction, address, ok, detail, at, seconds FROM reactions WHERE address = ?"
+            " ORDER BY id DESC LIMIT ?"
+        )
+        rows = self._connection.execute(query, (address, newest)).fetchall()
+        return [Reaction(*row)._replace(ok=bool(row[2])) for row in reversed(rows)]
+
+    def hosts(self, addresses: Iterable[str]) -> dict[str, str]:
+        """The names that are known."""
+        found = {}
+        for address in addresses:
+            query = "SELECT host FROM hosts WHERE address = ?"
+            row = self._connection.execute(query, (address,)).fetchone()
+            if row is not None:
+                found[address] = str(row[0])
+        return found
 
     def protect(self, network: str, why: str, now: float) -> None:
         """Remember a network that is never to be blocked."""
