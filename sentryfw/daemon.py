@@ -22,7 +22,7 @@ from sentryfw import __version__, config, privileges
 from sentryfw.config import Config
 from sentryfw.control import Answer, ControlServer
 from sentryfw.engine.engine import Engine
-from sentryfw.engine.model import Outcome, parse_source
+from sentryfw.engine.model import Outcome, Source, parse_source, source_text
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.netfilter import host
 from sentryfw.netfilter.apart import apart
@@ -30,11 +30,13 @@ from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import Table
-from sentryfw.record.entry import block_entry, probe_of, refusal_entry, sight_of
+from sentryfw.record.entry import Reaction, block_entry, probe_of, refusal_entry, sight_of
 from sentryfw.record.events import EventFile
 from sentryfw.record.files import open_private, private_directory
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder
+from sentryfw.respond.lane import Result
+from sentryfw.respond.responder import Hooks, Responder
 
 log: Final = logging.getLogger("sentryfwd")
 TICK: Final = 1.0
@@ -55,6 +57,10 @@ class Daemon:
         self.divert: Divert = apart(lambda: install(Table(), settings, never_block).plan.divert)
         networks = tuple(protected.network for protected in never_block)
         self.engine = Engine(settings.horizons(), settings.policy(networks))
+        self._witness: Table | None = None
+        hooks = Hooks(self._reacted, self.recorder.named, self._is_blocked)
+        prefix = "s" if settings.watch.mode == "traps" else "a"
+        self.responder = Responder(settings.respond, hooks, networks, prefix)
         self._restore()
         self.queue = PacketQueue(settings.queue.number, settings.queue.max_len, self.on_packet)
         self._failures = 0
@@ -71,6 +77,9 @@ class Daemon:
 
     def _enforce(self, outcome: Outcome) -> float | bool:
         """When the kernel acknowledged the blocks; False if it refused."""
+        if self.responder.wants_before:
+            for block in outcome.blocks:
+                self.responder.hand_over(block, block.at, time.time() - clock(), is_before=True)
         try:
             self.table.block((block.source, block.timeout) for block in outcome.blocks)
         except KernelError as error:
@@ -84,6 +93,11 @@ class Daemon:
 
     def _record(self, outcome: Outcome, *, acknowledged: float | bool) -> None:
         epoch = time.time() - clock()
+        if acknowledged:
+            for block in outcome.blocks:
+                self.responder.hand_over(block, acknowledged, epoch)
+        for refusal in outcome.refusals:
+            self.responder.hand_over(refusal, refusal.at, epoch)
         if outcome.probe is not None:
             self.recorder.sight(sight_of(outcome.probe, time.time()))
         if acknowledged:
@@ -91,6 +105,16 @@ class Daemon:
                 self.recorder.append(block_entry(block, acknowledged, epoch))
         for refusal in outcome.refusals:
             self.recorder.append(refusal_entry(refusal, epoch))
+
+    # --- reactions; called in the responder's threads
+
+    def _reacted(self, result: Result) -> None:
+        self.recorder.reaction(Reaction(*result))
+
+    def _is_blocked(self, address: str) -> bool:
+        if self._witness is None:
+            self._witness = Table()  # a socket of its own for a thread of its own
+        return self._witness.is_blocked(parse_source(address))
 
     # --- around it
 
@@ -101,6 +125,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped.set)
         self.recorder.start()
+        self.responder.start()
         control = ControlServer(self.config.paths.control, self.answer)
         await control.start()
         loop.add_reader(self.queue.fileno(), self.queue.receive)
@@ -123,6 +148,7 @@ class Daemon:
         """Give back what the kernel lent; timed blocks stay, the queue rule bypasses."""
         self.queue.close()
         self.table.close()
+        self.responder.stop()
         self.recorder.note("stop")
         self.recorder.stop()
 
@@ -147,13 +173,19 @@ class Daemon:
             case "status":
                 return self.status()
             case "release":
-                try:
-                    self.engine.release(parse_source(str(request.get("address"))))
-                except ValueError as error:
-                    raise SentryError(str(error)) from None
+                source = _source_in(request)
+                self.engine.release(source)
+                self.responder.ended(source_text(source))
                 return {}
             case "release-all":
                 self.engine.release_all()
+                self.responder.ended(None)
+                return {}
+            case "blocked":
+                timeout = request.get("timeout")
+                if not isinstance(timeout, int | float):
+                    raise SentryError("a block has a timeout in seconds")
+                self.responder.began(source_text(_source_in(request)), float(timeout))
                 return {}
             case "stop":
                 self._stopped.set()
@@ -175,13 +207,14 @@ class Daemon:
                 "failures": self.queue.failures,
             },
             "lost_records": self.recorder.lost,
+            "reactions": self.responder.status(),
         }
 
     def _restore(self) -> None:
         now = clock()
-        self.engine.decider.caps.restore(
-            [now + blocked.expires for blocked in self.table.blocked_sources()]
-        )
+        alive = list(self.table.blocked_sources())
+        self.engine.decider.caps.restore([now + blocked.expires for blocked in alive])
+        self.responder.restore({blocked.address: blocked.expires for blocked in alive})
         epoch = time.time() - now
         for sight in self.ledger.sights(time.time() - self.config.detect.slow_window):
             if sight.at <= time.time():  # not from a future that the clock has left
@@ -189,6 +222,13 @@ class Daemon:
         self.engine.decider.restore_offences(
             {parse_source(address): count for address, count in self.ledger.offences().items()}
         )
+
+
+def _source_in(request: Answer) -> Source:
+    try:
+        return parse_source(str(request.get("address")))
+    except ValueError as error:
+        raise SentryError(str(error)) from None
 
 
 def _take_lock(path: Path) -> int:
