@@ -10,9 +10,30 @@ BIN := .venv/bin
 STAMP := .venv/set-up
 PACKAGES := nftables python3-nftables libnetfilter-queue-dev nmap iproute2 gcc \
   python3 python3-dev python3-venv
+# What only the tests use: other scanners, tracers, recorders.
+TEST_PACKAGES := hping3 masscan zmap traceroute iputils-tracepath iputils-ping conntrack tcpdump \
+  openssl systemd
+STOCK_PACKAGES := qemu-system-x86 linux-image-amd64 kmod busybox-static
+STOCK_STAMP := .venv-stock/set-up
 SOURCES := sentryfw tests bench
 
-.PHONY: help setup apt demo test check fmt golden bench bench-quick lock clean
+# Installs the Debian packages of a list that are missing.
+define install
+missing=()
+for package in $(1); do
+  state=$$(dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null || true)
+  [ "$$state" = installed ] || missing+=("$$package")
+done
+if [ "$${#missing[@]}" != 0 ]; then
+  echo "make: apt: installing $${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q >/dev/null || { echo "make: apt-get update failed: is there a network?" >&2; exit 1; }
+  apt-get install -y -q --no-install-recommends "$${missing[@]}" >/dev/null \
+    || { echo "make: apt could not install: $${missing[*]}" >&2; exit 1; }
+fi
+endef
+
+.PHONY: apt-test test-stock-kernel apt-stock help setup apt demo test check fmt golden bench bench-quick lock clean
 
 help:
 	@echo "make demo    set up what is missing, then run the fire drill (sentryfw drill)"
@@ -24,7 +45,7 @@ help:
 demo: setup
 	@$(BIN)/sentryfw drill
 
-test: setup
+test: setup apt-test
 	@$(BIN)/pytest
 
 check: setup
@@ -32,6 +53,23 @@ check: setup
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# On a stock distribution kernel with the queue statement, emulated: some minutes.
+test-stock-kernel: setup apt-stock $(STOCK_STAMP)
+	@$(BIN)/pytest -m stock_kernel tests/stock_kernel
+
+apt-test: apt
+	@$(call install,$(TEST_PACKAGES))
+
+apt-stock: apt
+	@$(call install,$(STOCK_PACKAGES))
+
+$(STOCK_STAMP): requirements-stock.lock
+	@echo "make: .venv-stock: installing what boots the emulated machine"
+	$(PYTHON) -m venv --clear .venv-stock
+	.venv-stock/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $< \
+	  || { echo "make: pip failed: is there a network?" >&2; exit 1; }
+	touch $@
 
 fmt: setup
 	@$(BIN)/ruff format $(SOURCES)
@@ -56,18 +94,7 @@ apt:
 	if ! command -v dpkg-query >/dev/null; then
 	  echo "make: no Debian here: install the counterparts of: $(PACKAGES)" >&2; exit 0
 	fi
-	missing=()
-	for package in $(PACKAGES); do
-	  state=$$(dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null || true)
-	  [ "$$state" = installed ] || missing+=("$$package")
-	done
-	if [ "$${#missing[@]}" != 0 ]; then
-	  echo "make: apt: installing $${missing[*]}"
-	  export DEBIAN_FRONTEND=noninteractive
-	  apt-get update -q >/dev/null || { echo "make: apt-get update failed: is there a network?" >&2; exit 1; }
-	  apt-get install -y -q "$${missing[@]}" >/dev/null \
-	    || { echo "make: apt could not install: $${missing[*]}" >&2; exit 1; }
-	fi
+	$(call install,$(PACKAGES))
 
 $(STAMP): requirements-build.lock requirements-dev.lock pyproject.toml
 	@echo "make: .venv: installing the locked Python packages"
@@ -87,6 +114,7 @@ lock:
 	$$compile --group build -o requirements-build.lock
 	$$compile pyproject.toml -o requirements.lock
 	$$compile pyproject.toml --group dev -o requirements-dev.lock
+	$$compile --group stock -o requirements-stock.lock
 
 clean:
-	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-stock build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

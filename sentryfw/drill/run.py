@@ -52,13 +52,13 @@ def run(config: Config, progress: Progress, *, forge: bool) -> list[Result]:
             plan = [(attack, family) for family in (4, 6) for attack in ATTACKS]
             for number, (attack, family) in enumerate(plan, 1):
                 progress(f"[{number:2}/{len(plan)}] {attack.option} over IPv{family}")
-                results.append(_drill(stage, sniffer, attack, family, number, tool))
+                results.append(drill_one(stage, sniffer, attack, family, number, tool))
         finally:
             sniffer.close()
     return results
 
 
-def _drill(
+def drill_one(
     stage: Scene, sniffer: Sniffer, attack: Attack, family: int, number: int, tool: str
 ) -> Result:
     target = VICTIM4 if family == 4 else VICTIM6
