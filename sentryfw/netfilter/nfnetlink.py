@@ -64,6 +64,7 @@ NFTA_SET_ELEM_LIST_TABLE: Final = 1
 NFTA_SET_ELEM_LIST_SET: Final = 2
 NFTA_SET_ELEM_LIST_ELEMENTS: Final = 3
 NFTA_SET_ELEM_KEY: Final = 1
+NFTA_SET_ELEM_FLAGS: Final = 3
 NFTA_SET_ELEM_TIMEOUT: Final = 4
 NFTA_SET_ELEM_EXPIRATION: Final = 5
 NFTA_SET_ELEM_EXPR: Final = 7
@@ -75,6 +76,7 @@ NFTA_OBJ_DATA: Final = 4
 NFTA_COUNTER_BYTES: Final = 1
 NFTA_COUNTER_PACKETS: Final = 2
 
+NFT_SET_ELEM_INTERVAL_END: Final = 0x1
 NFT_QUEUE_FLAG_BYPASS: Final = 0x01
 NFQ_FLAG_BYPASS: Final = 0x01
 
@@ -111,6 +113,8 @@ class Element(NamedTuple):
     packets: int
     """Dropped because of it, by its own counter."""
     bytes: int
+    is_end: bool = False
+    """In an interval set: the first key that an interval does not cover any more."""
 
 
 class MalformedMessage(ValueError):
@@ -288,6 +292,7 @@ def elements_of(reply: Message) -> Iterator[Element]:
             _u64_of(fields.get(NFTA_SET_ELEM_EXPIRATION)) / 1000,
             packets,
             size,
+            bool(int.from_bytes(fields.get(NFTA_SET_ELEM_FLAGS, b"")) & NFT_SET_ELEM_INTERVAL_END),
         )
 
 

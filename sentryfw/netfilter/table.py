@@ -6,7 +6,7 @@ through libnftables, which knows how to make intervals of them.
 """
 
 import errno
-import json
+import itertools
 from collections.abc import Iterable, Iterator
 from ipaddress import (
     IPv4Network,
@@ -60,6 +60,11 @@ class Table:
 
     def close(self) -> None:
         self._netlink.close()
+
+    @property
+    def port(self) -> int:
+        """What the kernel calls our socket, in what it tells others."""
+        return self._netlink.port
 
     # --- the table itself
 
@@ -162,14 +167,11 @@ class Table:
     def blocked_sources(self) -> Iterator[Blocked]:
         """Elements of block4 and block6."""
         for name, family in (("block4", 4), ("block6", 6)):
-            for reply in self._netlink.dump(
-                nl.NFT_MSG_GETSETELEM, nl.set_name(TABLE, name), f"set {name}"
-            ):
-                for element in nl.elements_of(reply):
-                    yield Blocked(
-                        source_text(_source(element.key)), family, element.timeout,
-                        element.expires, element.packets, element.bytes,
-                    )  # fmt: skip
+            for element in self._elements(name):
+                yield Blocked(
+                    source_text(_source(element.key)), family, element.timeout,
+                    element.expires, element.packets, element.bytes,
+                )  # fmt: skip
 
     def _delete(self, name: str, key: bytes) -> None:
         body = nl.set_element(TABLE, name, key)
@@ -197,22 +199,22 @@ class Table:
         self._nft(f"delete element inet {TABLE} block_net{network.version} {{ {network} }}")
 
     def blocked_networks(self) -> list[Blocked]:
+        """Elements of block_net4 and block_net6. By netlink: the daemon lists them too."""
         return [
             blocked
             for family in (4, 6)
-            for element in self._nft_elements(f"block_net{family}")
-            for blocked in _blocked_networks(element, family)
+            for blocked in _intervals(list(self._elements(f"block_net{family}")), family)
         ]
 
-    def _nft_elements(self, name: str) -> list[Any]:
-        listing = json.loads(self._nft(f"list set inet {TABLE} {name}", json_output=True))
-        sets = [item["set"] for item in listing["nftables"] if "set" in item]
-        return [element for found in sets for element in found.get("elem", [])]
+    def _elements(self, name: str) -> Iterator[nl.Element]:
+        body = nl.set_name(TABLE, name)
+        for reply in self._netlink.dump(nl.NFT_MSG_GETSETELEM, body, f"set {name}"):
+            yield from nl.elements_of(reply)
 
-    def _nft(self, command: str, *, json_output: bool = False) -> str:
+    def _nft(self, command: str) -> str:
         if self._libnftables is None:
             self._libnftables = Libnftables()
-        return self._libnftables.run(command, json_output=json_output)
+        return self._libnftables.run(command)
 
     # --- everything
 
@@ -251,15 +253,25 @@ def _source(key: bytes) -> Source:
     return Source(key[:8])
 
 
-def _blocked_networks(element: Any, family: int) -> Iterator[Blocked]:  # noqa: ANN401 - libnftables' JSON
-    """An element of an interval set, as nft -j prints it: a value, or a dict with its timeout."""
-    fields = element.get("elem", {}) if isinstance(element, dict) else {}
-    counter = fields.get("counter", {})
-    for network in networks_of(fields.get("val", element)):
-        yield Blocked(
-            str(network), family, float(fields.get("timeout", 0)),
-            float(fields.get("expires", 0)), counter.get("packets", 0), counter.get("bytes", 0),
-        )  # fmt: skip
+def _intervals(elements: list[nl.Element], family: int) -> Iterator[Blocked]:
+    """The networks of an interval set: from a start to the next end, or to the last address."""
+    # At one key an interval ends before the next begins.
+    elements.sort(key=lambda element: (element.key, not element.is_end))
+    last = (1 << (32 if family == 4 else 128)) - 1
+    for element, after in itertools.zip_longest(elements, elements[1:]):
+        if element.is_end:
+            continue
+        end = int.from_bytes(after.key) - 1 if after else last
+        first, final = (ip_address(n.to_bytes(len(element.key))) for n in (_number(element), end))
+        for network in summarize_address_range(first, final):
+            yield Blocked(
+                str(network), family, element.timeout, element.expires, element.packets,
+                element.bytes,
+            )  # fmt: skip
+
+
+def _number(element: nl.Element) -> int:
+    return int.from_bytes(element.key)
 
 
 def networks_of(value: Any) -> list[IPNetwork]:  # noqa: ANN401 - libnftables' JSON
