@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from sentryfw.netfilter.table import Blocked, IPNetwork, Table
 from sentryfw.record.entry import Entry, manual_entry
 from sentryfw.record.events import timestamp
 from sentryfw.record.ledger import Ledger
+from sentryfw.respond.undo import undo
 
 COLUMNS: Final = (
     "address", "scan", "kinds", "targets", "probes", "blocked_at", "expires_in_s", "offence",
@@ -30,8 +32,11 @@ def list_blocks(config: Config, table: Table, warn: Callable[[str], None]) -> li
     """What is blocked now, the newest first, with why."""
     table.require()
     blocks = table.blocks()
-    entries = _entries(config, [blocked.address for blocked in blocks], warn)
-    items = [_item(blocked, entries.get(blocked.address)) for blocked in blocks]
+    entries, hosts = _entries(config, [blocked.address for blocked in blocks], warn)
+    items = [
+        {**_item(blocked, entries.get(blocked.address)), "host": hosts.get(blocked.address, "")}
+        for blocked in blocks
+    ]
     return sorted(items, key=lambda item: item["blocked_at"] or "", reverse=True)
 
 
@@ -49,6 +54,9 @@ def block(config: Config, table: Table, text: str, timeout: str | None) -> str:
         else:
             table.block_network(what, seconds)
         ledger.add([manual_entry(address, network.version, seconds, time.time())])
+    if isinstance(what, bytes):
+        with suppress(NotRunning):
+            ask(config.paths.control, {"do": "blocked", "address": address, "timeout": seconds})
     return address
 
 
@@ -107,19 +115,22 @@ def _remember_unblock(config: Config, address: str | None) -> None:
     try:
         if address is None or "/" not in address or address.endswith("/64"):
             ask(config.paths.control, request)
-    except NotRunning:
-        return  # nothing that would hold it
+    except NotRunning:  # nothing that would hold it, nobody else to tidy up
+        undo(config.respond, address)
 
 
-def _entries(config: Config, addresses: list[str], warn: Callable[[str], None]) -> dict[str, Entry]:
+def _entries(
+    config: Config, addresses: list[str], warn: Callable[[str], None]
+) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The newest block of each address, and its name where a resolver told it."""
     if not config.paths.ledger.exists():
-        return {}
+        return {}, {}
     try:
         with Ledger(config.paths.ledger) as ledger:
-            return ledger.latest_blocks(addresses)
+            return ledger.latest_blocks(addresses), ledger.hosts(addresses)
     except SentryError as error:
         warn(f"the ledger cannot be read, so reasons are missing: {error}")
-        return {}
+        return {}, {}
 
 
 def _item(blocked: Blocked, entry: Entry | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.install import Installed, install, plan, uninstall
 from sentryfw.netfilter.table import Table
 from sentryfw.record.ledger import Ledger
+from sentryfw.respond.undo import undo
 
 Say = Callable[[str], None]
 
@@ -77,6 +78,8 @@ def run_uninstall(config: Config, table: Table, say: Say, *, purge: bool) -> Non
     """Take everything of ours out of the kernel; with `purge` off the disk too."""
     _remove_service(say)
     _stop_daemon(config)
+    for what in undo(config.respond, None):
+        say(f"removed {what}")
     say("removed table inet sentryfw" if uninstall(table) else "there was no table to remove")
     if purge:
         for path in _purge(config):
@@ -145,7 +148,7 @@ def _purge(config: Config) -> list[Path]:
     ledger = paths.ledger
     files = [
         ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"),
-        paths.events, paths.lock, paths.control, configuration.DEFAULT_PATH,
+        paths.events, paths.lock, paths.control, config.respond.history.path, configuration.DEFAULT_PATH,
     ]  # fmt: skip
     removed = []
     for path in files:
