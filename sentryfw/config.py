@@ -52,7 +52,7 @@ Banner = Annotated[str, AfterValidator(_banner)]
 
 class Paths(Section):
     state: Directory = Path("/var/lib/sentryfw")
-    """The ledger."""
+    """The ledger, and the packets behind the blocks."""
     runtime: Directory = Path("/run/sentryfw")
     """Lock and control socket."""
     log: Directory = Path("/var/log/sentryfw")
@@ -61,6 +61,10 @@ class Paths(Section):
     @property
     def ledger(self) -> Path:
         return self.state / "ledger.db"
+
+    @property
+    def evidence(self) -> Path:
+        return self.state / "evidence"
 
     @property
     def lock(self) -> Path:
@@ -81,10 +85,6 @@ class Watch(Section):
     listed_tcp: tuple[Ports, ...] = ()
     listed_udp: tuple[Ports, ...] = ()
     listed_sctp: tuple[Ports, ...] = ()
-
-
-class Detect(Section):
-    trigger: Trigger = 3
     mode: Literal["unlisted", "traps"] = "unlisted"
     """Which ports are judged: all that are unlisted, or chosen ones as far as they are."""
     upper_tcp: Upper = 65536
@@ -115,18 +115,22 @@ class Decoy(Section):
     """Open at once; who comes then is evidence all the same, and is closed at once."""
     timeout: Annotated[Duration, Field(le=60)] = 5.0
     """How long a connection is kept for its first bytes."""
+
+
+class Detect(Section):
+    count: Literal["targets", "probes"] = "targets"
+    """What a trigger counts: distinct targets, or, as PortSentry, every probe."""
+    trigger: Trigger = 3
     window: Duration = 300.0
     slow_trigger: Trigger = 6
     slow_window: Duration = 86400.0
-    count: Literal["targets", "probes"] = "targets"
-    """What a trigger counts: distinct targets, or, as PortSentry, every probe."""
     triggers: dict[Kind, Trigger] = {  # noqa: RUF012 - pydantic copies it
         "null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10,
+        "connect": 1,
     }  # fmt: skip
     """Kinds with a trigger of their own; by default those that no stack ever sends, pings, of
     which it takes many addresses to make a sweep, and connections to decoys."""
     mode: Literal["block", "observe"] = "block"
-        "connect": 1,
 
 
 class BlockSection(Section):
@@ -144,12 +148,21 @@ class BlockSection(Section):
 
 class NeverBlock(Section):
     addresses: tuple[Network, ...] = ()
+    files: tuple[Directory, ...] = ()
+    """Lists of addresses, one a line (allowlist.py)."""
     gateways: bool = True
     resolvers: bool = True
     ssh_peers: bool = True
     partners: bool = True
-    files: tuple[Directory, ...] = ()
-    """Lists of addresses, one a line (allowlist.py)."""
+
+
+class Evidence(Section):
+    """The packets behind a block, a small pcapng each, in [paths] state/evidence."""
+
+    packets: Annotated[Count, Field(ge=0, le=64)] = 8
+    """The last ones of a source that are kept; 0: none."""
+    max_files: Annotated[Count, Field(ge=1, le=SET_SIZE)] = 4096
+    max_age: Duration = 2592000.0
 
 
 class Queue(Section):
@@ -161,9 +174,11 @@ class Queue(Section):
 class Config(Section):
     paths: Paths = Paths()
     watch: Watch = Watch()
+    decoy: Decoy = Decoy()
     detect: Detect = Detect()
     block: BlockSection = BlockSection()
     never_block: NeverBlock = NeverBlock()
+    evidence: Evidence = Evidence()
     queue: Queue = Queue()
     respond: Respond = Respond()
 
@@ -174,7 +189,6 @@ class Config(Section):
             dict(detect.triggers), detect.count == "probes",
         )  # fmt: skip
 
-    decoy: Decoy = Decoy()
     def policy(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> Policy:
         """For the engine; `never_block` from the live host and this configuration."""
         block = self.block
@@ -188,6 +202,7 @@ class Config(Section):
             never_block=never_block,
             tcp=block.tcp,
             udp=block.udp,
+            repeats=self.detect.count == "probes",
         )
 
 
@@ -202,7 +217,6 @@ def load(path: Path | None) -> Config:
             return Config()
         raise ConfigError(str(place), ["no such file"]) from None
     except OSError as error:
-            repeats=self.detect.count == "probes",
         raise ConfigError(str(place), [error.strerror or str(error)]) from None
     if len(data) > MAX_CONFIG_BYTES:
         raise ConfigError(str(place), [f"larger than {MAX_CONFIG_BYTES} bytes"])

@@ -32,6 +32,7 @@ from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import Table
 from sentryfw.record.entry import Reaction, block_entry, probe_of, refusal_entry, sight_of
 from sentryfw.record.events import EventFile
+from sentryfw.record.evidence import Evidence, Glimpses
 from sentryfw.record.files import open_private, private_directory
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder
@@ -51,7 +52,9 @@ class Daemon:
         self.config = settings
         self._lock = _take_lock(settings.paths.lock)
         self.ledger = Ledger(settings.paths.ledger)
-        self.recorder = Recorder(self.ledger, EventFile(settings.paths.events))
+        evidence = open_evidence(settings)
+        self.recorder = Recorder(self.ledger, EventFile(settings.paths.events), evidence)
+        self.glimpses = Glimpses(settings.evidence.packets if evidence else 0)
         self.table = Table()
         never_block = host.never_block(settings, host.remembered(self.ledger.protected()))
         self.divert: Divert = apart(lambda: install(Table(), settings, never_block).plan.divert)
@@ -73,7 +76,8 @@ class Daemon:
         acknowledged = self._enforce(outcome) if outcome.blocks else False
         packet.verdict(outcome.verdict)
         if outcome.action != "pass":
-            self._record(outcome, acknowledged=acknowledged)  # last: disk never delays a packet
+            # Last: disk never delays a packet.
+            self._record(outcome, packet.payload, acknowledged=acknowledged)
 
     def _enforce(self, outcome: Outcome) -> float | bool:
         """When the kernel acknowledged the blocks; False if it refused."""
@@ -102,7 +106,11 @@ class Daemon:
             self.recorder.sight(sight_of(outcome.probe, time.time()))
         if acknowledged:
             for block in outcome.blocks:
-                self.recorder.append(block_entry(block, acknowledged, epoch))
+            self.glimpses.keep(outcome.probe, payload, time.time())
+                entry = block_entry(block, acknowledged, epoch)
+                self.recorder.append(entry)
+                self.recorder.capture(entry, self.glimpses.take(block, payload, block.at + epoch))
+                payload = b""  # the others' packets went with their first block
         for refusal in outcome.refusals:
             self.recorder.append(refusal_entry(refusal, epoch))
 
@@ -226,6 +234,18 @@ class Daemon:
 
 def _source_in(request: Answer) -> Source:
     try:
+def open_evidence(settings: Config) -> Evidence | None:
+    """Where packets are kept; None where none are wanted, or the disk has no place for them."""
+    wanted = settings.evidence
+    if not wanted.packets:
+        return None
+    try:
+        return Evidence(settings.paths.evidence, wanted.max_files, wanted.max_age)
+    except (OSError, SentryError) as error:
+        log.error("no packets are kept: %s", error)
+        return None
+
+
         return parse_source(str(request.get("address")))
     except ValueError as error:
         raise SentryError(str(error)) from None

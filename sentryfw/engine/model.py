@@ -95,6 +95,16 @@ class Stray(NamedTuple):
     reason: str
 
 
+class Seen(NamedTuple):
+    """The last probe to one target."""
+
+    target: Target
+    at: float
+    """Clock value."""
+    kind: Kind
+    listed: bool
+
+
 class Evidence(NamedTuple):
     """What is held against a source, now."""
 
@@ -124,6 +134,8 @@ class Evidence(NamedTuple):
     """The probe that decided; None where no single one did."""
     address: bytes = b""
     """Where that probe came from: within an IPv6 /64, the one address that sent it."""
+    trace: tuple[Seen, ...] = ()
+    """The last probe to each target, oldest first."""
 
 
 class Block(NamedTuple):

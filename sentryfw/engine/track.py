@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from sentryfw.engine.model import Evidence, Kind, Probe, Scan, Source, Target
+from sentryfw.engine.model import Evidence, Kind, Probe, Scan, Seen, Source, Target
 
 MAX_TARGETS: Final = 64
 """Targets remembered of one source; more than any sensible trigger."""
@@ -52,8 +52,8 @@ class SourceState:
         self.last_seen = now
         self.probes = 0
         self.kinds: tuple[Kind, ...] = ()
-        self.targets: dict[Target, tuple[float, float]] = {}
-        """Target -> when it was last probed, and its share of a trigger."""
+        self.targets: dict[Target, tuple[float, float, Kind, bool]] = {}
+        """Target -> when it was last probed, its share of a trigger; kind and whether listed."""
         self.companions: tuple[Source, ...] = ()
 
 
@@ -96,7 +96,7 @@ class Tracker:
         if before is not None:
             # The heavier kind counts: an ACK after each SYN does not make the SYN weigh less.
             share = share + before[1] if self.horizons.repeats else max(share, before[1])
-        targets[probe.target] = (now, share)
+        targets[probe.target] = (now, share, probe.kind, probe.listed)
         if len(targets) > MAX_TARGETS:
             del targets[next(iter(targets))]
         is_new = before is None or self.horizons.repeats
@@ -152,7 +152,7 @@ class Tracker:
         slow_since = now - horizons.slow_window
         score, slow = _ROUNDING, _ROUNDING / self._slow_share
         recent = older = 0
-        for seen, share in state.targets.values():
+        for seen, share, _, _ in state.targets.values():
             if seen >= since:
                 score += share
                 recent += 1
@@ -182,9 +182,14 @@ class Tracker:
         if state is None:
             return evidence
         sample = tuple(state.targets)
+        trace = tuple(
+            Seen(target, at, kind, listed)
+            for target, (at, _, kind, listed) in state.targets.items()
+        )
+        found = evidence._replace(sample=sample, trace=trace)
         if evidence.companions:  # a group's finding says more
-            return evidence._replace(sample=sample)
-        return evidence._replace(scan=_finding(sample, state.kinds), sample=sample)
+            return found
+        return found._replace(scan=_finding(sample, state.kinds))
 
 
 def _finding(targets: tuple[Target, ...], kinds: tuple[Kind, ...]) -> Scan:

@@ -2,6 +2,7 @@
 
 from ipaddress import ip_address
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from sentryfw.engine.model import (
     PROTOCOLS,
@@ -15,6 +16,16 @@ from sentryfw.engine.model import (
     parse_source,
     source_text,
 )
+
+
+class Trace(NamedTuple):
+    """One probe that a block or a refusal rests on."""
+
+    at: float
+    """Seconds since the epoch."""
+    kind: Kind
+    listed: bool
+    target: str
 
 
 class Entry(NamedTuple):
@@ -36,6 +47,18 @@ class Entry(NamedTuple):
     sample: list[str]
     """Some of the targets, "192.0.2.1 tcp/22"."""
     blocked: bool
+    trace: tuple[Trace, ...] = ()
+    """The probes that it rests on, oldest first: the last one to each target."""
+
+
+def event_id(entry: Entry) -> str:
+    """What names a block or a refusal in events, in `explain` and in captures; sorts by time."""
+    return f"{stamp(entry.blocked_at)}-{crc32(entry.address.encode()):08x}"
+
+
+def stamp(seconds: float) -> str:
+    """Microseconds since the epoch, of one width until the year 10000."""
+    return f"{max(0, round(seconds * 1_000_000)):015x}"
 
 
 def block_entry(block: Block, acknowledged: float, epoch: float) -> Entry:
@@ -79,6 +102,10 @@ def _entry(evidence: Evidence, epoch: float) -> Entry:
         reason="",
         sample=[target_text(target) for target in evidence.sample],
         blocked=False,
+        trace=tuple(
+            Trace(seen.at + epoch, seen.kind, seen.listed, target_text(seen.target))
+            for seen in evidence.trace
+        ),
     )
 
 

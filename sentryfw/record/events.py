@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
-from sentryfw.record.entry import Entry, Reaction
+from sentryfw.record.entry import Entry, Reaction, event_id
 from sentryfw.record.files import open_private, private_directory
 
 GENERATOR_ID: Final = 122
@@ -23,6 +23,9 @@ SIGNATURES: Final = {
     "decoy-scan": 4,
     "distributed-scan": 5,
 }
+
+_APART: Final = ("sample", "trace")
+"""Lists: the one comes last, the other the ledger keeps."""
 
 
 def render_entry(entry: Entry) -> dict[str, Any]:
@@ -47,7 +50,8 @@ def render_entry(entry: Entry) -> dict[str, Any]:
             "metadata": {"mitre_tactic_id": ["TA0043"], "mitre_technique_id": ["T1595.001"]},
         },
         "sentryfw": {
-            **{key: value for key, value in entry._asdict().items() if key != "sample"},
+            "id": event_id(entry),
+            **{key: value for key, value in entry._asdict().items() if key not in _APART},
             "first_seen": timestamp(entry.first_seen),
             "blocked_at": timestamp(entry.blocked_at) if entry.blocked else None,
             "sample": entry.sample,

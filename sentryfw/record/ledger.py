@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from sentryfw.account import acting_as_owner
 from sentryfw.errors import SentryError
@@ -23,6 +23,8 @@ KEEP_BLOCKS: Final = 1_000_000
 KEEP_PROBES: Final = 200_000
 KEEP_REACTIONS: Final = 200_000
 KEEP_HOSTS: Final = 100_000
+KEEP_TRACES: Final = 500_000
+"""Probes that blocks and refusals rest on."""
 BUSY_SECONDS: Final = 5.0
 
 MIGRATIONS: Final = (
@@ -56,6 +58,21 @@ MIGRATIONS: Final = (
     CREATE INDEX probes_by_address ON probes (address, id);
     """,
     """
+    CREATE TABLE traces (
+        id INTEGER PRIMARY KEY,
+        block INTEGER, refusal INTEGER,
+        at REAL NOT NULL, kind TEXT NOT NULL, listed INTEGER NOT NULL, target TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX traces_by_block ON traces (block, id) WHERE block IS NOT NULL;
+    CREATE INDEX traces_by_refusal ON traces (refusal, id) WHERE refusal IS NOT NULL;
+    """,
+    """
+    ALTER TABLE blocks ADD COLUMN ends_at REAL;
+    CREATE INDEX blocks_by_end ON blocks (COALESCE(ends_at, blocked_at + timeout_s))
+        WHERE unblocked_at IS NULL;
+    ALTER TABLE refusals ADD COLUMN tool TEXT NOT NULL DEFAULT ''
+    """,
+    """
     CREATE TABLE reactions (
         id INTEGER PRIMARY KEY,
         reaction TEXT NOT NULL, address TEXT NOT NULL, ok INTEGER NOT NULL, detail TEXT NOT NULL,
@@ -70,8 +87,10 @@ MIGRATIONS: Final = (
 )
 """Each brings the schema from PRAGMA user_version = its index to the next."""
 
-_KEEP: Final = {"refusals": KEEP_REFUSALS, "blocks": KEEP_BLOCKS, "probes": KEEP_PROBES,
-    "reactions": KEEP_REACTIONS, "hosts": KEEP_HOSTS}
+_KEEP: Final = {
+    "refusals": KEEP_REFUSALS, "blocks": KEEP_BLOCKS, "probes": KEEP_PROBES,
+    "reactions": KEEP_REACTIONS, "hosts": KEEP_HOSTS, "traces": KEEP_TRACES,
+}  # fmt: skip
 _BLOCK_COLUMNS: Final = (
     "address, family, scan, kinds, targets, probes, first_seen, blocked_at, timeout_s, offence,"
     " forgeable, tool, reason, sample"
@@ -161,18 +180,24 @@ class Ledger:
             )
             for entry in entries:
                 if entry.blocked:
-                    self._add_block(entry)
+                    self._add_trace("block", self._add_block(entry), entry)
                 else:
-                    self._add_refusal(entry)
+                    self._add_trace("refusal", self._add_refusal(entry), entry)
 
-    def _add_block(self, entry: Entry) -> None:
-        row = entry._replace(kinds=json.dumps(entry.kinds), sample=json.dumps(entry.sample))  # type: ignore[arg-type]
-        self._connection.execute(
-            f"INSERT INTO blocks ({_BLOCK_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row[:14]
+    def _add_trace(self, column: str, row: int | None, entry: Entry) -> None:
+        self._connection.executemany(
+            f"INSERT INTO traces ({column}, at, kind, listed, target) VALUES (?,?,?,?,?)",
+            ((row, *seen) for seen in entry.trace),
         )
 
-    def _add_refusal(self, entry: Entry) -> None:
-        self._connection.execute(
+    def _add_block(self, entry: Entry) -> int | None:
+        row = entry._replace(kinds=json.dumps(entry.kinds), sample=json.dumps(entry.sample))  # type: ignore[arg-type]
+        return self._connection.execute(
+            f"INSERT INTO blocks ({_BLOCK_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row[:14]
+        ).lastrowid
+
+    def _add_refusal(self, entry: Entry) -> int | None:
+        return self._connection.execute(
             "INSERT INTO refusals (address, at, reason, scan, kinds, targets, probes, first_seen,"
             " sample) VALUES (?,?,?,?,?,?,?,?,?)",
             (
@@ -180,7 +205,7 @@ class Ledger:
                 json.dumps(entry.kinds), entry.targets, entry.probes, entry.first_seen,
                 json.dumps(entry.sample),
             ),
-        )  # fmt: skip
+        ).lastrowid  # fmt: skip
 
     def trim(self) -> None:
         """Keep the newest blocks and refusals only."""
@@ -221,6 +246,14 @@ class Ledger:
 
     def offences(self) -> dict[str, int]:
         """How often each address was blocked by the engine."""
+    def cursor(self, query: str, parameters: tuple[object, ...]) -> sqlite3.Cursor:
+        """For lives.py."""
+        return self._connection.execute(query, parameters)
+
+    def read(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        """For history.py."""
+        return self._connection.execute(query, parameters).fetchall()
+
         query = "SELECT address, MAX(offence) FROM blocks WHERE offence > 0 GROUP BY address"
         return dict(self._connection.execute(query).fetchall())
 

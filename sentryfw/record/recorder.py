@@ -9,10 +9,12 @@ import queue
 import sqlite3
 import threading
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from sentryfw.errors import SentryError
 from sentryfw.record.entry import Entry, Named, Reaction, Sight
 from sentryfw.record.events import EventFile, render_entry, render_note, render_reaction
+from sentryfw.record.evidence import Evidence, Glimpse
 from sentryfw.record.ledger import Ledger
 
 BACKLOG: Final = 100_000
@@ -21,7 +23,15 @@ BATCH: Final = 500
 TRIM_EVERY: Final = 1000
 COMPLAINT_PAUSE: Final = 60.0
 
-Item = Entry | Sight | Reaction | Named | dict[str, Any]
+
+class Capture(NamedTuple):
+    """The packets of a block, to be written."""
+
+    entry: Entry
+    glimpses: list[Glimpse]
+
+
+Item = Entry | Sight | Reaction | Named | Capture | dict[str, Any]
 
 log = logging.getLogger("sentryfwd")
 
@@ -40,8 +50,9 @@ def _event(item: Item) -> dict[str, Any] | None:
 class Recorder:
     """A thread between the daemon and the disk."""
 
-    def __init__(self, ledger: Ledger, events: EventFile) -> None:
+    def __init__(self, ledger: Ledger, events: EventFile, evidence: Evidence | None = None) -> None:
         self._ledger = ledger
+        self._evidence = evidence
         self._events = events
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
@@ -56,6 +67,11 @@ class Recorder:
     def append(self, entry: Entry) -> None:
         """A block or a refusal."""
         self._put(entry)
+
+    def capture(self, entry: Entry, glimpses: list[Glimpse]) -> None:
+        """The packets that a block rests on."""
+        if self._evidence is not None and glimpses:
+            self._put(Capture(entry, glimpses))
 
     def sight(self, sight: Sight) -> None:
         """A probe below the trigger."""
@@ -117,6 +133,16 @@ class Recorder:
                 self._trim(len(reactions) + len(names))
         except sqlite3.Error as error:
             self._complain("ledger", error, len(reactions) + len(names))
+        for item in items:
+            if isinstance(item, Capture):
+                self._keep(item)
+
+    def _keep(self, capture: Capture) -> None:
+        assert self._evidence is not None  # noqa: S101 - capture() took it
+        try:
+            self._evidence.write(capture.entry, capture.glimpses)
+        except (OSError, SentryError) as error:
+            self._complain("capture", error, 1)
 
     def _trim(self, added: int) -> None:
         self._untrimmed += added

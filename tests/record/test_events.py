@@ -49,6 +49,7 @@ def test_a_block_is_an_alert_in_the_shape_of_eve() -> None:
 
 def test_a_block_explains_itself_under_our_own_key() -> None:
     assert render_entry(BLOCK)["sentryfw"] == {
+        "id": "006651728a02120-d6a2bf8e",
         "address": "198.18.0.2",
         "family": 4,
         "scan": "portscan",
