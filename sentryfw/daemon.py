@@ -95,7 +95,9 @@ class Daemon:
             return False
         return clock()
 
-    def _record(self, outcome: Outcome, *, acknowledged: float | bool) -> None:
+    def _record(
+        self, outcome: Outcome, payload: bytes = b"", *, acknowledged: float | bool
+    ) -> None:
         epoch = time.time() - clock()
         if acknowledged:
             for block in outcome.blocks:
@@ -104,9 +106,9 @@ class Daemon:
             self.responder.hand_over(refusal, refusal.at, epoch)
         if outcome.probe is not None:
             self.recorder.sight(sight_of(outcome.probe, time.time()))
+            self.glimpses.keep(outcome.probe, payload, time.time())
         if acknowledged:
             for block in outcome.blocks:
-            self.glimpses.keep(outcome.probe, payload, time.time())
                 entry = block_entry(block, acknowledged, epoch)
                 self.recorder.append(entry)
                 self.recorder.capture(entry, self.glimpses.take(block, payload, block.at + epoch))
@@ -232,8 +234,6 @@ class Daemon:
         )
 
 
-def _source_in(request: Answer) -> Source:
-    try:
 def open_evidence(settings: Config) -> Evidence | None:
     """Where packets are kept; None where none are wanted, or the disk has no place for them."""
     wanted = settings.evidence
@@ -246,6 +246,8 @@ def open_evidence(settings: Config) -> Evidence | None:
         return None
 
 
+def _source_in(request: Answer) -> Source:
+    try:
         return parse_source(str(request.get("address")))
     except ValueError as error:
         raise SentryError(str(error)) from None

@@ -244,8 +244,6 @@ class Ledger:
         rows = self._connection.execute(query, (since,)).fetchall()
         return [Sight(row[0], row[1], row[2], bool(row[3]), row[4]) for row in rows]
 
-    def offences(self) -> dict[str, int]:
-        """How often each address was blocked by the engine."""
     def cursor(self, query: str, parameters: tuple[object, ...]) -> sqlite3.Cursor:
         """For lives.py."""
         return self._connection.execute(query, parameters)
@@ -254,6 +252,8 @@ class Ledger:
         """For history.py."""
         return self._connection.execute(query, parameters).fetchall()
 
+    def offences(self) -> dict[str, int]:
+        """How often each address was blocked by the engine."""
         query = "SELECT address, MAX(offence) FROM blocks WHERE offence > 0 GROUP BY address"
         return dict(self._connection.execute(query).fetchall())
 
