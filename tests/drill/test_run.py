@@ -6,7 +6,7 @@ import pytest
 
 from sentryfw.config import Config, parse
 from sentryfw.drill import Result, run, scene
-from sentryfw.drill.attacks import ATTACKS
+from sentryfw.drill.attacks import ATTACKS, PORTS
 from sentryfw.drill.sniffer import Sighting
 from sentryfw.engine.model import Packet
 from sentryfw.engine.packet import decode
@@ -44,6 +44,19 @@ def test_a_scan_that_is_stopped(monkeypatch: pytest.MonkeyPatch, option: str, tr
         assert 0 < result.block_ms < 1000
     assert (four.family, four.source) == ("ipv4", ATTACKER)
     assert (six.family, six.source) == ("ipv6", "2001:2:0:2::2")
+
+
+@pytest.mark.netns
+def test_a_connect_scan_that_finds_the_listed_port_first_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """nmap tries popular ports first, so one run in six begins with the listed one; a handshake
+    without a word makes no partner of a scanner."""
+    for place in (scene, module):
+        monkeypatch.setattr(place, "LISTED_PORT", PORTS[0])
+    monkeypatch.setattr(scene, "PATIENCE", 3.0)
+    for result in run_only(monkeypatch, "-sT", Config()):
+        assert result.ok, result
 
 
 @pytest.mark.netns

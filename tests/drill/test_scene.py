@@ -12,7 +12,39 @@ from sentryfw.config import Config, parse
 from sentryfw.drill import scene
 from sentryfw.drill.scene import LISTED_PORT, OWN_PORT, VICTIM4, VICTIM6, Scene, to_toml
 from sentryfw.errors import SentryError
+from sentryfw.netns import Namespace
 from support.processes import below
+
+INTERRUPTED = """
+import logging  # it has hooks around fork
+import signal, subprocess, sys, time
+from sentryfw.netns import Namespace
+
+SENDER = "import os,sys,time,signal\\nfor n,_ in enumerate(sys.stdin.buffer.raw): "
+SENDER += "time.sleep(n % 20 / 2000); os.kill(os.getppid(), signal.SIGTERM)"
+ballast = b"x" * (100 << 20)  # a fork copies its page tables: it takes milliseconds
+delivered = raised = 0
+
+def interrupt(number, frame):
+    global delivered
+    delivered += 1
+    raise KeyboardInterrupt
+
+with Namespace() as namespace:
+    signal.signal(signal.SIGTERM, interrupt)
+    sender = subprocess.Popen([sys.executable, "-c", SENDER], stdin=subprocess.PIPE)
+    for turn in range(100):
+        try:
+            sender.stdin.write(b"now\\n")
+            sender.stdin.flush()
+            namespace.run("true")
+            time.sleep(1)
+        except KeyboardInterrupt:
+            raised += 1
+    sender.stdin.close()
+    sender.wait()
+print(delivered, raised)
+"""
 
 SETTINGS = [
     pytest.param(b"", id="defaults"),
@@ -135,3 +167,10 @@ def test_a_daemon_that_is_slow_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(scene, "PATIENCE", 0.0)
     with pytest.raises(SentryError, match="does not come up"):
         Scene(Config())
+
+
+@pytest.mark.netns
+def test_no_signal_is_lost_while_a_command_starts(namespace: Namespace) -> None:
+    """What a handler raises within os.fork()'s own hooks goes nowhere."""
+    done = namespace.run(sys.executable, "-P", "-c", INTERRUPTED, timeout=200)
+    assert (done.stdout, done.stderr) == ("100 100\n", "")

@@ -16,12 +16,19 @@ class Process(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        return Path(f"/proc/{self.pid}/cmdline").read_text().split("\0")
+        """Its command line; nothing if it is gone."""
+        try:
+            return Path(f"/proc/{self.pid}/cmdline").read_text().split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            return []
 
     @property
     def network(self) -> str:
-        """Its network namespace."""
-        return str(Path(f"/proc/{self.pid}/ns/net").readlink())
+        """Its network namespace; nothing if it is gone."""
+        try:
+            return str(Path(f"/proc/{self.pid}/ns/net").readlink())
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
 
 
 def below(pid: int) -> list[Process]:
