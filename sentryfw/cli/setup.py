@@ -148,8 +148,10 @@ def _purge(config: Config) -> list[Path]:
     ledger = paths.ledger
     files = [
         ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"),
-        paths.events, paths.lock, paths.control, config.respond.history.path, configuration.DEFAULT_PATH,
+        paths.events, paths.lock, paths.control, configuration.DEFAULT_PATH,
     ]  # fmt: skip
+    if config.respond.history.format != "off":
+        files.append(config.respond.history.path)
     removed = []
     for path in files:
         if path.exists() and not path.is_symlink():

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from sentryfw.errors import SentryError
 from sentryfw.respond.incident import Incident
 
 LIMIT: Final = 1000
@@ -17,7 +18,7 @@ LIMIT: Final = 1000
 COMPLAINT_PAUSE: Final = 60.0
 
 
-class Failed(Exception):
+class Failed(SentryError):
     """A reaction that did not happen, with the reason."""
 
 
