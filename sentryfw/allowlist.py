@@ -9,7 +9,7 @@ import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple
 
-MAX_BYTES: Final = 1 << 22
+MAX_BYTES: Final = 1 << 20
 MAX_WARNINGS: Final = 1000
 """A file of garbage says enough with its first thousand lines."""
 

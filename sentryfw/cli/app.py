@@ -224,6 +224,39 @@ def replay(
     raise typer.Exit(module.run(capture, options.load(), local, listed, json=json))
 
 
+@app.command("import-portsentry")
+def import_portsentry(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(metavar="DIR|FILE", help="Default: /etc/portsentry.", show_default=False),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Make the configuration file; never overwrites.")
+    ] = False,
+    tcp_mode: Annotated[
+        str | None, typer.Option(help="tcp, stcp, atcp or off, where no file says it.")
+    ] = None,
+    udp_mode: Annotated[
+        str | None, typer.Option(help="udp, sudp, audp or off, where no file says it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a configuration out of PortSentry's, every key with where it came from."""
+    from sentryfw.cli import portsentry
+
+    imported = portsentry.read(directory, tcp_mode, udp_mode)
+    written = portsentry.toml(imported)
+    if write:
+        path = options.path or config.DEFAULT_PATH
+        portsentry.write(written, path)
+        output.note(f"wrote {path}; next: sentryfw check, sentryfw install")
+        portsentry.say_remarks(imported, output.note)
+    if json:
+        output.print_json(portsentry.as_json(imported, written))
+    elif not write:
+        sys.stdout.write(written)
+
+
 def main() -> None:
     """Entry point sentryfw."""
     try:

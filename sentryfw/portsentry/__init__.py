@@ -1,0 +1,1 @@
+"""Moving over from PortSentry: its files in, a SentryFW configuration out. Nothing is changed."""
