@@ -24,6 +24,7 @@ from sentryfw.control import Answer, ControlServer
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Outcome, Source, parse_source, source_text
 from sentryfw.errors import KernelError, SentryError
+from sentryfw.keeper import Keeper
 from sentryfw.netfilter import host
 from sentryfw.netfilter.apart import apart
 from sentryfw.netfilter.features import Divert
@@ -31,11 +32,11 @@ from sentryfw.netfilter.install import install
 from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import Table
 from sentryfw.record.entry import Reaction, block_entry, probe_of, refusal_entry, sight_of
-from sentryfw.record.events import EventFile
 from sentryfw.record.evidence import Evidence, Glimpses
 from sentryfw.record.files import open_private, private_directory
-from sentryfw.record.ledger import Ledger
+from sentryfw.record.lasting import LastingEventFile, LastingLedger
 from sentryfw.record.recorder import Recorder
+from sentryfw.repair import text
 from sentryfw.respond.lane import Result
 from sentryfw.respond.responder import Hooks, Responder
 
@@ -51,13 +52,17 @@ class Daemon:
     def __init__(self, settings: Config) -> None:
         self.config = settings
         self._lock = _take_lock(settings.paths.lock)
-        self.ledger = Ledger(settings.paths.ledger)
+        self.ledger = LastingLedger(settings.paths.ledger)
         evidence = open_evidence(settings)
-        self.recorder = Recorder(self.ledger, EventFile(settings.paths.events), evidence)
+        self.events = LastingEventFile(settings.paths.events)
+        self.recorder = Recorder(self.ledger, self.events, evidence)
         self.glimpses = Glimpses(settings.evidence.packets if evidence else 0)
         self.table = Table()
         never_block = host.never_block(settings, host.remembered(self.ledger.protected()))
-        self.divert: Divert = apart(lambda: install(Table(), settings, never_block).plan.divert)
+        self.keeper = Keeper(settings, self.table, self.recorder, self._released)
+        with self.keeper.lock.held():
+            self.divert: Divert = apart(lambda: install(Table(), settings, never_block).plan.divert)
+            self.keeper.prepare(self.ledger)
         networks = tuple(protected.network for protected in never_block)
         self.engine = Engine(settings.horizons(), settings.policy(networks))
         self._witness: Table | None = None
@@ -109,6 +114,7 @@ class Daemon:
             self.glimpses.keep(outcome.probe, payload, time.time())
         if acknowledged:
             for block in outcome.blocks:
+                self.keeper.blocked(block.source, block.timeout, acknowledged)
                 entry = block_entry(block, acknowledged, epoch)
                 self.recorder.append(entry)
                 self.recorder.capture(entry, self.glimpses.take(block, payload, block.at + epoch))
@@ -139,6 +145,7 @@ class Daemon:
         control = ControlServer(self.config.paths.control, self.answer)
         await control.start()
         loop.add_reader(self.queue.fileno(), self.queue.receive)
+        self.keeper.start()
         ticker = loop.create_task(self._tick())
         gc.collect()
         gc.freeze()  # what lives as long as we do need not be looked at again
@@ -152,6 +159,7 @@ class Daemon:
             ticker.cancel()
             loop.remove_reader(self.queue.fileno())
             control.stop()
+            self.keeper.close()
             self.close()
 
     def close(self) -> None:
@@ -167,6 +175,7 @@ class Daemon:
             await asyncio.sleep(TICK)
             flood = self.engine.flood
             self.engine.tick(clock())
+            self.keeper.tick()
             if self.engine.flood != flood:
                 self.recorder.note("flood", on=self.engine.flood)
                 log.warning("flood mode %s", "on" if self.engine.flood else "off")
@@ -189,6 +198,7 @@ class Daemon:
                 return {}
             case "release-all":
                 self.engine.release_all()
+                self.keeper.forget_all()
                 self.responder.ended(None)
                 return {}
             case "blocked":
@@ -216,15 +226,29 @@ class Daemon:
                 "overruns": self.queue.overruns,
                 "failures": self.queue.failures,
             },
-            "lost_records": self.recorder.lost,
+            "lost_records": self.recorder.lost + self.ledger.lost,
+            "faults": self.faults(),
+            **self.keeper.status(),
             "reactions": self.responder.status(),
         }
 
+    def faults(self) -> dict[str, str]:
+        """What is wrong with the disk, by what it is wrong for."""
+        found = {"ledger": self.ledger.fault, "events": self.events.fault}
+        if self.ledger.moved_aside:
+            found["ledger moved aside"] = ", ".join(self.ledger.moved_aside)
+        return {name: fault for name, fault in found.items() if fault}
+
+    def _released(self, source: Source) -> None:
+        """Somebody deleted the element: the block is over."""
+        self.engine.release(source)
+        self.responder.ended(source_text(source))
+
     def _restore(self) -> None:
         now = clock()
-        alive = list(self.table.blocked_sources())
-        self.engine.decider.caps.restore([now + blocked.expires for blocked in alive])
-        self.responder.restore({blocked.address: blocked.expires for blocked in alive})
+        alive = self.keeper.memory.ends
+        self.engine.decider.caps.restore([end for _, end in alive.values()])
+        self.responder.restore({text(key): end - now for key, (_, end) in alive.items()})
         epoch = time.time() - now
         for sight in self.ledger.sights(time.time() - self.config.detect.slow_window):
             if sight.at <= time.time():  # not from a future that the clock has left

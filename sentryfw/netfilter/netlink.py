@@ -44,6 +44,11 @@ class NfnetlinkSocket:
     def close(self) -> None:
         self._socket.close()
 
+    @property
+    def port(self) -> int:
+        """What the kernel calls this socket, in what it tells others."""
+        return int(self._socket.getsockname()[0])
+
     def grow(self, size: int) -> None:
         """Make room for a transaction of `size` bytes (needs CAP_NET_ADMIN, as all this does)."""
         for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):

@@ -168,7 +168,8 @@ class Ledger:
         try:
             yield
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # a full disk has ended it already
+                self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
 
@@ -199,11 +200,11 @@ class Ledger:
     def _add_refusal(self, entry: Entry) -> int | None:
         return self._connection.execute(
             "INSERT INTO refusals (address, at, reason, scan, kinds, targets, probes, first_seen,"
-            " sample) VALUES (?,?,?,?,?,?,?,?,?)",
+            " sample, tool) VALUES (?,?,?,?,?,?,?,?,?,?)",
             (
                 entry.address, entry.blocked_at, entry.reason, entry.scan,
                 json.dumps(entry.kinds), entry.targets, entry.probes, entry.first_seen,
-                json.dumps(entry.sample),
+                json.dumps(entry.sample), entry.tool,
             ),
         ).lastrowid  # fmt: skip
 
@@ -217,7 +218,8 @@ class Ledger:
 
     def unblocked(self, address: str | None, now: float) -> None:
         """The block of an address (None: all) ended before its time."""
-        alive = "unblocked_at IS NULL AND (timeout_s = 0 OR blocked_at + timeout_s > ?)"
+        end = "COALESCE(ends_at, blocked_at + timeout_s)"
+        alive = f"unblocked_at IS NULL AND (timeout_s = 0 OR {end} > ?)"
         where = alive + ("" if address is None else " AND address = ?")
         self._connection.execute(
             f"UPDATE blocks SET unblocked_at = ? WHERE {where}",

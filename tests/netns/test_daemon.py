@@ -98,6 +98,8 @@ def test_evidence_below_the_trigger_survives_a_restart(
 def test_evidence_that_ended_in_a_block_is_not_taken_up_again(lab: Lab, daemon: Sentry) -> None:
     _block_attacker(lab, daemon)
     daemon.kill()
+    with Ledger(daemon.settings.paths.ledger) as ledger:
+        ledger.unblocked(None, time.time())  # what `sentryfw unblock --all` says beside
     lab.nft("flush set inet sentryfw block4")
     daemon.start()
     assert daemon.status()["tracked_sources"] == 0
