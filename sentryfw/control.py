@@ -1,62 +1,134 @@
-"""The control socket: one JSON object a line, one answer a line.
+"""The control socket: newline JSON, one request, one answer or a bounded stream of them.
 
-The daemon serves it to root alone (SO_PEERCRED); the CLI asks. Requests: {"do": "status"},
-{"do": "release", "address": ...} after an unblock, {"do": "stop"}.
+The kernel says who asks (SO_PEERCRED). Root and the daemon's own user may ask anything; the
+daemon's group, `sentryfw`, what changes nothing (READ). Others are not answered; the socket's
+mode keeps them out already. A daemon that runs as root has no such group. An error in an answer
+has a code: the exit code it ends in.
 """
 
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sentryfw.errors import NotRunning, SentryError
+from sentryfw.errors import NoPrivilege, NotRunning, SentryError
 
 MAX_LINE: Final = 65536
 MAX_CLIENTS: Final = 16
 PATIENCE: Final = 2.0
+CHUNK: Final = 64
+"""Answers of a stream between two looks at what else there is to do."""
+READ: Final = frozenset({"status", "kernel", "list", "explain", "watch"})
+"""Requests that change nothing: for the group."""
+SO_PEERGROUPS: Final = 59
+MAX_GROUPS: Final = 256
+"""What Python's getsockopt() has room for; of a process in more, only the primary one counts."""
 
 Answer = dict[str, Any]
+Stream = Generator[Answer, None, None]
+"""Answers that take time: made in a thread beside the packet path, as fast as they are read."""
+Reply = Answer | Stream
 
 
 def ask(path: Path, request: Answer) -> Answer:
     """One request to the daemon. NotRunning if there is none."""
+    with _asked(path, request) as lines:
+        return next(lines)
+
+
+def ask_stream(path: Path, request: Answer) -> Iterator[Answer]:
+    """The same for a request with many answers."""
+    with _asked(path, request) as lines:
+        for answer in lines:
+            if "end" in answer:
+                return
+            yield answer
+
+
+@contextlib.contextmanager
+def _asked(path: Path, request: Answer) -> Iterator[Iterator[Answer]]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(PATIENCE)
             client.connect(str(path))
             client.sendall(json.dumps(request).encode() + b"\n")
-            line = client.makefile("rb").readline(MAX_LINE)
+            with client.makefile("rb") as file:
+                yield (_checked(path, file.readline(MAX_LINE)) for _ in itertools.count())
     except (FileNotFoundError, ConnectionError, TimeoutError):
         raise NotRunning("the daemon is not running: start sentryfwd") from None
+    except PermissionError:
+        raise NoPrivilege(
+            f"{path}: only root and the group sentryfw may ask the daemon: run it with sudo"
+        ) from None
     except OSError as error:
         raise SentryError(f"{path}: {error.strerror or error}") from error
+
+
+def _checked(path: Path, line: bytes) -> Answer:
+    """An answer; raised if it is an error."""
     try:
         answer = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         raise SentryError(f"{path}: the daemon's answer is no JSON object")
     if "error" in answer:
-        raise SentryError(str(answer["error"]))
+        kind = NoPrivilege if answer.get("code") == NoPrivilege.exit_code else SentryError
+        raise kind(str(answer["error"]))
     return answer
+
+
+class Peer(NamedTuple):
+    """Who is at the other end of a socket, as the kernel tells it."""
+
+    uid: int
+    groups: frozenset[int]
+
+    @property
+    def may_change(self) -> bool:
+        return self.uid in (0, os.geteuid())
+
+    @property
+    def may_read(self) -> bool:
+        return self.may_change or _group() in self.groups
+
+
+def _group() -> int | None:
+    """Whose members may read: the daemon's own group, unless that is root's."""
+    return os.getegid() or None
+
+
+def peer_of(sock: socket.socket) -> Peer:
+    """SO_PEERCRED, and SO_PEERGROUPS for the other groups of the process (4.13)."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("=iII"))
+    _, uid, gid = struct.unpack("=iII", credentials)
+    try:
+        packed = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MAX_GROUPS)
+    except OSError:
+        packed = b""
+    return Peer(uid, frozenset((gid, *struct.unpack(f"={len(packed) // 4}I", packed))))
 
 
 class ControlServer:
     """Answers on a UNIX socket from inside the daemon's loop."""
 
-    def __init__(self, path: Path, answer: Callable[[Answer], Answer]) -> None:
+    def __init__(self, path: Path, answer: Callable[[Answer], Reply]) -> None:
         self._path = path
         self._answer = answer
         self._clients = 0
         self._server: asyncio.AbstractServer | None = None
+        self._worker = ThreadPoolExecutor(1, "control")
 
     async def start(self) -> None:
         self._path.unlink(missing_ok=True)  # of a daemon that was killed: we hold its lock now
-        mask = os.umask(0o177)
+        mask = os.umask(0o117 if _group() else 0o177)
         try:
             self._server = await asyncio.start_unix_server(self._serve, self._path, limit=MAX_LINE)
         except OSError as error:
@@ -67,10 +139,12 @@ class ControlServer:
     def stop(self) -> None:
         if self._server is not None:
             self._server.close()
+        self._worker.shutdown(wait=False, cancel_futures=True)
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not _is_root(writer):
+        peer = peer_of(writer.get_extra_info("socket"))
+        if not peer.may_read:
             writer.close()
             return
         if self._clients >= MAX_CLIENTS:
@@ -80,29 +154,58 @@ class ControlServer:
         self._clients += 1
         try:
             line = await asyncio.wait_for(reader.readline(), PATIENCE)
-            writer.write(json.dumps(self._reply(line)).encode() + b"\n")
-            await asyncio.wait_for(writer.drain(), PATIENCE)
+            await self._send(self._reply(line, peer), writer)
         except (TimeoutError, ValueError, ConnectionError):
-            pass  # a client that says nothing, too much, or left: its own affair
+            pass  # a client that says nothing, too much, reads nothing, or left: its own affair
         finally:
             self._clients -= 1
             writer.close()
 
-    def _reply(self, line: bytes) -> Answer:
+    def _reply(self, line: bytes, peer: Peer) -> Reply:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
             return {"error": "no JSON"}
         if not isinstance(request, dict):
             return {"error": "a request is a JSON object"}
+        what = request.get("do")
+        if not peer.may_change and not (isinstance(what, str) and what in READ):
+            return {"error": "only root may ask that: run it with sudo", "code": 4}
         try:
             return self._answer(request)
         except SentryError as error:
-            return {"error": str(error)}
+            return _fault(error)
+
+    async def _send(self, reply: Reply, writer: asyncio.StreamWriter) -> None:
+        if isinstance(reply, dict):
+            await _write(writer, [reply])
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            more = True
+            while more:
+                answers, more = await loop.run_in_executor(self._worker, _some, reply)
+                await _write(writer, answers)
+        finally:
+            with contextlib.suppress(RuntimeError):  # the worker is gone: so are we
+                self._worker.submit(reply.close)
 
 
-def _is_root(writer: asyncio.StreamWriter) -> bool:
-    peer = writer.get_extra_info("socket").getsockopt(
-        socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("=iII")
-    )
-    return bool(struct.unpack("=iII", peer)[1] in (0, os.geteuid()))
+def _some(stream: Stream) -> tuple[list[Answer], bool]:
+    """The next answers of a stream, and whether there are more; the last one is its end."""
+    answers = []
+    try:
+        for answer in itertools.islice(stream, CHUNK):
+            answers.append(answer)  # noqa: PERF402 - what was made before a fault counts
+    except SentryError as error:
+        return [*answers, _fault(error)], False
+    return (answers, True) if len(answers) == CHUNK else ([*answers, {"end": True}], False)
+
+
+async def _write(writer: asyncio.StreamWriter, answers: list[Answer]) -> None:
+    writer.write(b"".join(json.dumps(answer).encode() + b"\n" for answer in answers))
+    await asyncio.wait_for(writer.drain(), PATIENCE)
+
+
+def _fault(error: SentryError) -> Answer:
+    return {"error": str(error), "code": error.exit_code}

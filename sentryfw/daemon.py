@@ -15,12 +15,13 @@ import signal
 import socket
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from sentryfw import __version__, config, privileges
+from sentryfw import __version__, config, listing, privileges
 from sentryfw.config import Config
-from sentryfw.control import Answer, ControlServer
+from sentryfw.control import Answer, ControlServer, Reply, Stream
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Outcome, Source, parse_source, source_text
 from sentryfw.errors import KernelError, SentryError
@@ -186,7 +187,7 @@ class Daemon:
                     self._failures, self.queue.last_failure,
                 )  # fmt: skip
 
-    def answer(self, request: Answer) -> Answer:
+    def answer(self, request: Answer) -> Reply:
         """A request of the control socket."""
         match request.get("do"):
             case "status":
@@ -212,6 +213,16 @@ class Daemon:
                 return {}
             case other:
                 raise SentryError(f"unknown request {other!r}")
+
+    def _list(self) -> Stream:
+        warnings: list[str] = []
+        with closing(Table()) as table:  # one of its own: this runs in the socket's thread
+            yield from listing.items(table, self.config.paths.ledger, warnings.append)
+        yield from ({"warning": text} for text in warnings)
+
+    def _kernel(self) -> Stream:
+        with closing(Table()) as table:
+            yield listing.kernel_state(table)
 
     def status(self) -> dict[str, Any]:
         return {

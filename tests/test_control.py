@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from sentryfw import control
-from sentryfw.control import MAX_CLIENTS, MAX_LINE, Answer, ControlServer, ask
+from sentryfw.control import CHUNK, MAX_CLIENTS, MAX_LINE, Answer, ControlServer, ask, ask_stream
 from sentryfw.errors import NotFound, NotRunning, SentryError
 from support.waiting import wait_for
 
@@ -28,14 +29,28 @@ def path() -> Iterator[Path]:
     shutil.rmtree(home)
 
 
-def _answer(request: Answer) -> Answer:
+GROUP = 54321
+"""The daemon's group, where a test wants one."""
+
+
+def _answer(request: Answer) -> control.Reply:
     if request.get("do") == "fail":
         raise NotFound("no such thing")
+    if request.get("do") == "list":
+        return _numbers(request.get("count", 0))
     return {"echo": request}
 
 
+def _numbers(count: int) -> control.Stream:
+    for number in range(count):
+        yield {"number": number}
+    if count < 0:
+        yield {"number": 0}
+        raise SentryError("the table is gone")
+
+
 @contextlib.contextmanager
-def _serving(path: Path, answer: Callable[[Answer], Answer] = _answer) -> Iterator[None]:
+def _serving(path: Path, answer: Callable[[Answer], control.Reply] = _answer) -> Iterator[None]:
     """The server in a loop of its own."""
     loop = asyncio.new_event_loop()
     server = ControlServer(path, answer)
@@ -206,28 +221,76 @@ def test_the_mask_of_the_daemon_is_as_before(path: Path) -> None:
 
 
 @pytest.mark.netns  # needs root, to stop being root
-def test_only_root_is_answered_even_through_an_open_door(served: Path) -> None:
+@pytest.mark.parametrize("request_", [{"do": "status"}, {"do": "stop"}], ids=str)
+def test_strangers_are_not_answered_even_through_an_open_door(
+    served: Path, request_: Answer
+) -> None:
     served.parent.chmod(0o755)
     served.chmod(0o666)
-    assert _as_nobody(lambda: _send(served, b'{"do": "stop"}\n')) == b"answer: "
+    line = json.dumps(request_).encode() + b"\n"
+    assert _as_nobody(lambda: _send(served, line)) == b"answer: "
 
 
 @pytest.mark.netns  # needs root, to stop being root
-def test_others_find_the_door_closed(served: Path) -> None:
+def test_strangers_find_the_door_closed_and_are_told_who_may(served: Path) -> None:
     served.parent.chmod(0o755)
-    assert _as_nobody(lambda: _send(served, b'{"do": "stop"}\n')) == b"PermissionError"
+    said = _as_nobody(lambda: json.dumps(ask(served, {"do": "status"})).encode())
+    assert said.startswith(b"NoPrivilege: ")
+    assert b"only root and the group sentryfw" in said
 
 
-def _as_nobody(function: Callable[[], bytes]) -> bytes:
-    """What a function gives to uid 65534, in a child."""
+@pytest.fixture
+def grouped(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A daemon that has a group, as the service has."""
+    monkeypatch.setattr(control, "_group", lambda: GROUP)
+    path.parent.chmod(0o755)
+    with _serving(path):
+        os.chown(path, -1, GROUP)
+        yield path
+
+
+@pytest.mark.netns  # needs root, to change groups
+@pytest.mark.parametrize(
+    ("gid", "groups"),
+    [(GROUP, []), (65534, [GROUP]), (65534, [*range(70_000, 70_200), GROUP])],
+    ids=["primary", "supplementary", "one of many"],
+)
+@pytest.mark.parametrize("what", sorted(control.READ - {"list"}))
+def test_the_group_may_ask_what_changes_nothing(
+    grouped: Path, gid: int, groups: list[int], what: str
+) -> None:
+    said = _as_nobody(lambda: json.dumps(ask(grouped, {"do": what})).encode(), gid, groups)
+    assert json.loads(said.removeprefix(b"answer: ")) == {"echo": {"do": what}}
+
+
+@pytest.mark.netns  # needs root, to change groups
+@pytest.mark.parametrize(
+    "what", ["stop", "release", "release-all", "", "Status", None, ["status"], {"do": "status"}]
+)
+def test_the_group_may_change_nothing(grouped: Path, what: object) -> None:
+    said = _as_nobody(lambda: json.dumps(ask(grouped, {"do": what})).encode(), GROUP)
+    assert said == b"NoPrivilege: only root may ask that: run it with sudo"
+
+
+@pytest.mark.netns  # needs root, to change groups
+def test_the_socket_of_a_daemon_with_a_group_is_for_the_group(grouped: Path) -> None:
+    assert grouped.stat().st_mode & 0o777 == 0o660
+
+
+def _as_nobody(
+    function: Callable[[], bytes], gid: int = 65534, groups: list[int] | None = None
+) -> bytes:
+    """What a function gives to uid 65534, in a child; an exception says its name and text."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
+            os.setgroups(groups or [])
+            os.setgid(gid)
             os.setuid(65534)
             os.write(write, b"answer: " + function())
         except BaseException as error:  # noqa: BLE001 - the child says it and ends
-            os.write(write, type(error).__name__.encode())
+            os.write(write, f"{type(error).__name__}: {error}".encode())
         finally:
             os._exit(0)
     os.close(write)
@@ -235,6 +298,68 @@ def _as_nobody(function: Callable[[], bytes]) -> bytes:
         said = pipe.read()
     os.waitpid(child, 0)
     return said
+
+
+# --- streams
+
+
+@pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1, 50_000])
+def test_a_stream_is_whole_and_in_order(served: Path, count: int) -> None:
+    answers = ask_stream(served, {"do": "list", "count": count})
+    assert [answer["number"] for answer in answers] == list(range(count))
+
+
+def test_a_fault_within_a_stream_is_raised_where_it_is(served: Path) -> None:
+    answers = ask_stream(served, {"do": "list", "count": -1})
+    assert next(answers) == {"number": 0}
+    with pytest.raises(SentryError, match=r"^the table is gone$"):
+        next(answers)
+
+
+def test_a_stream_that_is_cut_off_is_no_whole_one(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(str(path))
+        other.listen()
+
+        def start_and_die() -> None:
+            client, _ = other.accept()
+            with client:
+                client.recv(100)
+                client.sendall(b'{"number": 0}\n{"num')
+
+        thread = threading.Thread(target=start_and_die)
+        thread.start()
+        with pytest.raises(SentryError, match="the daemon's answer is no JSON"):
+            list(ask_stream(path, {"do": "list"}))
+        thread.join(5)
+
+
+def test_who_does_not_read_a_stream_holds_nothing_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made no faster than it is read, others are answered meanwhile, and it is given up."""
+    monkeypatch.setattr(control, "PATIENCE", 0.3)
+    made: list[int] = []
+    closed = threading.Event()
+
+    def endless() -> control.Stream:
+        try:
+            for number in itertools.count():
+                made.append(number)
+                yield {"number": number, "text": "x" * 1000}
+        finally:
+            closed.set()
+
+    def answer(request: Answer) -> control.Reply:
+        return endless() if request["do"] == "list" else {}
+
+    with _serving(path, answer), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mute:
+        mute.connect(str(path))
+        mute.sendall(b'{"do": "list"}\n')
+        wait_for(lambda: made, "the stream has begun")
+        assert ask(path, {"do": "status"}) == {}
+        assert closed.wait(5)
+    assert len(made) < 2000
 
 
 def test_a_socket_that_a_killed_daemon_left_is_replaced(path: Path) -> None:

@@ -6,16 +6,17 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
+from sentryfw import listing
+from sentryfw.cli import remote
 from sentryfw.config import Config
 from sentryfw.control import ask
 from sentryfw.engine.model import Source, parse_source, source_text
-from sentryfw.errors import NotFound, NotRunning, SentryError, UsageError
+from sentryfw.errors import NoPrivilege, NotFound, NotRunning, SentryError, UsageError
 from sentryfw.fields import parse_duration
 from sentryfw.netfilter import host
 from sentryfw.netfilter.host import Protected
-from sentryfw.netfilter.table import Blocked, IPNetwork, Table
-from sentryfw.record.entry import Entry, manual_entry
-from sentryfw.record.events import timestamp
+from sentryfw.netfilter.table import IPNetwork, Table
+from sentryfw.record.entry import manual_entry
 from sentryfw.record.ledger import Ledger
 from sentryfw.respond.undo import undo
 
@@ -25,18 +26,19 @@ COLUMNS: Final = (
 )  # fmt: skip
 SHORT_COLUMNS: Final = ("address", "scan", "kinds", "probes", "left", "dropped", "reason")
 """What fits a terminal of 80 columns."""
-UNKNOWN: Final = "not in the ledger"
 
 
 def list_blocks(config: Config, table: Table, warn: Callable[[str], None]) -> list[dict[str, Any]]:
-    """What is blocked now, the newest first, with why."""
-    table.require()
-    blocks = table.blocks()
-    entries, hosts = _entries(config, [blocked.address for blocked in blocks], warn)
-    items = [
-        {**_item(blocked, entries.get(blocked.address)), "host": hosts.get(blocked.address, "")}
-        for blocked in blocks
-    ]
+    """What is blocked now, the newest first, with why. Without CAP_NET_ADMIN the daemon looks."""
+    try:
+        items = list(listing.items(table, config.paths.ledger, warn))
+    except NoPrivilege:
+        items = []
+        for answer in remote.ask_stream(config, {"do": "list"}):
+            if "warning" in answer:
+                warn(answer["warning"])
+            else:
+                items.append(answer)
     return sorted(items, key=lambda item: item["blocked_at"] or "", reverse=True)
 
 
@@ -117,41 +119,6 @@ def _remember_unblock(config: Config, address: str | None) -> None:
             ask(config.paths.control, request)
     except NotRunning:  # nothing that would hold it, nobody else to tidy up
         undo(config.respond, address)
-
-
-def _entries(
-    config: Config, addresses: list[str], warn: Callable[[str], None]
-) -> tuple[dict[str, Entry], dict[str, str]]:
-    """The newest block of each address, and its name where a resolver told it."""
-    if not config.paths.ledger.exists():
-        return {}, {}
-    try:
-        with Ledger(config.paths.ledger) as ledger:
-            return ledger.latest_blocks(addresses), ledger.hosts(addresses)
-    except SentryError as error:
-        warn(f"the ledger cannot be read, so reasons are missing: {error}")
-        return {}, {}
-
-
-def _item(blocked: Blocked, entry: Entry | None) -> dict[str, Any]:
-    return {
-        "address": blocked.address,
-        "family": "ipv4" if blocked.family == 4 else "ipv6",
-        "scan": entry.scan if entry else "",
-        "kinds": entry.kinds if entry else [],
-        "targets": entry.targets if entry else 0,
-        "probes": entry.probes if entry else 0,
-        "first_seen": timestamp(entry.first_seen) if entry else None,
-        "blocked_at": timestamp(entry.blocked_at) if entry else None,
-        "timeout_s": round(blocked.timeout, 3),
-        "expires_in_s": round(blocked.expires, 3),
-        "offence": entry.offence if entry else 0,
-        "forgeable": entry.forgeable if entry else False,
-        "tool": entry.tool if entry else "",
-        "reason": entry.reason if entry else UNKNOWN,
-        "dropped_packets": blocked.packets,
-        "dropped_bytes": blocked.bytes,
-    }
 
 
 def _timeout(text: str) -> float:

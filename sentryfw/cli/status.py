@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sentryfw import __version__
+from sentryfw import __version__, listing
+from sentryfw.cli import remote
 from sentryfw.config import Config
 from sentryfw.control import ask
-from sentryfw.errors import NotRunning, SentryError, Unsupported
-from sentryfw.netfilter import divert, features
+from sentryfw.errors import NoPrivilege, NotRunning, SentryError, Unsupported
+from sentryfw.netfilter import features
 from sentryfw.netfilter.libnftables import Libnftables
 from sentryfw.netfilter.table import Table
 
@@ -18,29 +19,27 @@ CONNTRACK_LOOSE: Final = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose")
 
 
 def status(config: Config, table: Table) -> dict[str, Any]:
-    """The state of table and daemon, from the kernel and, where it runs, the daemon."""
-    installed = table.is_installed()
-    daemon = _daemon(config)
-    counts = {4: 0, 6: 0}
-    counters = {}
-    if installed:
-        for blocked in table.blocks():
-            counts[blocked.family] += 1
-        counters = {name: count._asdict() for name, count in sorted(table.counters().items())}
-    way = divert.active(table) if installed else None
+    """The state of table and daemon, from the kernel and, where it runs, the daemon; all of it
+    from the daemon for who may not look at the kernel."""
+    try:
+        kernel = listing.kernel_state(table)
+        daemon = _daemon(config)
+    except NoPrivilege:
+        [kernel] = remote.ask_stream(config, {"do": "kernel"})
+        daemon = remote.ask(config, {"do": "status"})
     return {
         "version": __version__,
-        "installed": installed,
+        "installed": kernel["installed"],
         "daemon": "running" if daemon else "stopped",
         "pid": daemon.get("pid"),
-        "divert": way,
-        "divert_reason": _divert_reason(way),
+        "divert": kernel["divert"],
+        "divert_reason": kernel["divert_reason"],
         "mode": config.detect.mode,
-        "blocked4": counts[4],
-        "blocked6": counts[6],
+        "blocked4": kernel["blocked4"],
+        "blocked6": kernel["blocked6"],
         "tracked_sources": daemon.get("tracked_sources", 0),
         "flood": daemon.get("flood", False),
-        "counters": counters,
+        "counters": kernel["counters"],
         "engine": daemon.get("engine", {}),
         "queue": daemon.get("queue", {"number": config.queue.number}),
     }
@@ -58,13 +57,6 @@ def _daemon(config: Config) -> dict[str, Any]:
         return ask(config.paths.control, {"do": "status"})
     except NotRunning:
         return {}
-
-
-def _divert_reason(way: str | None) -> str:
-    if way is None:
-        return ""
-    picked, reason = features.pick_divert(features.probe())
-    return reason if picked == way else f"installed as {way}; now {reason}: run `sentryfw install`"
 
 
 class Finding(NamedTuple):

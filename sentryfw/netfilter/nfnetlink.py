@@ -296,6 +296,11 @@ def elements_of(reply: Message) -> Iterator[Element]:
         )
 
 
+def count_elements(reply: Message) -> int:
+    outer = attributes(reply.body[4:])
+    return sum(1 for _ in attribute_list(outer.get(NFTA_SET_ELEM_LIST_ELEMENTS, b"")))
+
+
 def _element_counter(fields: dict[int, bytes]) -> tuple[int, int]:
     expression = fields.get(NFTA_SET_ELEM_EXPR)
     if expression is None:

@@ -206,6 +206,17 @@ class Table:
             for blocked in _intervals(list(self._elements(f"block_net{family}")), family)
         ]
 
+    def count_blocked(self) -> dict[int, int]:
+        """How many blocks there are of each family, without looking at each."""
+        counts = {4: 0, 6: 0}
+        for family in counts:
+            body = nl.set_name(TABLE, f"block{family}")
+            for reply in self._netlink.dump(nl.NFT_MSG_GETSETELEM, body, "count"):
+                counts[family] += nl.count_elements(reply)
+        for blocked in self.blocked_networks():
+            counts[blocked.family] += 1
+        return counts
+
     def _elements(self, name: str) -> Iterator[nl.Element]:
         body = nl.set_name(TABLE, name)
         for reply in self._netlink.dump(nl.NFT_MSG_GETSETELEM, body, f"set {name}"):

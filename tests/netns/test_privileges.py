@@ -1,16 +1,21 @@
 """The daemon with CAP_NET_ADMIN and nothing else, and root beside it."""
 
+import itertools
+import json
 import os
 import pwd
 import sqlite3
 import stat
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from sentryfw import account
+from sentryfw import account, control
+from sentryfw.engine.model import Source, parse_source
 from sentryfw.record.ledger import Ledger
 from support.box import LAUNCH
 from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED, VICTIM, Lab, Sentry
@@ -215,3 +220,99 @@ def test_root_stays_root_where_the_state_is_roots(
     sentry: Sentry = make_daemon("").start()
     assert _identity(sentry.process.pid)["Uid"].split() == ["0"] * 4
     assert sentry.settings.paths.state.stat().st_uid == 0 != user.pw_uid
+
+
+# --- the command line without root
+
+
+def _as_member(sentry: Sentry, *words: str, groups: str = "") -> tuple[int, str, str]:
+    """Somebody, in these groups, types a command."""
+    joined = f"--groups={groups}" if groups else "--clear-groups"
+    program = Path(sys.executable).with_name("sentryfw")
+    command = ["setpriv", "--reuid=65534", "--regid=65534", joined, program, "-c", sentry.config]
+    done = sentry.lab.victim.run(*command, *words)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def _without(items: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    return [{key: value for key, value in item.items() if key not in names} for item in items]
+
+
+def test_the_group_lists_what_root_lists(
+    lab: Lab, demoted: Sentry, user: pwd.struct_passwd
+) -> None:
+    demoted.start()
+    lab.probe(ATTACKER[4], *UNLISTED)
+    lab.probe(ATTACKER[6], *UNLISTED)
+    for family in (4, 6):
+        demoted.alert(ATTACKER[family])
+    _sentryfw(demoted, "block", "203.0.113.0/24")
+    with Ledger(demoted.settings.paths.ledger) as ledger:
+        wait_for(lambda: len(ledger.latest_blocks([ATTACKER[4], "2001:2:0:1::/64"])) == 2, "both")
+    code, output, _ = _as_member(demoted, "list", "--json", groups=str(user.pw_gid))
+    assert code == 0
+    theirs, ours = json.loads(output), json.loads(_sentryfw(demoted, "list", "--json"))
+    assert {item["address"] for item in theirs} == {
+        ATTACKER[4], "2001:2:0:1::/64", "203.0.113.0/24",
+    }  # fmt: skip
+    assert _without(theirs, "expires_in_s") == _without(ours, "expires_in_s")
+    assert {item["reason"] for item in theirs} >= {"blocked by hand"}
+
+
+def test_the_group_sees_the_status_that_root_sees(
+    lab: Lab, demoted: Sentry, user: pwd.struct_passwd
+) -> None:
+    demoted.start()
+    lab.table.block([(parse_source(ATTACKER[4]), 600.0)])
+    code, output, _ = _as_member(demoted, "status", "--json", groups=str(user.pw_gid))
+    assert code == 0
+    assert json.loads(output) == json.loads(_sentryfw(demoted, "status", "--json"))
+    assert json.loads(output)["blocked4"] == 1
+
+
+@pytest.mark.parametrize("words", [("unblock", ATTACKER[4]), ("block", BYSTANDER[4])], ids=" ".join)
+def test_the_group_changes_nothing(
+    lab: Lab, demoted: Sentry, user: pwd.struct_passwd, words: tuple[str, ...]
+) -> None:
+    demoted.start()
+    lab.table.block([(parse_source(ATTACKER[4]), 600.0)])
+    code, _, said = _as_member(demoted, *words, groups=str(user.pw_gid))
+    assert code == 4
+    assert "run it with sudo" in said
+    assert [blocked.address for blocked in lab.table.blocked_sources()] == [ATTACKER[4]]
+
+
+@pytest.mark.parametrize("words", [("status",), ("list",)], ids=" ".join)
+def test_strangers_are_told_who_may(demoted: Sentry, words: tuple[str, ...]) -> None:
+    demoted.start()
+    code, output, said = _as_member(demoted, *words)
+    assert (code, output) == (4, "")
+    assert "only root and the group sentryfw may ask the daemon" in said
+
+
+@pytest.mark.parametrize("words", [("status",), ("list",)], ids=" ".join)
+def test_without_root_and_daemon_it_says_what_is_missing(
+    demoted: Sentry, user: pwd.struct_passwd, words: tuple[str, ...]
+) -> None:
+    code, output, said = _as_member(demoted, *words, groups=str(user.pw_gid))
+    assert (code, output) == (3, "")
+    assert "the daemon is not running, and without it only root" in said
+
+
+def test_a_long_list_does_not_hold_the_packets_up(
+    lab: Lab, demoted: Sentry, user: pwd.struct_passwd
+) -> None:
+    """30,000 blocks are listed, again and again, while somebody scans: he is blocked as fast."""
+    demoted.start()
+    blocks = ((Source((0x0B000000 + n).to_bytes(4)), 600.0) for n in range(30_000))
+    for part in iter(lambda: list(itertools.islice(blocks, 200)), []):
+        lab.table.block(part)
+    path = demoted.settings.paths.control
+    lists = [control.ask_stream(path, {"do": "list"}) for _ in range(3)]
+    assert [next(answers)["family"] for answers in lists] == ["ipv4"] * 3
+    started = time.monotonic()
+    lab.probe(ATTACKER[4], *UNLISTED)
+    wait_for(lambda: lab.is_blocked(ATTACKER[4]), "blocked")
+    assert time.monotonic() - started < 0.5
+    assert [sum(1 for _ in answers) for answers in lists] == [30_000] * 3
