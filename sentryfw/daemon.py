@@ -192,6 +192,10 @@ class Daemon:
         match request.get("do"):
             case "status":
                 return self.status()
+            case "list":
+                return self._list()
+            case "kernel":
+                return self._kernel()
             case "release":
                 source = _source_in(request)
                 self.engine.release(source)
