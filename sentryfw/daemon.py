@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from sentryfw import __version__, config, listing, privileges
+from sentryfw import __version__, config, explain, listing, privileges
 from sentryfw.config import Config
 from sentryfw.control import Answer, ControlServer, Reply, Stream
 from sentryfw.engine.engine import Engine
@@ -196,6 +196,8 @@ class Daemon:
                 return self._list()
             case "kernel":
                 return self._kernel()
+            case "explain":
+                return self._explain(str(request.get("address")))
             case "release":
                 source = _source_in(request)
                 self.engine.release(source)
@@ -222,6 +224,12 @@ class Daemon:
         warnings: list[str] = []
         with closing(Table()) as table:  # one of its own: this runs in the socket's thread
             yield from listing.items(table, self.config.paths.ledger, warnings.append)
+        yield from ({"warning": text} for text in warnings)
+
+    def _explain(self, address: str) -> Stream:
+        warnings: list[str] = []
+        with closing(Table()) as table:
+            yield from explain.parts(self.config, table, address, warnings.append)
         yield from ({"warning": text} for text in warnings)
 
     def _kernel(self) -> Stream:

@@ -10,7 +10,7 @@ import typer
 from sentryfw import __version__, config
 from sentryfw.cli import output
 from sentryfw.config import Config
-from sentryfw.errors import ConfigError, SentryError, UsageError
+from sentryfw.errors import ConfigError, NotFound, SentryError, UsageError
 
 app = typer.Typer(
     name="sentryfw",
@@ -157,6 +157,28 @@ def unblock(
         typer.echo(f"unblocked {blocks.unblock_all(options.load(), Table())}")
     else:
         typer.echo(f"unblocked {blocks.unblock(options.load(), Table(), address)}")
+
+
+@app.command()
+def explain(
+    address: Annotated[str, typer.Argument(metavar="ADDR|CIDR")],
+    json: Json = False,
+    pcap: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the packets behind its blocks there (pcapng)."),
+    ] = None,
+) -> None:
+    """Say why an address is, was, or was not blocked, with every probe."""
+    from sentryfw.cli import explain as module
+
+    settings = options.load()
+    found = module.explain(settings, address)
+    output.print_json(found) if json else module.show(found)
+    if pcap is not None:
+        count = module.save_captures(settings, address, pcap)
+        output.note(f"{pcap}: the packets behind {count} block{'s' * (count != 1)}")
+    if not module.is_known(found):
+        raise typer.Exit(NotFound.exit_code)
 
 
 @app.command()

@@ -155,23 +155,33 @@ class Table:
                 raise
 
     def is_blocked(self, source: Source) -> bool:
-        name, key = _element(source)
+        return self.find(source) is not None
+
+    def find(self, source: Source) -> Blocked | None:
+        """The block of one source."""
+        for element in self._get(*_element(source)):
+            return _blocked(element)
+        return None
+
+    def holds(self, name: str, source: Source) -> bool:
+        """Whether a source is a "partner", or "suspect"; link-local ones are so by their /64."""
+        return bool(self._get(*_element(Source(source[:8]) if len(source) == 16 else source, name)))
+
+    def _get(self, name: str, key: bytes) -> list[nl.Element]:
+        """The element of a set, if it is there."""
         body = nl.set_element(TABLE, name, key)
         try:
-            return any(self._netlink.request(nl.NFT_MSG_GETSETELEM, body, "get element"))
+            replies = list(self._netlink.request(nl.NFT_MSG_GETSETELEM, body, "get element"))
         except KernelError as error:
             if error.code == errno.ENOENT:
-                return False
+                return []
             raise
+        return [element for reply in replies for element in nl.elements_of(reply)]
 
     def blocked_sources(self) -> Iterator[Blocked]:
         """Elements of block4 and block6."""
-        for name, family in (("block4", 4), ("block6", 6)):
-            for element in self._elements(name):
-                yield Blocked(
-                    source_text(_source(element.key)), family, element.timeout,
-                    element.expires, element.packets, element.bytes,
-                )  # fmt: skip
+        for name in ("block4", "block6"):
+            yield from map(_blocked, self._elements(name))
 
     def _delete(self, name: str, key: bytes) -> None:
         body = nl.set_element(TABLE, name, key)
@@ -204,6 +214,14 @@ class Table:
             blocked
             for family in (4, 6)
             for blocked in _intervals(list(self._elements(f"block_net{family}")), family)
+        ]
+
+    def never_blocked(self) -> list[IPNetwork]:
+        """What the sets never_block4 and never_block6 hold."""
+        return [
+            ip_network(interval.address)
+            for family in (4, 6)
+            for interval in _intervals(list(self._elements(f"never_block{family}")), family)
         ]
 
     def count_blocked(self) -> dict[int, int]:
@@ -262,6 +280,13 @@ def _source(key: bytes) -> Source:
     if len(key) == 4 or IPv6Address(key).is_link_local:
         return Source(key)
     return Source(key[:8])
+
+
+def _blocked(element: nl.Element) -> Blocked:
+    return Blocked(
+        source_text(_source(element.key)), 4 if len(element.key) == 4 else 6, element.timeout,
+        element.expires, element.packets, element.bytes,
+    )  # fmt: skip
 
 
 def _intervals(elements: list[nl.Element], family: int) -> Iterator[Blocked]:
