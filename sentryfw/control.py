@@ -6,7 +6,6 @@ mode keeps them out already. A daemon that runs as root has no such group. An er
 has a code: the exit code it ends in.
 """
 
-import asyncio
 import contextlib
 import itertools
 import json
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sentryfw.errors import NoPrivilege, NotRunning, SentryError
+from sentryfw.lean import asyncio
 
 MAX_LINE: Final = 65536
 MAX_CLIENTS: Final = 16

@@ -5,7 +5,6 @@ takes time, repair and comparison, goes through one worker thread (repair.py). W
 block has unblocked it; whoever deletes more is put right, in one transaction, and named.
 """
 
-import asyncio
 import functools
 import logging
 import time
@@ -17,6 +16,7 @@ from typing import Any, Final, TypeVar
 from sentryfw.config import Config
 from sentryfw.engine.model import Source, parse_source
 from sentryfw.errors import KernelError, SentryError
+from sentryfw.lean import asyncio
 from sentryfw.netfilter import blueprint, bulk
 from sentryfw.netfilter.monitor import Change, Monitor
 from sentryfw.netfilter.table import Table
