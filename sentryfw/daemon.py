@@ -32,6 +32,7 @@ from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import Table
+from sentryfw.netfilter.tablelock import is_panic
 from sentryfw.record.entry import Reaction, block_entry, probe_of, refusal_entry, sight_of
 from sentryfw.record.evidence import Evidence, Glimpses
 from sentryfw.record.files import open_private, private_directory
@@ -52,6 +53,8 @@ class Daemon:
 
     def __init__(self, settings: Config) -> None:
         self.config = settings
+        if is_panic(settings.paths.runtime):
+            raise SentryError("`sentryfw panic` was called: `sentryfw install` ends that")
         self._lock = _take_lock(settings.paths.lock)
         self.ledger = LastingLedger(settings.paths.ledger)
         evidence = open_evidence(settings)
@@ -213,6 +216,9 @@ class Daemon:
                 if not isinstance(timeout, int | float):
                     raise SentryError("a block has a timeout in seconds")
                 self.responder.began(source_text(_source_in(request)), float(timeout))
+                return {}
+            case "reconcile":
+                self.keeper.reconcile()
                 return {}
             case "stop":
                 self._stopped.set()

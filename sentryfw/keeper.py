@@ -318,9 +318,12 @@ class Keeper:
     # --- reconciliation
 
     def reconcile(self) -> None:
-        """Now, unless one is under way."""
+        """Now, or as soon as repairs are done."""
+        if self._reconciling or self._healing:
+            self._reconcile_at = clock()
+            return
         self._reconcile_at = clock() + RECONCILE_EVERY
-        if not self._reconciling and not self._healing and self._installed:
+        if self._installed:
             self._reconciling = True
             self._spawn(self._reconcile())
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sentryfw import listing
 from sentryfw.cli import remote
+from sentryfw.cli.running import alone
 from sentryfw.config import Config
 from sentryfw.control import ask
 from sentryfw.engine.model import Source, parse_source, source_text
@@ -44,7 +45,11 @@ def list_blocks(config: Config, table: Table, warn: Callable[[str], None]) -> li
 
 def block(config: Config, table: Table, text: str, timeout: str | None) -> str:
     """Block an address or a network by hand; what was blocked, and for how long."""
-    table.require()
+    with alone(config, table):
+        return _block(config, table, text, timeout)
+
+
+def _block(config: Config, table: Table, text: str, timeout: str | None) -> str:
     what = _parse(text)
     seconds = _timeout(timeout) if timeout else config.block.timeouts[0]
     address = _text(what)
@@ -64,22 +69,22 @@ def block(config: Config, table: Table, text: str, timeout: str | None) -> str:
 
 def unblock(config: Config, table: Table, text: str) -> str:
     """Unblock an address or a network; what was unblocked. NotFound if it was not blocked."""
-    table.require()
     what = _parse(text)
     address = _text(what)
-    if isinstance(what, bytes):
-        _unblock_source(table, what, text)
-    else:
-        table.unblock_network(what)
-    _remember_unblock(config, address)
+    with alone(config, table):
+        if isinstance(what, bytes):
+            _unblock_source(table, what, text)
+        else:
+            table.unblock_network(what)
+        _remember_unblock(config, address)
     return address
 
 
 def unblock_all(config: Config, table: Table) -> int:
     """Unblock everything; how many blocks there were."""
-    table.require()
-    count = table.unblock_all()
-    _remember_unblock(config, None)
+    with alone(config, table):
+        count = table.unblock_all()
+        _remember_unblock(config, None)
     return count
 
 
