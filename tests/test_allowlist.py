@@ -69,9 +69,16 @@ def test_lines_count_whatever_ends_them(end: bytes) -> None:
 
 
 def test_a_huge_file_is_read_as_far_as_it_is_bounded() -> None:
-    found = allowlist.parse(b"x\n" * allowlist.MAX_BYTES)
+    data = b"#" * allowlist.MAX_BYTES
+    assert allowlist.parse(data).warnings == []
+    (warning,) = allowlist.parse(data + b"\n192.0.2.1\n").warnings
+    assert "larger than" in warning.said
+
+
+def test_a_file_of_garbage_says_enough_with_its_first_lines() -> None:
+    found = allowlist.parse(b"x\n" * (allowlist.MAX_WARNINGS + 1) + b"192.0.2.1\n")
     assert len(found.warnings) == allowlist.MAX_WARNINGS
-    assert "larger than" in found.warnings[0].said
+    assert len(found.entries) == 1
 
 
 @given(

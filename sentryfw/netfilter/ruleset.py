@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from sentryfw.config import Config
 from sentryfw.errors import SentryError
@@ -19,6 +19,21 @@ from sentryfw.netfilter.table import TABLE, IPNetwork
 _INCLUDE: Final = re.compile(r'^\s*include "([a-z_]+\.nft)"$', re.MULTILINE)
 _OBJECT: Final = re.compile(r"^\t(set|chain|counter) (\w+) \{$", re.MULTILINE)
 _FILLED_SET: Final = re.compile(r"^\tset (\w+) \{\n(?:\t\t.*\n)*?\t\telements = ", re.MULTILINE)
+
+PORTS: Final = 65535
+EMPTY: Final = "{ }"
+DECOY_MARK: Final = 0x5E47
+"""SO_MARK of the decoy's listening sockets."""
+_OPTIONAL: Final = {
+    "watched_if": "interfaces.nft",
+    "unwatched_tcp": "ports_tcp.nft",
+    "unwatched_udp": "ports_udp.nft",
+    "decoy_tcp": "decoy.nft",
+    "decoy_udp": "decoy_udp.nft",
+}
+"""What is loaded where a value is not empty."""
+
+PortRange = tuple[int, int]
 
 
 class Ruleset(NamedTuple):
@@ -46,11 +61,16 @@ def render(
     part of the script. `update`: the table is there and of this schema: its rules and the sets
     of the configuration are replaced, blocks, partners and counters stay as they are."""
     body = _load("sentryfw.nft")
-    if config.watch.interfaces:
-        body += _load("interfaces.nft")
+    values = _values(config, never_block)
+    for name, value in values:
+        optional = _OPTIONAL.get(name)
+        if optional is not None and value != EMPTY:
+            body += _load(optional)
+    if config.watch.mode == "traps":
+        body += _load("traps.nft")
     if queue_statement:
         body += _load("divert.nft")
-    defines = "".join(f"define {name} = {value}\n" for name, value in _values(config, never_block))
+    defines = "".join(f"define {name} = {value}\n" for name, value in values)
     start = _start(body, update=update)
     names: dict[str, set[str]] = {"set": set(), "chain": set(), "counter": set()}
     for kind, name in _OBJECT.findall(body):
@@ -82,6 +102,7 @@ def _values(config: Config, never_block: Iterable[IPNetwork]) -> list[tuple[str,
     networks = [*never_block, *ALWAYS]
     four = collapse_addresses(net for net in networks if isinstance(net, IPv4Network))
     six = collapse_addresses(net for net in networks if isinstance(net, IPv6Network))
+    udp = config.decoy.udp if config.decoy.banner else ()
     return [
         ("watched_if", _elements(f'"{name}"' for name in config.watch.interfaces)),
         ("never_block4", _elements(map(str, four))),
@@ -90,9 +111,44 @@ def _values(config: Config, never_block: Iterable[IPNetwork]) -> list[tuple[str,
         ("listed_udp", _elements(map(ports_text, config.watch.listed_udp))),
         ("listed_sctp", _elements(map(ports_text, config.watch.listed_sctp))),
         ("queue_number", str(config.queue.number)),
+        ("unwatched_tcp", _elements(map(ports_text, unwatched(config, "tcp")))),
+        ("unwatched_udp", _elements(map(ports_text, unwatched(config, "udp")))),
+        ("decoy_tcp", _elements(map(ports_text, _merged(config.decoy.tcp)))),
+        ("decoy_udp", _elements(map(ports_text, _merged(udp)))),
+        ("decoy_port", str(config.decoy.port)),
+        ("decoy_mark", f"0x{DECOY_MARK:x}"),
     ]
+
+
+def unwatched(config: Config, protocol: Literal["tcp", "udp"]) -> list[PortRange]:
+    """The ports that are not watched: all but traps and decoys, or those from `upper` on."""
+    watch, decoy = config.watch, config.decoy
+    if watch.mode == "traps":
+        watched = watch.trap_tcp if protocol == "tcp" else watch.trap_udp
+    else:
+        watched = ((0, (watch.upper_tcp if protocol == "tcp" else watch.upper_udp) - 1),)
+    found = []
+    start = 0
+    for first, last in _merged((*watched, *(decoy.tcp if protocol == "tcp" else decoy.udp))):
+        if first > start:
+            found.append((start, first - 1))
+        start = last + 1
+    if start <= PORTS:
+        found.append((start, PORTS))
+    return found
+
+
+def _merged(ranges: Iterable[PortRange]) -> list[PortRange]:
+    """In order, and joined where they touch: an anonymous set takes no overlap."""
+    found: list[PortRange] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
 
 
 def _elements(items: Iterable[str]) -> str:
     joined = ", ".join(items)
-    return f"{{ {joined} }}" if joined else "{ }"
+    return f"{{ {joined} }}" if joined else EMPTY

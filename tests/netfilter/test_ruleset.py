@@ -21,6 +21,13 @@ FULL: Final = config.parse(
     listed_tcp = [22, "6000-6010"]
     listed_udp = [53]
     listed_sctp = [3868]
+    mode = "traps"
+    trap_tcp = [1, "7-11", 9]
+    trap_udp = [7]
+    [decoy]
+    tcp = [15, "20-25", 22]
+    udp = [9]
+    banner = "go away"
     [queue]
     number = 77
     """,
@@ -187,6 +194,27 @@ def test_only_sets_of_the_configuration_are_flushed_by_an_update() -> None:
         "listed_udp",
         "listed_sctp",
     }
+
+
+@pytest.mark.parametrize(
+    ("watch", "ports"),
+    [
+        ("", []),
+        ("upper_tcp = 1024", [(1024, 65535)]),
+        ("upper_tcp = 1", [(1, 65535)]),
+        ('mode = "traps"', [(0, 65535)]),
+        ('mode = "traps"\ntrap_tcp = [0, 65535]', [(1, 65534)]),
+        ('mode = "traps"\ntrap_tcp = ["5-9", 7, "8-20", 21]', [(0, 4), (22, 65535)]),
+        ('mode = "traps"\ntrap_tcp = ["0-65535"]', []),
+        ('mode = "traps"\ntrap_tcp = [7]\n[decoy]\ntcp = [9]', [(0, 6), (8, 8), (10, 65535)]),
+        ("upper_tcp = 8\n[decoy]\ntcp = [9]", [(8, 8), (10, 65535)]),
+    ],
+)
+def test_what_is_no_trap_or_above_the_bound_is_not_watched(
+    watch: str, ports: list[tuple[int, int]]
+) -> None:
+    settings = config.parse(f"[watch]\n{watch}\n".encode(), "test")
+    assert ruleset.unwatched(settings, "tcp") == ports
 
 
 def test_an_update_never_deletes_the_table() -> None:
