@@ -10,6 +10,7 @@ from sentryfw.cli import output, remote
 from sentryfw.config import Config
 from sentryfw.errors import NoPrivilege, NotFound
 from sentryfw.netfilter.table import Table
+from sentryfw.record import pcapng
 from sentryfw.record.evidence import captures
 from sentryfw.record.files import open_private
 
@@ -86,7 +87,7 @@ def save_captures(config: Config, text: str, path: Path) -> int:
             f" capture in {directory}"
         )
     with os.fdopen(open_private(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
-        file.write(b"".join(found))
+        file.write(pcapng.join(found))
     return len(found)
 
 

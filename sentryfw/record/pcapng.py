@@ -5,6 +5,7 @@ packet blocks. Little-endian; lengths and options are padded to four bytes.
 """
 
 import struct
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 LINKTYPE_RAW: Final = 101
@@ -24,8 +25,7 @@ MAX_LENGTH: Final = 0x7FFFFFFF
 
 
 def section(comment: str, application: str, snaplen: int) -> bytes:
-    """The head of a file: where it comes from, and what its packets are. Files that are put one
-    behind the other are a file again."""
+    """The head of a file: where it comes from, and what its packets are."""
     header = struct.pack("<IHHq", BYTE_ORDER, 1, 0, UNKNOWN_LENGTH)
     options = _options((OPT_COMMENT, comment), (SHB_USERAPPL, application))
     interface = struct.pack("<HHI", LINKTYPE_RAW, 0, snaplen)
@@ -41,6 +41,28 @@ def packet(at: float, data: bytes, length: int, comment: str) -> bytes:
         "<IIIII", 0, micros >> 32 & 0xFFFFFFFF, micros & 0xFFFFFFFF, len(data), whole
     )
     return _block(ENHANCED_PACKET, header + _padded(data) + _options((OPT_COMMENT, comment)))
+
+
+def join(files: Iterable[bytes]) -> bytes:
+    """One file of several of ours, under the first one's head. (Several sections in one file are
+    allowed, but libpcap 1.10 takes a second raw interface for one of another kind.)"""
+    made = b""
+    for data in files:
+        made += b"".join(
+            block for kind, block in _blocks(data) if not made or kind == ENHANCED_PACKET
+        )
+    return made
+
+
+def _blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and bytes of each block; what a power failure cut off is left out."""
+    offset = 0
+    while offset + 12 <= len(data):
+        kind, size = struct.unpack_from("<II", data, offset)
+        if size < 12 or offset + size > len(data):
+            return
+        yield kind, data[offset : offset + size]
+        offset += size
 
 
 def _block(kind: int, body: bytes) -> bytes:
