@@ -1,0 +1,328 @@
+"""hosts.deny: our section, everybody else's lines, and what libwrap makes of it."""
+
+import ctypes
+import ctypes.util
+import fcntl
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sentryfw.respond import hosts_deny as module
+from sentryfw.respond.hosts_deny import BEGIN, END, HostsDeny, client
+from sentryfw.respond.lane import Failed
+
+A = "198.18.0.2"
+B = "198.18.0.3"
+SIX = "2001:2:0:1::/64"
+LINE = "ALL: {address}"
+SECTION_A = b"%s\nALL: 198.18.0.2\n%s\n" % (BEGIN, END)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "hosts.deny"
+
+
+@pytest.fixture
+def section(path: Path) -> HostsDeny:
+    return HostsDeny(path, LINE)
+
+
+def _others(path: Path) -> list[str]:
+    """Temporary files that were left behind."""
+    return [other.name for other in path.parent.iterdir() if other != path]
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("198.18.0.2", "198.18.0.2"),
+        ("2001:2:0:1::/64", "[2001:2:0:1::]/64"),
+        ("fe80::1", "[fe80::1]"),
+    ],
+)
+def test_ipv6_is_written_in_brackets(address: str, text: str) -> None:
+    assert client(address) == text
+
+
+# --- what becomes of a file
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", SECTION_A),
+        (b"ALL: PARANOID\n", b"ALL: PARANOID\n" + SECTION_A),
+        (b"ALL: PARANOID", b"ALL: PARANOID\n" + SECTION_A),
+        (b"# x\r\nsshd: 192.0.2.1\r\n", b"# x\r\nsshd: 192.0.2.1\r\n" + SECTION_A),
+        (b"sshd: 192.0.2.1, \\\n", b"sshd: 192.0.2.1, \\\n\n" + SECTION_A),
+        (b"sshd: 192.0.2.1 \\", b"sshd: 192.0.2.1 \\\n\n" + SECTION_A),
+        (b"\xff\xfe\x00 no text\n", b"\xff\xfe\x00 no text\n" + SECTION_A),
+        (b"\n\n", b"\n\n" + SECTION_A),
+        (
+            b"a: b\n%s\nALL: 198.18.0.9\n%s\nc: d\n" % (BEGIN, END),
+            b"a: b\n%s\nALL: 198.18.0.9\nALL: 198.18.0.2\n%s\nc: d\n" % (BEGIN, END),
+        ),
+        (
+            b"a: b\r\n%s\r\nALL: 198.18.0.9\r\n%s\r\n" % (BEGIN, END),
+            b"a: b\r\n%s\nALL: 198.18.0.9\nALL: 198.18.0.2\n%s\n" % (BEGIN, END),
+        ),
+        (
+            b"%s\nALL: 198.18.0.9\nsshd: ALL\n" % BEGIN,
+            b"%s\nALL: 198.18.0.9\nALL: 198.18.0.2\n%s\nsshd: ALL\n" % (BEGIN, END),
+        ),
+        (
+            b"%s\n%s\nx: y\n%s\nALL: 198.18.0.9\n%s\n" % (BEGIN, END, BEGIN, END),
+            b"%s\nALL: 198.18.0.9\nALL: 198.18.0.2\n%s\nx: y\n" % (BEGIN, END),
+        ),
+    ],
+    ids=[
+        "empty", "one-line", "no-newline-at-the-end", "crlf", "continued-line",
+        "continued-to-the-end", "no-text", "blank-lines", "section-in-the-middle",
+        "section-in-crlf", "section-without-end", "two-sections",
+    ],
+)  # fmt: skip
+def test_a_line_is_added_and_everything_else_kept(
+    section: HostsDeny, path: Path, before: bytes, after: bytes
+) -> None:
+    path.write_bytes(before)
+    section.apply({A: True})
+    assert path.read_bytes() == after
+    assert _others(path) == []
+
+
+def test_a_missing_file_is_made_for_everybody_to_read(section: HostsDeny, path: Path) -> None:
+    section.apply({A: True})
+    assert path.read_bytes() == SECTION_A
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_the_same_address_has_one_line(section: HostsDeny, path: Path) -> None:
+    for _ in range(3):
+        section.apply({A: True, SIX: True})
+    assert section.lines() == ["ALL: 198.18.0.2", "ALL: [2001:2:0:1::]/64"]
+    assert path.read_text().count("198.18.0.2") == 1
+
+
+def test_a_line_that_the_administrator_wrote_is_not_written_again(
+    section: HostsDeny, path: Path
+) -> None:
+    path.write_text("ALL: 198.18.0.2\n")
+    section.apply({A: True, B: True})
+    assert path.read_text().count("198.18.0.2\n") == 1
+    section.apply({A: False, B: False})
+    assert path.read_text() == "ALL: 198.18.0.2\n"
+
+
+def test_a_comment_about_an_address_is_no_line(section: HostsDeny, path: Path) -> None:
+    path.write_text("# ALL: 198.18.0.2\nALL: 198.18.0.22\n")
+    section.apply({A: True})
+    assert section.lines() == ["ALL: 198.18.0.2"]
+    section.apply({A: False})
+    assert path.read_text() == "# ALL: 198.18.0.2\nALL: 198.18.0.22\n"
+
+
+def test_the_last_line_takes_the_section_with_it(section: HostsDeny, path: Path) -> None:
+    path.write_text("ALL: PARANOID\n")
+    section.apply({A: True, SIX: True})
+    section.apply({SIX: False})
+    assert section.lines() == ["ALL: 198.18.0.2"]
+    section.apply({A: False})
+    assert path.read_text() == "ALL: PARANOID\n"
+
+
+def test_sync_leaves_exactly_what_is_wanted(section: HostsDeny, path: Path) -> None:
+    path.write_text("x: y\n")
+    section.apply({A: True, B: True})
+    section.sync({B, SIX})
+    assert section.lines() == ["ALL: 198.18.0.3", "ALL: [2001:2:0:1::]/64"]
+    section.sync(set())
+    assert path.read_text() == "x: y\n"
+
+
+def test_nothing_to_do_writes_nothing(section: HostsDeny, path: Path) -> None:
+    path.write_text("x: y\n")
+    before = path.stat()
+    section.apply({A: False})
+    section.sync(set())
+    after = path.stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+# --- owner, mode, links
+
+
+def test_mode_and_owner_are_kept(section: HostsDeny, path: Path) -> None:
+    path.write_text("x: y\n")
+    os.chown(path, 65534, 12)
+    path.chmod(0o640)
+    section.apply({A: True})
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (65534, 12, 0o640)
+
+
+def test_a_symlink_stays_one_and_its_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    real = tmp_path / "elsewhere" / "real"
+    real.write_text("x: y\n")
+    link = tmp_path / "hosts.deny"
+    link.symlink_to("elsewhere/real")
+    HostsDeny(link, LINE).apply({A: True})
+    assert link.is_symlink()
+    assert real.read_bytes() == b"x: y\n" + SECTION_A
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(section: HostsDeny, path: Path) -> None:
+    """Whoever has it open keeps the old one: it is replaced, not written."""
+    path.write_text("x: y\n")
+    with path.open() as reader:
+        section.apply({A: True})
+        assert reader.read() == "x: y\n"
+
+
+# --- what is refused, and leaves everything as it was
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _writable_by_all(path: Path) -> None:
+    path.write_text("x: y\n")
+    path.chmod(0o666)
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(module.MAX_BYTES + 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (_directory, "Is a directory|no regular file"),
+        (_fifo, "no regular file"),
+        (_writable_by_all, "everybody may write it"),
+        (_huge, "larger than"),
+    ],
+    ids=["directory", "fifo", "writable-by-all", "huge"],
+)
+def test_a_file_that_is_none_is_left_alone(
+    section: HostsDeny, path: Path, make: object, reason: str
+) -> None:
+    make(path)  # type: ignore[operator]
+    before = path.stat()
+    with pytest.raises(Failed, match=reason):
+        section.apply({A: True})
+    assert path.stat() == before
+    assert _others(path) == []
+
+
+def test_a_directory_that_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="No such file or directory"):
+        HostsDeny(tmp_path / "no" / "hosts.deny", LINE).apply({A: True})
+
+
+def test_a_full_disk_leaves_the_old_file(path: Path) -> None:
+    """The limit is set in a process of its own: it holds for all of a process."""
+    path.write_text("x: y\n" * 1000)
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from sentryfw.respond.hosts_deny import HostsDeny\n"
+        "from sentryfw.respond.lane import Failed\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try: HostsDeny(Path(sys.argv[1]), 'ALL: {address}').apply({'198.18.0.2': True})\n"
+        "except Failed as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().endswith("File too large; nothing was changed")
+    assert path.read_text() == "x: y\n" * 1000
+    assert _others(path) == []
+
+
+def test_a_change_by_somebody_else_in_between_is_not_lost(
+    section: HostsDeny, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_text("x: y\n")
+    real, calls = module._join, []
+
+    def join_while_edited(*arguments: bytes) -> bytes:
+        if not calls:
+            path.write_text("x: y\nedited: now\n")
+        calls.append(1)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_join", join_while_edited)
+    section.apply({A: True})
+    assert path.read_bytes() == b"x: y\nedited: now\n" + SECTION_A
+    assert len(calls) == 2
+
+
+def test_a_lock_that_somebody_holds_is_not_waited_for_for_ever(
+    section: HostsDeny, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOCK_PATIENCE", 0.1)
+    holder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(Failed, match="locked by another program"):
+            section.apply({A: True})
+    finally:
+        os.close(holder)
+    section.apply({A: True})
+    assert path.read_bytes() == SECTION_A
+
+
+# --- libwrap itself
+
+
+def _libwrap() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL("libwrap.so.0")
+    except OSError:
+        return None
+
+
+@pytest.mark.skipif(_libwrap() is None, reason="needs libwrap0")
+@pytest.mark.parametrize(
+    ("peer", "allowed"),
+    [
+        ("198.18.0.2", 0),
+        ("198.18.0.3", 1),
+        ("2001:2:0:1::77", 0),
+        ("2001:2:0:1:ffff::1", 0),
+        ("2001:2:0:2::77", 1),
+        ("fe80::1", 0),
+        ("fe80::2", 1),
+    ],
+)
+def test_libwrap_refuses_whom_our_lines_name(path: Path, peer: str, allowed: int) -> None:
+    """hosts_ctl(3) of the real library, with its tables pointed at ours."""
+    path.write_text("sshd: 203.0.113.1, \\")
+    HostsDeny(path, LINE).sync({A, SIX, "fe80::1"})
+    library = _libwrap()
+    assert library is not None
+    nowhere = str(path.parent / "hosts.allow").encode()
+    tables = {"hosts_deny_table": str(path).encode(), "hosts_allow_table": nowhere}
+    variables = [ctypes.c_char_p.in_dll(library, name) for name in tables]
+    before = [variable.value for variable in variables]
+    try:
+        for variable, value in zip(variables, tables.values(), strict=True):
+            variable.value = value
+        found = library.hosts_ctl(b"sshd", b"unknown", peer.encode(), b"unknown")
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.value = value
+    assert found == allowed

@@ -1,0 +1,139 @@
+"""A mirror: the last word counts, nothing is lost, and failures are tried again."""
+
+import threading
+import time
+
+from sentryfw.respond.lane import Failed
+from sentryfw.respond.mirror import Mirror
+from support.reactions import Results
+from support.waiting import wait_for
+
+
+class Place:
+    """What a mirror keeps in step, with faults."""
+
+    def __init__(self) -> None:
+        self.there: set[str] = set()
+        self.calls: list[dict[str, bool]] = []
+        self.broken = ""
+        self.refused: dict[str, str] = {}
+        self.go = threading.Event()
+        self.go.set()
+
+    def apply(self, changes: dict[str, bool]) -> dict[str, str]:
+        self.go.wait(10)
+        self.calls.append(dict(changes))
+        if self.broken:
+            raise Failed(self.broken)
+        for address, present in changes.items():
+            if address not in self.refused:
+                (self.there.add if present else self.there.discard)(address)
+        return {address: self.refused[address] for address in changes if address in self.refused}
+
+    def sync(self, addresses: set[str]) -> None:
+        if self.broken:
+            raise Failed(self.broken)
+        self.there = set(addresses)
+
+
+def _mirror(place: Place, results: Results, retry: float = 0.05) -> Mirror:
+    made = Mirror("test", place.apply, place.sync, results, retry=retry)
+    made.start()
+    return made
+
+
+def test_what_is_wanted_is_there_and_said(results: Results) -> None:
+    place = Place()
+    mirror = _mirror(place, results)
+    mirror.want("a", present=True)
+    wait_for(lambda: place.there == {"a"}, "added")
+    mirror.want("a", present=False)
+    wait_for(lambda: place.there == set(), "removed")
+    mirror.stop(time.monotonic() + 5)
+    assert [(r.address, r.ok, r.detail) for r in results] == [
+        ("a", True, "added"),
+        ("a", True, "removed"),
+    ]
+
+
+def test_a_thousand_changes_while_one_is_at_work_become_one(results: Results) -> None:
+    place = Place()
+    place.go.clear()
+    mirror = _mirror(place, results)
+    mirror.want("first", present=True)
+    wait_for(lambda: mirror.waiting == 0, "one is at work")
+    for number in range(1001):
+        mirror.want("a", present=number % 2 == 0)
+    mirror.want("b", present=True)
+    place.go.set()
+    wait_for(lambda: place.there == {"first", "a", "b"}, "the last word")
+    mirror.stop(time.monotonic() + 5)
+    assert place.calls[1:] == [{"a": True, "b": True}]
+
+
+def test_what_failed_is_said_once_and_tried_again(results: Results) -> None:
+    place = Place()
+    place.broken = "no space"
+    mirror = _mirror(place, results)
+    mirror.want("a", present=True)
+    wait_for(lambda: len(place.calls) >= 3, "tried again")
+    place.broken = ""
+    wait_for(lambda: place.there == {"a"}, "done in the end")
+    mirror.stop(time.monotonic() + 5)
+    assert [(r.ok, r.detail) for r in results] == [
+        (False, "no space; tried again every 0.05s"),
+        (True, "added"),
+    ]
+
+
+def test_a_newer_word_beats_one_that_failed(results: Results) -> None:
+    place = Place()
+    place.broken = "no space"
+    mirror = _mirror(place, results, retry=0.3)
+    mirror.want("a", present=True)
+    wait_for(lambda: len(place.calls) == 1, "failed")
+    mirror.want("a", present=False)
+    place.broken = ""
+    wait_for(lambda: len(place.calls) == 2, "tried again")
+    mirror.stop(time.monotonic() + 5)
+    assert place.calls[1] == {"a": False}
+
+
+def test_exactly_these_forgets_what_was_wanted_before(results: Results) -> None:
+    place = Place()
+    place.there = {"old"}
+    place.broken = "no space"
+    mirror = _mirror(place, results, retry=0.3)
+    mirror.want("a", present=True)
+    wait_for(lambda: len(place.calls) == 1, "failed")
+    place.broken = ""
+    mirror.want_exactly({"b"})
+    mirror.want("c", present=True)
+    wait_for(lambda: place.there == {"b", "c"}, "these and no others")
+    mirror.stop(time.monotonic() + 5)
+
+
+def test_a_sync_that_failed_is_tried_again(results: Results) -> None:
+    place = Place()
+    place.broken = "locked"
+    mirror = _mirror(place, results)
+    mirror.want_exactly({"a"})
+    wait_for(results.failures, "said")
+    place.broken = ""
+    wait_for(lambda: place.there == {"a"}, "done in the end")
+    mirror.stop(time.monotonic() + 5)
+
+
+def test_one_that_is_refused_for_good_costs_the_others_nothing(results: Results) -> None:
+    place = Place()
+    place.refused = {"bad": "somebody else's"}
+    mirror = _mirror(place, results)
+    mirror.want("bad", present=True)
+    mirror.want("good", present=True)
+    wait_for(lambda: len(results) == 2, "both said")
+    mirror.stop(time.monotonic() + 5)
+    assert {(r.address, r.ok, r.detail) for r in results} == {
+        ("bad", False, "somebody else's"),
+        ("good", True, "added"),
+    }
+    assert mirror.waiting == 0
