@@ -174,6 +174,7 @@ class SmtpServer(Server):
         stream = connection.makefile("rb")
         while line := stream.readline().decode().strip():
             word, _, rest = line.partition(" ")
+            word = word.upper()
             if word == "STARTTLS":
                 self._say(connection, "220 go ahead")
                 connection = self.secured(connection)
