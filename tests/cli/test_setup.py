@@ -365,7 +365,9 @@ def test_the_statement_is_picked_before_the_target(
         features.require(found)
 
 
-@pytest.mark.parametrize("words", [("install", "--no-service"), ("list",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("install", "--no-service"), ("block", "203.0.114.0/24")], ids=" ".join
+)
 def test_without_the_binding_it_ends_in_6_and_says_what_to_install(
     installed: Box, words: tuple[str, ...]
 ) -> None:

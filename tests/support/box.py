@@ -26,18 +26,21 @@ OWN: Final = "198.18.0.1"
 GATEWAY: Final = "198.18.0.254"
 BIN: Final = Path(sys.executable).parent
 NOBODY: Final = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+SERVICE_USER: Final = "daemon"
+"""A system user that is there everywhere, in place of `sentryfw`: no test makes one."""
 PER_CALL: Final = ("SSH_CONNECTION", "SSH_CLIENT", "SENTRYFW_CONFIG", "NOTIFY_SOCKET")
 """What the environment of the tests themselves must not decide."""
 
 LAUNCH: Final = """\
 import sys
 from pathlib import Path
-from sentryfw import config
-from sentryfw.cli import app, setup
+from sentryfw import account, config
+from sentryfw.cli import app, service
 sys.argv[0], root = {program!r}, Path({root!r})
 config.DEFAULT_PATH = root / "etc" / "sentryfw.toml"
-setup.UNIT = root / "sentryfw.service"
-setup.SYSTEMD = root / "systemd"
+account.USER = {user!r}
+service.ETC = root / "system"
+service.SYSTEMD = root / "systemd"
 {prelude}
 app.main()
 """
@@ -54,7 +57,7 @@ class Box:
         self.config = self.home / "sentryfw.toml"
         self.configure(settings)
         self.default_config = self.home / "etc" / "sentryfw.toml"
-        self.unit = self.home / "sentryfw.service"
+        self.unit = self.home / "system" / "systemd" / "system" / "sentryfw.service"
         self.systemd = self.home / "systemd"
         self.namespace = Namespace()
         self.namespace.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
@@ -103,7 +106,9 @@ class Box:
         self, *words: str | Path, prelude: str = "", program: str = "sentryfw"
     ) -> list[str | Path]:
         """The words that start it. `prelude`: Python run before, to simulate another host."""
-        code = LAUNCH.format(program=str(BIN / program), root=str(self.home), prelude=prelude)
+        code = LAUNCH.format(
+            program=str(BIN / program), root=str(self.home), user=SERVICE_USER, prelude=prelude
+        )
         return [sys.executable, "-P", "-c", code, *words]
 
     def on_terminal(self, *words: str | Path, columns: int = 80) -> tuple[int, str]:

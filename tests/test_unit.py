@@ -1,0 +1,456 @@
+"""The service as it is installed: the unit and its sandbox, the user, the directories.
+
+Nothing here touches the machine's own /etc: what makes users runs in a mount namespace with a
+copy of it.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import platform
+import pwd
+import re
+import shlex
+import shutil
+import socket
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sentryfw import account
+from sentryfw.account import Account
+from sentryfw.cli import service
+from sentryfw.cli.service import FILES, Service, own_directories, rendered, template, word
+from sentryfw.config import Config, Paths
+from sentryfw.control import ask_stream
+from sentryfw.errors import SentryError
+from support import users
+from support.box import BIN, SERVICE_USER
+from support.lab import ATTACKER, UNLISTED, Lab, Sentry
+from support.waiting import wait_for
+
+MAX_EXPOSURE: Final = 2.0
+"""`systemd-analyze security`; a unit without hardening has 9.6."""
+ELSEWHERE: Final = Paths(state="/srv/fw/state", runtime="/run/fw", log="/srv/fw/log 50%")
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="needs systemd-analyze"
+)
+
+
+def unit(paths: Paths | None = None, daemon: str = "/usr/bin/sentryfwd") -> str:
+    config = Path("/etc/sentryfw/sentryfw.toml")
+    return rendered(Service(Path(daemon), config, paths or Paths()))["sentryfw.service"]
+
+
+def setting(text: str, name: str) -> list[str]:
+    return [ln.partition("=")[2] for ln in text.splitlines() if ln.startswith(f"{name}=")]
+
+
+# --- the unit
+
+
+@needs_systemd
+@pytest.mark.parametrize("paths", [None, ELSEWHERE], ids=["usual paths", "others"])
+def test_its_exposure_is_at_most_2(tmp_path: Path, paths: Paths | None) -> None:
+    """systemd's own score; 20 is 2.0."""
+    path = tmp_path / "sentryfw.service"
+    path.write_text(unit(paths))
+    command = ["systemd-analyze", "security", "--offline=yes", "--no-pager"]
+    threshold = f"--threshold={int(MAX_EXPOSURE * 10)}"
+    done = subprocess.run([*command, threshold, path], capture_output=True, text=True, check=False)
+    found = re.search(r"Overall exposure level for sentryfw.service: ([\d.]+)", done.stdout)
+    assert found is not None, done.stderr
+    assert float(found[1]) <= MAX_EXPOSURE, done.stdout
+    assert done.returncode == 0
+
+
+@needs_systemd
+@pytest.mark.parametrize("paths", [None, ELSEWHERE], ids=["usual paths", "others"])
+def test_systemd_finds_no_fault_in_it(tmp_path: Path, paths: Paths | None) -> None:
+    path = tmp_path / "sentryfw.service"
+    path.write_text(unit(paths, daemon=str(BIN / "sentryfwd")))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True, check=False
+    )
+    said = [line for line in done.stderr.splitlines() if "sentryfw" in line]
+    assert (done.returncode, said) == (0, [])
+
+
+def test_every_token_is_filled_in() -> None:
+    for text in rendered(Service(Path("/a"), Path("/b"), Paths())).values():
+        assert re.findall(r"@\w*@", text) == []
+
+
+def test_it_is_not_root_and_has_one_capability() -> None:
+    text = unit()
+    assert setting(text, "User") == setting(text, "Group") == ["sentryfw"]
+    for name in ("AmbientCapabilities", "CapabilityBoundingSet"):
+        assert setting(text, name) == ["CAP_NET_ADMIN"]
+    assert setting(text, "NoNewPrivileges") == ["yes"]
+
+
+def test_the_watchdog_has_time_for_a_notice_every_second() -> None:
+    [seconds] = setting(unit(), "WatchdogSec")
+    assert int(seconds) >= 10
+    assert setting(unit(), "Type") == ["notify"]
+
+
+def test_the_usual_directories_are_systemds_to_make() -> None:
+    text = unit()
+    for name in ("State", "Runtime", "Logs"):
+        assert setting(text, f"{name}Directory") == ["sentryfw"]
+        assert setting(text, f"{name}DirectoryMode") == ["0750"]
+    assert setting(text, "ReadWritePaths") == []
+
+
+def test_other_directories_are_named_as_writable() -> None:
+    text = unit(ELSEWHERE)
+    assert setting(text, "ReadWritePaths") == ['/srv/fw/state /run/fw "/srv/fw/log 50%%"']
+    assert setting(text, "StateDirectory") == []
+
+
+@pytest.mark.parametrize(
+    ("daemon", "protect"),
+    [("/usr/bin/sentryfwd", "yes"), ("/home/me/venv/bin/sentryfwd", "read-only")],
+)
+def test_a_program_in_a_home_is_not_hidden_from_itself(daemon: str, protect: str) -> None:
+    if any(Path(sys.prefix).is_relative_to(home) for home in service.HOMES):
+        protect = "read-only"
+    assert setting(unit(daemon=daemon), "ProtectHome") == [protect]
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("/etc/sentryfw.toml", "/etc/sentryfw.toml"),
+        ("/etc/a b", '"/etc/a b"'),
+        ("/etc/50%", '"/etc/50%%"'),
+        ('/etc/"x"', '"/etc/\\"x\\""'),
+        ("/etc/$HOME", '"/etc/$$HOME"'),
+        ("/etc/a\\b", '"/etc/a\\\\b"'),
+        ("/etc/ü", '"/etc/ü"'),
+    ],
+)
+def test_a_path_stays_one_word(path: str, written: str) -> None:
+    assert word(Path(path)) == written
+
+
+@pytest.mark.parametrize("path", ["/etc/a\nExecStartPre=/bin/evil", "/etc/\x1b[31m", "/a\x00b"])
+def test_a_path_makes_no_line_of_its_own(path: str) -> None:
+    with pytest.raises(SentryError, match="control characters"):
+        word(Path(path))
+
+
+def test_the_files_are_in_the_package() -> None:
+    for name in FILES:
+        assert template(name).startswith("#")
+
+
+def test_the_boot_loads_no_module_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One missing module makes systemd-modules-load.service fail at each boot."""
+    monkeypatch.setattr(service, "_has_module", lambda line: line == "nft_queue\n")
+    text = rendered(Service(Path("/a"), Path("/b"), Paths()))["modules-load.conf"]
+    assert [line for line in text.splitlines() if not line.startswith("#")] == ["nft_queue"]
+
+
+# --- its sandbox, on this kernel
+
+
+SECCOMP_KILL: Final = 0x80000000
+SECCOMP_ALLOW: Final = 0x7FFF0000
+SECCOMP_ERRNO: Final = 0x00050000
+PR_SET_SECCOMP: Final = 22
+PR_SET_MDWE: Final = 65
+PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+def _group(name: str, seen: set[str] | None = None) -> set[str]:
+    """The system calls in one of systemd's groups, with the groups in it."""
+    seen = set() if seen is None else seen
+    listed = subprocess.run(
+        ["systemd-analyze", "syscall-filter", "--no-pager", name],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    found: set[str] = set()
+    for line in map(str.strip, listed.splitlines()[1:]):
+        if line.startswith("@") and line not in seen:
+            seen.add(line)
+            found |= _group(line, seen)
+        elif line and line[0] not in "#@":
+            found.add(line)
+    return found
+
+
+def _numbers() -> dict[str, int]:
+    header = f"/usr/include/{platform.machine()}-linux-gnu/asm/unistd_64.h"
+    text = Path(header).read_text()
+    return {name: int(number) for name, number in re.findall(r"#define __NR_(\w+) (\d+)", text)}
+
+
+def _allowed(text: str) -> set[str]:
+    """What SystemCallFilter= of a unit lets through: the first list, less the second."""
+    [allowed, denied] = setting(text, "SystemCallFilter")
+    calls = {call for name in allowed.split() for call in _group(name)}
+    calls |= _group("@default")
+    return calls - {call for name in denied.removeprefix("~").split() for call in _group(name)}
+
+
+def _program(numbers: list[int]) -> bytes:
+    """A BPF program: these system calls pass, any other ends the process."""
+    load = struct.pack("=HBBI", 0x20, 0, 0, 0)  # BPF_LD|BPF_W|BPF_ABS: seccomp_data.nr
+    allow = struct.pack("=HBBI", 0x06, 0, 0, SECCOMP_ALLOW)
+    tests = b"".join(struct.pack("=HBBI", 0x15, 0, 1, number) + allow for number in numbers)
+    return load + tests + struct.pack("=HBBI", 0x06, 0, 0, SECCOMP_KILL)
+
+
+def _sandbox(program: bytes) -> Callable[[], None]:
+    """What a child does to itself before it becomes the daemon."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
+
+    def enter() -> None:
+        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        libc.prctl(PR_SET_MDWE, 1, 0, 0, 0)
+        if libc.prctl(PR_SET_SECCOMP, 2, head, 0, 0):
+            os._exit(99)
+
+    enter.buffer = buffer  # type: ignore[attr-defined]
+    return enter
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
+        yield made
+
+
+@pytest.mark.netns
+@needs_systemd
+def test_it_lives_within_its_system_calls(lab: Lab) -> None:
+    """The daemon starts, blocks, lists and stops, with what the unit leaves it; a system call
+    that it does not allow, or memory to write and execute, would end it."""
+    numbers = _numbers()
+    allowed = sorted(numbers[name] for name in _allowed(unit()) if name in numbers)
+    assert len(allowed) > 200
+    sentry = Sentry(lab)
+    try:
+        users.own(sentry.home)
+        launcher = sentry.home / "launch.py"
+        launcher.write_text(
+            f"import os, sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+            "from test_unit import _program, _sandbox\n"
+            f"_sandbox(_program({allowed!r}))()\n"
+            "os.execv(sys.argv[1], sys.argv[1:])\n"
+        )
+        sentry.command = [
+            *users.demoted("+net_admin"), sys.executable, launcher, *sentry.command,
+        ]  # fmt: skip
+        sentry.start()
+        status = Path(f"/proc/{sentry.process.pid}/status").read_text()
+        assert "Seccomp:\t2" in status
+        lab.probe(ATTACKER[4], *UNLISTED)
+        sentry.alert(ATTACKER[4])
+        with contextlib.closing(ask_stream(sentry.settings.paths.control, {"do": "list"})) as items:
+            assert [item["address"] for item in items] == [ATTACKER[4]]
+        sentry.stop()
+    finally:
+        sentry.close()
+
+
+# --- the watchdog
+
+
+@pytest.mark.netns
+def test_the_watchdog_is_fed_by_the_loop_and_starves_with_it(lab: Lab) -> None:
+    sentry = Sentry(lab)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(sentry.home / "notify"))
+        listener.settimeout(10)
+        told = f"NOTIFY_SOCKET={sentry.home / 'notify'}", "WATCHDOG_USEC=4000000"
+        sentry.command = ["env", *told, *sentry.command]
+        try:
+            sentry.start()
+            said = [listener.recv(4096).decode() for _ in range(3)]
+            assert said[0] == "READY=1"
+            assert said[1:] == ["WATCHDOG=1"] * 2
+            sentry.process.send_signal(19)  # SIGSTOP: a loop that hangs
+            wait_for(lambda: _state(sentry.process.pid) == "T", "it hangs")
+            while _waiting(listener):
+                listener.recv(4096)
+            listener.settimeout(3)
+            with pytest.raises(TimeoutError):
+                listener.recv(4096)
+            sentry.process.send_signal(18)  # SIGCONT
+            assert listener.recv(4096) == b"WATCHDOG=1"
+            sentry.stop()
+        finally:
+            sentry.close()
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _waiting(listener: socket.socket) -> bool:
+    try:
+        return bool(listener.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
+
+
+# --- the user
+
+
+SCRIPT: Final = """
+mount --bind {etc} /etc
+mount -t tmpfs none /run
+cd /
+exec {python} -P -c '
+from pathlib import Path
+from sentryfw import account
+from sentryfw.cli import service
+service.shutil.which = (lambda which: lambda name: which(name) if name in {only} else None)(
+    service.shutil.which)
+service._make_account(print)
+service._make_account(print)
+'
+"""
+
+
+@pytest.mark.netns  # needs root, to make users
+@pytest.mark.parametrize(
+    "tool",
+    [
+        pytest.param(tool, marks=pytest.mark.skipif(not shutil.which(tool), reason=f"needs {tool}"))
+        for tool in ("systemd-sysusers", "useradd")
+    ],
+)
+def test_the_user_is_made_once_and_can_do_nothing(tmp_path: Path, tool: str) -> None:
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    for name in ("passwd", "group", "shadow", "gshadow", "login.defs", "nsswitch.conf", "default"):
+        source = Path("/etc") / name
+        if source.is_dir():
+            shutil.copytree(source, etc / name)
+        elif source.exists():
+            lines = source.read_text().splitlines(keepends=True)
+            (etc / name).write_text("".join(ln for ln in lines if not ln.startswith("sentryfw:")))
+    script = SCRIPT.format(
+        etc=shlex.quote(str(etc)), python=sys.executable, only=json.dumps([tool])
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "made the system user sentryfw\n"
+    [line] = [ln for ln in (etc / "passwd").read_text().splitlines() if ln.startswith("sentryfw:")]
+    uid, gid, _, home, shell = line.split(":")[2:]
+    assert 0 < int(uid) < 1000
+    assert shell.endswith("nologin")
+    assert not Path(home).exists() or home == "/"
+    groups = (etc / "group").read_text().splitlines()
+    assert [ln.split(":")[2] for ln in groups if ln.startswith("sentryfw:")] == [gid]
+    [shadow] = [ln for ln in (etc / "shadow").read_text().splitlines() if ln.startswith("sentryfw")]
+    assert shadow.split(":")[1] in ("!", "!*", "!!", "*")
+
+
+def test_where_no_user_can_be_made_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "ETC", tmp_path)
+    monkeypatch.setattr(account, "USER", "sentryfw-of-a-test")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SentryError, match=r"could not be made .no useradd.*make it"):
+        service._make_account(print)
+
+
+# --- the directories
+
+
+@pytest.fixture
+def owner(monkeypatch: pytest.MonkeyPatch) -> Account:
+    monkeypatch.setattr(account, "USER", SERVICE_USER)
+    entry = pwd.getpwnam(SERVICE_USER)
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(state=tmp_path / "state", runtime=tmp_path / "runtime", log=tmp_path / "log")
+
+
+def _ownership(path: Path) -> tuple[int, int, int]:
+    status = path.lstat()
+    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
+
+
+@pytest.mark.netns  # needs root, to give files away
+def test_the_directories_are_made_for_their_owner(paths: Paths, owner: Account) -> None:
+    own_directories(paths, owner)
+    for path in (paths.state, paths.runtime, paths.log):
+        assert _ownership(path) == (*owner, 0o750)
+
+
+@pytest.mark.netns  # needs root, to give files away
+def test_what_roots_daemon_left_is_handed_over_and_links_are_not_followed(
+    paths: Paths, owner: Account, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("root's")
+    (paths.state / "evidence").mkdir(parents=True)
+    paths.ledger.touch(mode=0o640)
+    (paths.evidence / "1.pcapng").touch()
+    (paths.state / "link").symlink_to(mine)
+    own_directories(paths, owner)
+    for path in (paths.ledger, paths.evidence, paths.evidence / "1.pcapng"):
+        assert _ownership(path)[:2] == owner
+    assert _ownership(mine)[:2] == (0, 0)
+
+
+@pytest.mark.netns  # needs root, to give files away
+def test_within_the_owners_directory_nothing_is_given_away(paths: Paths, owner: Account) -> None:
+    """Whatever its user put there: a hard link to a file of root's would become its own."""
+    own_directories(paths, owner)
+    planted = paths.state / "planted"
+    planted.touch()
+    own_directories(paths, owner)
+    assert _ownership(planted)[:2] == (0, 0)
+
+
+@pytest.mark.netns  # needs root, to give files away
+@pytest.mark.parametrize("what", ["link", "somebody else's", "world-writable"])
+def test_a_directory_that_is_not_roots_to_give_is_refused(
+    paths: Paths, owner: Account, tmp_path: Path, what: str
+) -> None:
+    if what == "link":
+        (tmp_path / "target").mkdir()
+        paths.state.symlink_to(tmp_path / "target")
+    else:
+        paths.state.mkdir()
+        if what == "world-writable":
+            paths.state.chmod(0o777)
+        else:
+            os.chown(paths.state, 65534, 65534)
+    before = _ownership(paths.state)
+    with pytest.raises(SentryError, match=re.escape(str(paths.state))):
+        own_directories(paths, owner)
+    assert _ownership(paths.state) == before
+
+
+def test_the_default_paths_are_the_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account, "USER", "sentryfw")
+    defaults = Config().paths
+    text = rendered(Service(Path("/a"), Path("/b"), defaults))["tmpfiles.conf"]
+    lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    made = [[str(path), "0750"] for path in (defaults.state, defaults.log, defaults.runtime)]
+    assert [line[1:3] for line in lines] == made
+    assert {tuple(line[3:5]) for line in lines} == {("sentryfw", "sentryfw")}
