@@ -47,9 +47,9 @@ class Twins:
     def observe(self, packet: Packet, source: Source, now: float) -> list[Source] | None:
         """The group that sent this probe within the last moment, this source included."""
         # From the destination address on: what follows up to the transport header is the same
-        # for the same sender, then come the ports, and the sequence number or the length.
+        # for the same sender, then come ports, sequence numbers and flags, or ports and length.
         if packet.protocol == TCP:
-            end = packet.transport + 8
+            end = packet.transport + 14
         elif packet.protocol == UDP:
             end = packet.transport + 6
         else:
