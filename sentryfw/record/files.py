@@ -1,5 +1,6 @@
 """Directories and files that only their owner writes."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -23,6 +24,22 @@ def private_directory(path: Path) -> Path:
             f" it must belong to uid {os.geteuid()} and not be writable by others"
         )
     return path
+
+
+def make_private(path: Path) -> None:
+    """The same without a descriptor, for SQLite: a process that closes any descriptor of a file
+    loses all its locks on it (fcntl_locking(2)), those of an open database as well; the next
+    program to close it would then delete the log that is still written to."""
+    if not os.path.lexists(path):
+        try:
+            os.close(open_private(path, os.O_RDWR | os.O_EXCL))
+        except SentryError:
+            if not path.exists():  # else another program was faster
+                raise
+    elif path.is_symlink():
+        raise SentryError(f"{path}: {os.strerror(errno.ELOOP)}")
+    elif not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        raise NoPrivilege(f"{path}: {os.strerror(errno.EACCES)}: run it with sudo")
 
 
 def open_private(path: Path, flags: int) -> int:

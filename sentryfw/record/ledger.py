@@ -6,7 +6,6 @@ daemon writes through one thread (recorder.py); the CLI reads, and writes what i
 
 import contextlib
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ from typing import Any, Final, Self
 from sentryfw.account import acting_as_owner
 from sentryfw.errors import SentryError
 from sentryfw.record.entry import Entry, Named, Reaction, Sight
-from sentryfw.record.files import open_private, private_directory
+from sentryfw.record.files import make_private, private_directory
 
 KEEP_REFUSALS: Final = 10_000
 KEEP_BLOCKS: Final = 1_000_000
@@ -104,7 +103,7 @@ class Ledger:
         self._path = path
         with acting_as_owner(path.parent):  # also while SQLite makes -wal and -shm
             private_directory(path.parent)
-            os.close(open_private(path, os.O_RDWR))  # made with our mode, not SQLite's
+            make_private(path)  # with our mode, not SQLite's
             self._open()
 
     def _open(self) -> None:

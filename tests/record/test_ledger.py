@@ -3,6 +3,8 @@
 import multiprocessing
 import resource
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +16,14 @@ from sentryfw.errors import SentryError
 from sentryfw.record import ledger as module
 from sentryfw.record.ledger import MIGRATIONS, Ledger
 from support.entries import BLOCK, BLOCKED_AT, REFUSAL, SIGHT, SIX
+
+OPEN_AND_CLOSE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+for row in connection.execute("SELECT address FROM blocks ORDER BY id"):
+    print(*row)
+connection.close()
+"""
 
 
 def _rows(path: Path, query: str) -> list[tuple[object, ...]]:
@@ -315,3 +325,20 @@ def test_the_ledger_takes_entries_again_after_the_disk_was_full(ledger: Ledger, 
     assert ledger.latest_blocks([SIX.address]) == {}
     ledger.add([SIX])
     assert ledger.latest_blocks([SIX.address]) == {SIX.address: SIX}
+
+
+# --- several connections
+
+
+def test_what_is_written_after_others_came_and_went_is_on_the_disk(path: Path) -> None:
+    """A second connection in the same process, then another program, which must not believe it
+    is the last one: it would take the log away that the first one still writes to."""
+    with Ledger(path) as ours:
+        ours.add([BLOCK])
+        Ledger(path).close()
+        subprocess.run([sys.executable, "-c", OPEN_AND_CLOSE, path], check=True)
+        ours.add([SIX])
+        found = subprocess.run(
+            [sys.executable, "-c", OPEN_AND_CLOSE, path], check=True, capture_output=True, text=True
+        )
+    assert found.stdout.split() == [BLOCK.address, SIX.address]
