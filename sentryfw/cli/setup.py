@@ -76,7 +76,7 @@ def _purge(config: Config) -> list[Path]:
     files = [
         ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"),
         paths.events, paths.lock, paths.control, paths.runtime / TABLE_LOCK,
-        configuration.DEFAULT_PATH,
+        configuration.DEFAULT_PATH, *paths.evidence.glob("*.pcapng"),
     ]  # fmt: skip
     if config.respond.history.format != "off":
         files.append(config.respond.history.path)
@@ -85,7 +85,7 @@ def _purge(config: Config) -> list[Path]:
         if path.exists() and not path.is_symlink():
             path.unlink()
             removed.append(path)
-    parents = (paths.state, paths.runtime, paths.log, configuration.DEFAULT_PATH.parent)
+    parents = (paths.evidence, paths.state, paths.runtime, paths.log, configuration.DEFAULT_PATH.parent)
     for directory in parents:
         if directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
