@@ -25,12 +25,20 @@ class Mirror:
     """Keeps something outside the kernel's sets in step with them, in a thread of its own."""
 
     def __init__(
-        self, name: str, apply: Apply, sync: Sync, report: Report, *, retry: float = RETRY
+        self,
+        name: str,
+        apply: Apply,
+        sync: Sync,
+        report: Report,
+        *,
+        retry: float = RETRY,
+        close: Callable[[], None] | None = None,
     ) -> None:
         self.reporter = Reporter(name, report)
         self._apply = apply
         self._sync = sync
         self._retry = retry
+        self._close = close
         self._condition = threading.Condition()
         self._wanted: dict[str, bool] = {}
         self._all: set[str] | None = None
@@ -70,6 +78,8 @@ class Mirror:
             with self._condition:
                 while not self._is_due():
                     if self._stopping:
+                        if self._close is not None:
+                            self._close()
                         return
                     self._condition.wait(self._patience())
                 everything, self._all = self._all, None

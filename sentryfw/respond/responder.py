@@ -216,7 +216,9 @@ class Responder:
             from sentryfw.respond.route import Routes  # noqa: PLC0415
 
             routes = Routes()
-            self._keepers.append(Mirror("route", routes.apply, routes.sync, report))
+            self._keepers.append(
+                Mirror("route", routes.apply, routes.sync, report, close=routes.close)
+            )
         if settings.dns.enabled:
             self._build_names(report)
 
