@@ -85,7 +85,8 @@ def _purge(config: Config) -> list[Path]:
         if path.exists() and not path.is_symlink():
             path.unlink()
             removed.append(path)
-    parents = (paths.evidence, paths.state, paths.runtime, paths.log, configuration.DEFAULT_PATH.parent)
+    etc = configuration.DEFAULT_PATH.parent
+    parents = (paths.evidence, paths.state, paths.runtime, paths.log, etc)
     for directory in parents:
         if directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
