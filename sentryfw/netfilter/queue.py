@@ -44,9 +44,11 @@ Judge = Callable[["QueuedPacket"], None]
 class QueuedPacket:
     """A packet that waits in the kernel for our verdict."""
 
-    __slots__ = ("_packet", "meta", "payload")
+    __slots__ = ("_packet", "meta", "payload", "settled")
 
     def __init__(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue.Packet, untyped
+        self.settled = False
+        """Whether it has its verdict."""
         self._packet = packet
         self.payload: bytes = packet.get_payload() if packet.get_payload_len() else b""
         self.meta = METAS[packet.get_mark() & MARK_MASK]
@@ -59,6 +61,7 @@ class QueuedPacket:
             packet.accept()
         else:
             packet.drop()
+        self.settled = True
 
 
 class PacketQueue:
@@ -115,7 +118,8 @@ class PacketQueue:
             self.failures += 1
             self.last_failure = error
         finally:
-            _settle(packet)
+            if queued is None or not queued.settled:
+                _settle(packet)
 
 
 def _settle(packet: Any) -> None:  # noqa: ANN401 - netfilterqueue.Packet, untyped
