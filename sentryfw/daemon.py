@@ -77,9 +77,6 @@ class Daemon:
         self.queue = PacketQueue(settings.queue.number, settings.queue.max_len, self.on_packet)
         self._failures = 0
         self._floods, self._told_flood = 0, False
-        self.overload = Overload(self._overloaded, TICK)
-        self._queue_loss = QueueLoss()
-        self._queue_loss.look(self._queued(), self.queue.received)
 
     # --- the packet path
 
@@ -184,9 +181,6 @@ class Daemon:
             self.engine.tick(clock())
             self._tell_flood()
             self.keeper.tick()
-            self._look_for_losses()
-            if self.decoys is not None:
-                self._tick_decoys(self.decoys)
             if self.queue.failures != self._failures:
                 self._failures = self.queue.failures
                 log.error(
@@ -205,36 +199,6 @@ class Daemon:
             self._told_flood = False
             self.recorder.note("flood", on=False)
             log.warning("flood mode off")
-
-    def _look_for_losses(self) -> None:
-        """What was dropped because something was full; and food for the watchdog, if verdicts are
-        given: nothing waits in the queue, or some came out of it since the last look."""
-        before = self.queue.received
-        queued = self._queued()
-        self.queue.receive()
-        numbered = self.queue.received + self.queue.skipped
-        if self.queue.is_drained:
-            self._queue_loss.look(queued, numbered)
-        if self.queue.is_drained or self.queue.received > before:
-            notify("WATCHDOG=1")
-        losses = {
-            "queue full": self._queue_loss.lost,
-            "socket buffer full": self.queue.skipped,
-            "source table full": self.engine.tracker.turned_away,
-            "block set full": self.engine.counters["block set full"],
-        }
-        self.overload.look(losses, clock())
-
-    def _queued(self) -> int | None:
-        try:
-            counter = self.table.counter("queued")
-        except SentryError:  # the table is being healed
-            return None
-        return counter.packets if counter else None
-
-    def _overloaded(self, event: str, **fields: object) -> None:
-        self.recorder.note(event, **fields)
-        log.warning("%s: %s", event, ", ".join(f"{key} {value}" for key, value in fields.items()))
 
     def answer(self, request: Answer) -> Reply:
         """A request of the control socket."""
