@@ -278,9 +278,10 @@ class Sentry:
         return found[-1]
 
     def alerts(self, source: str) -> list[dict[str, Any]]:
-        """Every event about a source."""
+        """Every event about a decision on a source."""
         name = source_text(parse_source(source))
-        return [e for e in self.events() if e["sentryfw"].get("address") == name]
+        alerts = [e for e in self.events() if e["event_type"] == "alert"]
+        return [e for e in alerts if e["sentryfw"].get("address") == name]
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """A signal; it ends with exit code 0, soon."""
