@@ -43,7 +43,8 @@ class Mirror:
         self._wanted: dict[str, bool] = {}
         self._all: set[str] | None = None
         self._not_before = 0.0
-        self._failing = ""
+        self._complained: set[tuple[str, str]] = set()
+        """Address and reason, until it works again."""
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -57,6 +58,7 @@ class Mirror:
     def want(self, address: str, *, present: bool) -> None:
         with self._condition:
             self._wanted[address] = present
+            self._not_before = 0.0
             self._condition.notify()
 
     def want_exactly(self, addresses: set[str]) -> None:
@@ -102,7 +104,7 @@ class Mirror:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and tried again
             self._put_back(everything, changes, reason_of(error))
             return
-        self._failing = ""
+        self._complained.clear()
         seconds = time.monotonic() - begin
         for address, present in changes.items():
             if address in refused:
@@ -116,8 +118,7 @@ class Mirror:
             if self._all is None:
                 self._all = everything
                 self._wanted = changes | self._wanted
-        if reason == self._failing:
-            return  # said when it failed first
-        self._failing = reason
         for address in changes or ("",):
-            self.reporter.failure(address, f"{reason}; tried again every {self._retry:g}s")
+            if (address, reason) not in self._complained:
+                self._complained.add((address, reason))
+                self.reporter.failure(address, f"{reason}; tried again every {self._retry:g}s")

@@ -86,14 +86,25 @@ def test_what_failed_is_said_once_and_tried_again(results: Results) -> None:
     ]
 
 
+def test_each_address_that_failed_is_said(results: Results) -> None:
+    place = Place()
+    place.broken = "no space"
+    mirror = _mirror(place, results, retry=60)
+    for address in ("a", "b"):
+        mirror.want(address, present=True)
+        wait_for(lambda: any(r.address == address for r in results), "said")  # noqa: B023
+    assert [result.address for result in results] == ["a", "b"]
+    mirror.stop(time.monotonic() + 5)
+
+
 def test_a_newer_word_beats_one_that_failed(results: Results) -> None:
     place = Place()
     place.broken = "no space"
     mirror = _mirror(place, results, retry=0.3)
     mirror.want("a", present=True)
     wait_for(lambda: len(place.calls) == 1, "failed")
-    mirror.want("a", present=False)
     place.broken = ""
+    mirror.want("a", present=False)
     wait_for(lambda: len(place.calls) == 2, "tried again")
     mirror.stop(time.monotonic() + 5)
     assert place.calls[1] == {"a": False}
