@@ -6,24 +6,29 @@ written out when the disk is well again. Events have no memory: they are counted
 
 import errno
 import logging
-import shutil
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from sentryfw.errors import SentryError
-from sentryfw.record.entry import Entry
+from sentryfw.record.entry import Entry, Named, Reaction, Sight
 from sentryfw.record.events import EventFile
 from sentryfw.record.ledger import Ledger
 
-RETRY: Final = 10.0
+RETRY: Final = 3.0
 """Seconds before a ledger that failed is tried again."""
 STANDING_IN: Final = 20_000
 """Blocks and refusals kept in memory while the disk takes none."""
 SALVAGED: Final = 1_000_000
+CHECKED: Final = 256 << 20
+"""Bytes of a ledger that are looked at in whole before it is trusted: a second's work."""
+KEPT: Final = ("blocks", "refusals", "probes", "reactions", "hosts")
+"""Tables that memory keeps, with `id` for their key."""
+TRACED: Final = ("blocks", "refusals")
+BUSY_MILLISECONDS: Final = 2000
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 log: Final = logging.getLogger("sentryfwd")
@@ -73,7 +78,6 @@ class LastingLedger(Ledger):
 
     def __init__(self, path: Path) -> None:
         self.fault = ""
-        """What is wrong with the disk now; said, and shown by status."""
         self.moved_aside: list[str] = []
         self.lost = 0
         """Blocks and refusals that memory had no room for."""
@@ -81,27 +85,45 @@ class LastingLedger(Ledger):
         self._retry_at = 0.0
         self._salvaged: dict[str, int] = {}
         """The last number of each table that stands on the disk already."""
+        self._starting = True
         try:
-            super().__init__(path)
-        except SentryError as error:
+            self._reopen(path)
+            self._check()
+        except (SentryError, sqlite3.Error) as error:
             self._recover(error)
+        self._starting = False
 
-    @property
-    def standing_in(self) -> bool:
-        return bool(self.fault)
+    def _check(self) -> None:
+        """Look at every page, where that takes a moment and no more."""
+        if self._real.stat().st_size <= CHECKED:
+            [(said,), *_] = self._connection.execute("PRAGMA quick_check(1)").fetchall()
+            if said != "ok":
+                raise SentryError(f"{self._real}: {said}") from _Spoilt(said)
 
-    def add(self, entries: Iterable[Entry], sights: Iterable[object] = ()) -> None:
+    def add(self, entries: Iterable[Entry], sights: Iterable[Sight] = ()) -> None:
         """Never raises for what is wrong with the disk."""
         kept, seen = list(entries), list(sights)
+        self._lasting(lambda: super(LastingLedger, self).add(kept, seen), len(kept) + len(seen))
+
+    def add_reactions(self, reactions: Iterable[Reaction], names: Iterable[Named] = ()) -> None:
+        kept, seen = list(reactions), list(names)
+        self._lasting(
+            lambda: super(LastingLedger, self).add_reactions(kept, seen), len(kept) + len(seen)
+        )
+
+    def _lasting(self, write: Callable[[], None], count: int) -> None:
         self.retry()
         try:
-            super().add(kept, seen)  # type: ignore[arg-type]
+            write()
         except sqlite3.Error as error:
             self._recover(error)
-            self._add_to_memory(kept, seen)
-        else:
-            if self.fault:
-                self._bound()
+            try:
+                write()
+            except sqlite3.Error as again:
+                self.lost += count
+                log.error("ledger: %s; %d entries lost", again, self.lost)
+        if self.fault:
+            self._bound()
 
     def trim(self) -> None:
         with suppress(sqlite3.Error):
@@ -115,10 +137,15 @@ class LastingLedger(Ledger):
         memory = self._connection
         try:
             self._reopen(self._real)
+            self._check()
             _copy(memory, self._connection, self._salvaged)
         except (SentryError, sqlite3.Error) as error:
+            if self._connection is not memory:
+                self._connection.close()
             self._connection = memory
             self.fault = str(error)
+            if _is_corrupt(error):
+                self._rename(str(error))  # the next try begins anew
             return
         memory.close()
         log.warning("ledger: %s works again; what memory kept is written", self._real)
@@ -126,41 +153,49 @@ class LastingLedger(Ledger):
 
     def _recover(self, error: Exception) -> None:
         """Move a corrupt database aside; else let memory stand in."""
-        cause = error if isinstance(error, sqlite3.Error) else error.__cause__
-        if _is_corrupt(cause) and self._move_aside(str(error)):
+        if _is_corrupt(error) and self._move_aside(str(error)):
             return
         if not self.fault:
             log.error("ledger: %s; memory stands in, blocking goes on", error)
-        starting = not self.fault and not hasattr(self, "_connection")
         self.fault = str(error)
         self._retry_at = time.monotonic() + RETRY
         if not self._in_memory():
             self._to_memory()
-            self._salvaged = _salvage(self._real, self._connection) if starting else {}
+            self._salvaged = _salvage(self._real, self._connection) if self._starting else {}
 
     def _move_aside(self, why: str) -> bool:
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        aside = self._real.with_name(f"{self._real.name}.corrupt-{stamp}")
         with suppress(AttributeError, sqlite3.Error):
             self._connection.close()
+        aside = self._rename(why)
+        try:
+            if aside is not None:
+                self._reopen(self._real)
+                _salvage(aside, self._connection)
+                return True
+        except SentryError as error:
+            log.error("ledger: %s", error)
+        self._to_memory()
+        return False
+
+    def _rename(self, why: str) -> Path | None:
+        """Where a corrupt ledger is now; None if it cannot be moved."""
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        aside = self._real.with_name(f"{self._real.name}.corrupt-{stamp}")
         try:
             for end in ("", "-wal", "-shm"):
                 file = Path(f"{self._real}{end}")
                 if file.exists():
-                    shutil.move(file, f"{aside}{end}")
-            self._reopen(self._real)
-        except (OSError, SentryError) as error:
+                    file.rename(f"{aside}{end}")
+        except OSError as error:
             log.error("ledger: %s; it cannot be moved aside: %s", why, error)
-            self._to_memory()
-            return False
-        _salvage(aside, self._connection)
+            return None
         self.moved_aside.append(str(aside))
-        log.error("ledger: %s; moved aside to %s, begun anew: reasons of old blocks are there",
-                  why, aside)  # fmt: skip
-        return True
+        log.error("ledger: %s; moved aside to %s, begun anew", why, aside)
+        return aside
 
     def _reopen(self, path: Path) -> None:
         Ledger.__init__(self, path)
+        self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
 
     def _to_memory(self) -> None:
         with suppress(AttributeError, sqlite3.Error):
@@ -177,28 +212,27 @@ class LastingLedger(Ledger):
             return False
         return not file
 
-    def _add_to_memory(self, entries: list[Entry], sights: list[object]) -> None:
-        try:
-            super().add(entries, sights)  # type: ignore[arg-type]
-        except sqlite3.Error as error:
-            self.lost += len(entries) + len(sights)
-            log.error("ledger: %s; %d entries lost", error, self.lost)
-        self._bound()
-
     def _bound(self) -> None:
         """The newest stay."""
-        for table in ("blocks", "refusals", "probes"):
+        for table in KEPT:
             gone = self._connection.execute(
                 f"DELETE FROM {table} WHERE id <= (SELECT MAX(id) FROM {table}) - ?",
                 (STANDING_IN,),
             ).rowcount
-            self.lost += gone if table != "probes" else 0
+            self.lost += gone if table in TRACED else 0
 
 
-def _is_corrupt(error: BaseException | None) -> bool:
-    if not isinstance(error, sqlite3.DatabaseError):
+class _Spoilt(sqlite3.DatabaseError):
+    """What PRAGMA quick_check found."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+def _is_corrupt(error: Exception) -> bool:
+    cause = error if isinstance(error, sqlite3.Error) else error.__cause__
+    if not isinstance(cause, sqlite3.DatabaseError):
         return False
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
 
 
 def _salvage(path: Path, into: sqlite3.Connection) -> dict[str, int]:
@@ -239,7 +273,7 @@ def _copy(memory: sqlite3.Connection, disk: sqlite3.Connection, after: dict[str,
     """Blocks, refusals and probes; traces follow their rows' new numbers."""
     disk.execute("BEGIN IMMEDIATE")
     try:
-        for table in ("blocks", "refusals", "probes"):
+        for table in KEPT:
             names = [row[1] for row in memory.execute(f"PRAGMA table_info({table})")]
             columns = ", ".join(name for name in names if name != "id")
             marks = ", ".join("?" for name in names if name != "id")
@@ -249,12 +283,13 @@ def _copy(memory: sqlite3.Connection, disk: sqlite3.Connection, after: dict[str,
             )
             for row in rows:
                 new = disk.execute(
-                    f"INSERT INTO {table} ({columns}) VALUES ({marks})", row[1:]
+                    f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", row[1:]
                 ).lastrowid
-                if table != "probes":
+                if table in TRACED:
                     _copy_traces(memory, disk, table[:-1], row[0], new)
     except BaseException:
-        disk.execute("ROLLBACK")
+        if disk.in_transaction:
+            disk.execute("ROLLBACK")
         raise
     disk.execute("COMMIT")
 

@@ -119,6 +119,12 @@ class Ledger:
         except sqlite3.Error as error:
             raise SentryError(f"{self._path}: {error}") from error
 
+    fault: str = ""
+    """What is wrong with the disk, where that is lived with (lasting.py)."""
+
+    def retry(self) -> None:
+        """Try the disk again."""
+
     def __enter__(self) -> Self:
         return self
 

@@ -22,6 +22,7 @@ BACKLOG: Final = 100_000
 BATCH: Final = 500
 TRIM_EVERY: Final = 1000
 COMPLAINT_PAUSE: Final = 60.0
+RETRY_POLL: Final = 1.0
 
 
 class Capture(NamedTuple):
@@ -103,11 +104,19 @@ class Recorder:
     def _work(self) -> None:
         running = True
         while running:
-            items = [self._queue.get()]
+            items = self._wait()
             while len(items) < BATCH and not self._queue.empty():
                 items.append(self._queue.get())
             running = None not in items
             self._write([item for item in items if item is not None])
+
+    def _wait(self) -> list[Item | None]:
+        """The next item; none of them now and then while the ledger waits for its disk."""
+        try:
+            return [self._queue.get(timeout=RETRY_POLL if self._ledger.fault else None)]
+        except queue.Empty:
+            self._ledger.retry()
+            return []
 
     def _write(self, items: list[Item]) -> None:
         entries = [item for item in items if isinstance(item, Entry)]
