@@ -32,6 +32,8 @@ DEFAULT_PATH: Final = Path("/etc/sentryfw/sentryfw.toml")
 MAX_CONFIG_BYTES: Final = 1 << 20
 MAX_LINE_BYTES: Final = 1 << 14
 """tomllib needs memory in the square of the parts of a dotted key: 200 kB of them fill a host."""
+DECOY_MARK: Final = 0x5E47
+"""SO_MARK of the decoy's listening sockets: how nft knows them."""
 MAX_BANNER: Final = 512
 """Bytes; one datagram, one segment."""
 SET_SIZE: Final = 1048576
@@ -115,6 +117,17 @@ class Decoy(Section):
     """Open at once; who comes then is evidence all the same, and is closed at once."""
     timeout: Annotated[Duration, Field(le=60)] = 5.0
     """How long a connection is kept for its first bytes."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything for a decoy to do: without a banner, a UDP port is silent."""
+        return bool(self.tcp or self.answered)
+
+    @property
+    def answered(self) -> frozenset[int]:
+        """UDP ports that answer with the banner."""
+        ranges = self.udp if self.banner else ()
+        return frozenset(port for first, last in ranges for port in range(first, last + 1))
 
 
 class Detect(Section):
@@ -203,6 +216,7 @@ class Config(Section):
             tcp=block.tcp,
             udp=block.udp,
             repeats=self.detect.count == "probes",
+            answered=self.decoy.answered,
         )
 
 

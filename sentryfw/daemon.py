@@ -22,8 +22,10 @@ from typing import Any, Final
 from sentryfw import __version__, config, explain, listing, privileges
 from sentryfw.config import Config
 from sentryfw.control import Answer, ControlServer, Reply, Stream
+from sentryfw.decoy.process import Decoys
+from sentryfw.decoy.wire import PAYLOAD, Visit, shown
 from sentryfw.engine.engine import Engine
-from sentryfw.engine.model import Outcome, Source, parse_source, source_text
+from sentryfw.engine.model import Outcome, Source, address_text, parse_source, source_text
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.keeper import Keeper
 from sentryfw.netfilter import host
@@ -44,6 +46,8 @@ from sentryfw.respond.responder import Hooks, Responder
 
 log: Final = logging.getLogger("sentryfwd")
 TICK: Final = 1.0
+PAYLOADS: Final = 20
+"""First bytes to decoys that are written down in a second."""
 clock: Final = time.monotonic
 """The engine's clock: it does not jump when the wall clock is set."""
 
@@ -74,6 +78,8 @@ class Daemon:
         prefix = "s" if settings.watch.mode == "traps" else "a"
         self.responder = Responder(settings.respond, hooks, networks, prefix)
         self._restore()
+        self.decoys = Decoys(settings.decoy) if settings.decoy.wanted else None
+        self._payloads = PAYLOADS
         self.queue = PacketQueue(settings.queue.number, settings.queue.max_len, self.on_packet)
         self._failures = 0
         self._floods, self._told_flood = 0, False
@@ -127,6 +133,36 @@ class Daemon:
         for refusal in outcome.refusals:
             self.recorder.append(refusal_entry(refusal, epoch))
 
+    # --- decoys
+
+    def on_decoys(self, decoys: Decoys) -> None:
+        """Judge what the decoys took: no verdict waits for it, the handshake is over."""
+        for visit in decoys.receive():
+            if visit.kind == PAYLOAD:
+                self._keep_payload(visit)
+                continue
+            outcome = self.engine.handle_connect(visit.source, visit.target, visit.port, clock())
+            acknowledged = self._enforce(outcome) if outcome.blocks else False
+            if outcome.action != "pass":
+                self._record(outcome, acknowledged=acknowledged)
+
+    def _keep_payload(self, visit: Visit) -> None:
+        if not self._payloads:
+            return
+        self._payloads -= 1
+        self.recorder.note(
+            "decoy", address=address_text(visit.source), port=visit.sport,
+            target=address_text(visit.target), target_port=visit.port,
+            payload=shown(visit.payload),
+        )  # fmt: skip
+
+    def _tick_decoys(self, decoys: Decoys) -> None:
+        self._payloads = PAYLOADS
+        said = decoys.revive()
+        if said:
+            log.error("%s", said)
+            self.recorder.note("decoy-restarted", error=said)
+
     # --- reactions; called in the responder's threads
 
     def _reacted(self, result: Result) -> None:
@@ -150,6 +186,8 @@ class Daemon:
         control = ControlServer(self.config.paths.control, self.answer)
         await control.start()
         loop.add_reader(self.queue.fileno(), self.queue.receive)
+        if self.decoys is not None:
+            loop.add_reader(self.decoys.fileno(), self.on_decoys, self.decoys)
         self.keeper.start()
         ticker = loop.create_task(self._tick())
         gc.collect()
@@ -163,6 +201,8 @@ class Daemon:
             notify("STOPPING=1")
             ticker.cancel()
             loop.remove_reader(self.queue.fileno())
+            if self.decoys is not None:
+                loop.remove_reader(self.decoys.fileno())
             control.stop()
             self.keeper.close()
             self.close()
@@ -170,6 +210,8 @@ class Daemon:
     def close(self) -> None:
         """Give back what the kernel lent; timed blocks stay, the queue rule bypasses."""
         self.queue.close()
+        if self.decoys is not None:
+            self.decoys.close()
         self.table.close()
         self.responder.stop()
         self.recorder.note("stop")
@@ -181,6 +223,8 @@ class Daemon:
             self.engine.tick(clock())
             self._tell_flood()
             self.keeper.tick()
+            if self.decoys is not None:
+                self._tick_decoys(self.decoys)
             if self.queue.failures != self._failures:
                 self._failures = self.queue.failures
                 log.error(
@@ -269,6 +313,7 @@ class Daemon:
             "faults": self.faults(),
             **self.keeper.status(),
             "reactions": self.responder.status(),
+            "decoys": self.decoys.status() if self.decoys is not None else None,
         }
 
     def faults(self) -> dict[str, str]:

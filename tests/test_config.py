@@ -80,7 +80,7 @@ def test_what_is_written_reaches_the_engine() -> None:
     assert written.horizons() == (5, 90.0, 9, 43200.0, {"udp": 20}, True)
     assert written.policy(spared) == (
         (600.0, 3600.0), "observe", ACCEPT, 7, 8, False, spared, "block", "observe",
-        True,
+        True, frozenset(),
     )  # fmt: skip
 
 

@@ -53,6 +53,8 @@ class Policy(NamedTuple):
     udp: Level = "block"
     repeats: bool = False
     """Whether probes count, not targets (Horizons.repeats): said so."""
+    answered: frozenset[int] = frozenset()
+    """UDP ports at which a decoy answers: what is sent there is judged and still accepted."""
 
     def level(self, kinds: Iterable[Kind]) -> Level:
         """The strongest level of the families that the kinds belong to."""

@@ -65,6 +65,7 @@ class Engine:
         self._newcomers = 0
 
         observe = policy.mode == "observe"
+        self._answered = policy.answered
         self._unlisted = Outcome(ACCEPT if observe else policy.unlisted)
 
     def handle(self, payload: bytes, meta: Meta, now: float) -> Outcome:
@@ -121,7 +122,9 @@ class Engine:
         if probe.source in self._held and self._is_held(probe.source, now):
             return _DROP
         evidence = self.tracker.observe(probe, now)
-        verdict = _ACCEPT if probe.listed or probe.kind in UNCERTAIN else self._unlisted
+        is_answered = probe.kind == "udp" and probe.target[2] in self._answered
+        passes = is_answered or probe.listed or probe.kind in UNCERTAIN
+        verdict = _ACCEPT if passes else self._unlisted
         if evidence is None:
             return verdict
         if twins or evidence.companions:
@@ -137,7 +140,8 @@ class Engine:
                 return verdict._replace(action="count", probe=probe) if keep else verdict
             decision = found
         detail = self._detail(decision.evidence, packet, probe)
-        return self._conclude(decision._replace(evidence=detail), verdict, now)
+        outcome = self._conclude(decision._replace(evidence=detail), verdict, now)
+        return outcome._replace(verdict=ACCEPT) if is_answered else outcome
 
     def _conclude(self, decision: Block | Refusal, verdict: Outcome, now: float) -> Outcome:
         """What follows from a decision."""

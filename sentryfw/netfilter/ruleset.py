@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from sentryfw.config import Config
+from sentryfw.config import DECOY_MARK, Config
 from sentryfw.errors import SentryError
 from sentryfw.fields import ports_text
 from sentryfw.netfilter.host import ALWAYS
@@ -22,8 +22,6 @@ _FILLED_SET: Final = re.compile(r"^\tset (\w+) \{\n(?:\t\t.*\n)*?\t\telements = 
 
 PORTS: Final = 65535
 EMPTY: Final = "{ }"
-DECOY_MARK: Final = 0x5E47
-"""SO_MARK of the decoy's listening sockets."""
 _OPTIONAL: Final = {
     "watched_if": "interfaces.nft",
     "unwatched_tcp": "ports_tcp.nft",
