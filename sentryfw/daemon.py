@@ -6,7 +6,7 @@ One thread judges; the recorder's thread writes. Ready only when table, queue an
 """
 
 import argparse
-import asyncio
+import errno
 import fcntl
 import gc
 import logging
@@ -34,7 +34,7 @@ from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import Table
-from sentryfw.netfilter.tablelock import is_panic
+from sentryfw.overload import Overload, QueueLoss
 from sentryfw.record.entry import Reaction, block_entry, probe_of, refusal_entry, sight_of
 from sentryfw.record.evidence import Evidence, Glimpses
 from sentryfw.record.files import open_private, private_directory
@@ -83,6 +83,9 @@ class Daemon:
         self.queue = PacketQueue(settings.queue.number, settings.queue.max_len, self.on_packet)
         self._failures = 0
         self._floods, self._told_flood = 0, False
+        self.overload = Overload(self._overloaded, TICK)
+        self._queue_loss = QueueLoss()
+        self._queue_loss.look(self._queued(), self.queue.received)
 
     # --- the packet path
 
@@ -106,6 +109,9 @@ class Daemon:
             for block in outcome.blocks:
                 self.engine.release(block.source)
             self.engine.counters["blocks failed"] += len(outcome.blocks)
+            if error.code == errno.ENFILE:
+                self.engine.counters["block set full"] += len(outcome.blocks)
+                return False  # said once a minute (overload.py)
             self.recorder.note("block-failed", error=str(error))
             log.error("%s: not blocked, judged again at the next probe", error)
             return False
@@ -223,6 +229,7 @@ class Daemon:
             self.engine.tick(clock())
             self._tell_flood()
             self.keeper.tick()
+            self._look_for_losses()
             if self.decoys is not None:
                 self._tick_decoys(self.decoys)
             if self.queue.failures != self._failures:
@@ -244,17 +251,43 @@ class Daemon:
             self.recorder.note("flood", on=False)
             log.warning("flood mode off")
 
+    def _look_for_losses(self) -> None:
+        """What was dropped because something was full; and food for the watchdog, if verdicts are
+        given: nothing waits in the queue, or some came out of it since the last look."""
+        before = self.queue.received
+        queued = self._queued()
+        self.queue.receive()
+        numbered = self.queue.received + self.queue.skipped
+        if self.queue.is_drained:
+            self._queue_loss.look(queued, numbered)
+        if self.queue.is_drained or self.queue.received > before:
+            notify("WATCHDOG=1")
+        losses = {
+            "queue full": self._queue_loss.lost,
+            "socket buffer full": self.queue.skipped,
+            "source table full": self.engine.tracker.turned_away,
+            "block set full": self.engine.counters["block set full"],
+        }
+        self.overload.look(losses, clock())
+
+    def _queued(self) -> int | None:
+        try:
+            counter = self.table.counter("queued")
+        except SentryError:  # the table is being healed
+            return None
+        return counter.packets if counter else None
+
+    def _overloaded(self, event: str, **fields: object) -> None:
+        self.recorder.note(event, **fields)
+        log.warning("%s: %s", event, ", ".join(f"{key} {value}" for key, value in fields.items()))
+
     def answer(self, request: Answer) -> Reply:
         """A request of the control socket."""
         match request.get("do"):
             case "status":
                 return self.status()
-            case "list":
-                return self._list()
-            case "kernel":
-                return self._kernel()
-            case "explain":
-                return self._explain(str(request.get("address")))
+            case "list" | "kernel" | "explain":
+                return self._told(request)
             case "release":
                 source = _source_in(request)
                 self.engine.release(source)
@@ -279,6 +312,16 @@ class Daemon:
                 return {}
             case other:
                 raise SentryError(f"unknown request {other!r}")
+
+    def _told(self, request: Answer) -> Stream:
+        """What is looked up beside the packet path, in the socket's thread."""
+        match request["do"]:
+            case "list":
+                return self._list()
+            case "kernel":
+                return self._kernel()
+            case _:
+                return self._explain(str(request.get("address")))
 
     def _list(self) -> Stream:
         warnings: list[str] = []
@@ -309,6 +352,7 @@ class Daemon:
                 "overruns": self.queue.overruns,
                 "failures": self.queue.failures,
             },
+            "overload": self.overload.totals,
             "lost_records": self.recorder.lost + self.ledger.lost,
             "faults": self.faults(),
             **self.keeper.status(),
@@ -381,6 +425,7 @@ def notify(state: str) -> None:
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.setblocking(False)  # a manager that does not read must not hold the packets up
         try:
             sock.sendto(state.encode(), address.replace("@", "\0", 1))
         except OSError as error:

@@ -13,6 +13,7 @@ import pwd
 import re
 import shlex
 import shutil
+import signal
 import socket
 import stat
 import struct
@@ -282,17 +283,18 @@ def test_the_watchdog_is_fed_by_the_loop_and_starves_with_it(lab: Lab) -> None:
             said = [listener.recv(4096).decode() for _ in range(3)]
             assert said[0] == "READY=1"
             assert said[1:] == ["WATCHDOG=1"] * 2
-            sentry.process.send_signal(19)  # SIGSTOP: a loop that hangs
+            sentry.process.send_signal(signal.SIGSTOP)  # a loop that hangs
             wait_for(lambda: _state(sentry.process.pid) == "T", "it hangs")
-            while _waiting(listener):
-                listener.recv(4096)
+            _drain(listener)
             listener.settimeout(3)
             with pytest.raises(TimeoutError):
                 listener.recv(4096)
-            sentry.process.send_signal(18)  # SIGCONT
+            sentry.process.send_signal(signal.SIGCONT)
             assert listener.recv(4096) == b"WATCHDOG=1"
             sentry.stop()
         finally:
+            if sentry.process is not None:
+                sentry.process.send_signal(signal.SIGCONT)
             sentry.close()
 
 
@@ -300,11 +302,11 @@ def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def _waiting(listener: socket.socket) -> bool:
-    try:
-        return bool(listener.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except BlockingIOError:
-        return False
+def _drain(listener: socket.socket) -> None:
+    listener.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.recv(4096)
 
 
 # --- the user

@@ -42,6 +42,7 @@ def status(config: Config, table: Table) -> dict[str, Any]:
         "counters": kernel["counters"],
         "engine": daemon.get("engine", {}),
         "queue": daemon.get("queue", {"number": config.queue.number}),
+        "overload": daemon.get("overload", {}),
     }
 
 

@@ -72,6 +72,11 @@ class PacketQueue:
         self.failures = 0
         """Packets whose judging raised; they were accepted."""
         self.last_failure: Exception | None = None
+        self.received = 0
+        """Packets that came out of the queue."""
+        self.skipped = 0
+        """Packets that the kernel numbered but found no room for in our socket: it dropped them."""
+        self._last_id = 0
         try:
             self._queue = NetfilterQueue()
         except OSError as error:
@@ -99,6 +104,11 @@ class PacketQueue:
         """Times the kernel had no room in our socket and dropped packets (ENOBUFS)."""
         return self._socket.overruns
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether the last look found nothing more."""
+        return self._socket.is_drained
+
     def receive(self) -> None:
         """Judge what is there, at most BUDGET messages."""
         self._socket.budget = BUDGET
@@ -111,6 +121,10 @@ class PacketQueue:
 
     def _on_packet(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue.Packet, untyped
         queued = None
+        number = packet.id
+        self.received += 1
+        self.skipped += (number - self._last_id - 1) & 0xFFFFFFFF
+        self._last_id = number
         try:
             queued = QueuedPacket(packet)
             self._judge(queued)
@@ -139,14 +153,19 @@ class BudgetedSocket:
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, SOCKET_BUFFER)
         self.budget = 0
         self.overruns = 0
+        self.is_drained = True
 
     def recv(self, size: int) -> bytes:
         """One message. BlockingIOError when there is none, or the budget is spent."""
         if not self.budget:
             raise BlockingIOError(errno.EAGAIN, "budget spent")
         self.budget -= 1
+        self.is_drained = False
         try:
             return self._socket.recv(size)
+        except BlockingIOError:
+            self.is_drained = True
+            raise
         except OSError as error:
             self.overruns += error.errno == errno.ENOBUFS
             raise

@@ -258,6 +258,22 @@ class Table:
         self._nft("\n".join(f"flush set inet {TABLE} {name}" for name in names))
         return count
 
+    def counter(self, name: str) -> Counter | None:
+        """One of the table's named counters; None if it is not there."""
+        body = (
+            nl.text(nl.NFTA_OBJ_TABLE, TABLE)
+            + nl.text(nl.NFTA_OBJ_NAME, name)
+            + nl.u32(nl.NFTA_OBJ_TYPE, nl.NFT_OBJECT_COUNTER)
+        )
+        try:
+            for reply in self._netlink.request(nl.NFT_MSG_GETOBJ, body, f"counter {name}"):
+                data = nl.attributes(reply.body[4:]).get(nl.NFTA_OBJ_DATA, b"")
+                return Counter(*nl.counter_of(data))
+        except KernelError as error:
+            if error.code != errno.ENOENT:
+                raise
+        return None
+
     def counters(self) -> dict[str, Counter]:
         """The table's named counters."""
         found = {}
