@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support.lab import Lab, Sentry
+from support.shared import Shared
 
 StartDaemon = Callable[[str], Sentry]
 
@@ -39,3 +40,24 @@ def start_daemon(make_daemon: StartDaemon) -> StartDaemon:
 def daemon(start_daemon: StartDaemon) -> Sentry:
     """The daemon with the default settings."""
     return start_daemon("")
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Shared]:
+    """A lab with a daemon, for all tests of a module: each of them starts it anew."""
+    with Shared() as made:
+        yield made
+
+
+@pytest.fixture
+def anew(shared: Shared) -> Shared:
+    """The shared lab, in which nothing has happened yet."""
+    shared.start_anew()
+    return shared
+
+
+@pytest.fixture
+def quiet(anew: Shared) -> Iterator[Shared]:
+    """The same; at the end nobody is blocked, and nobody would have been."""
+    yield anew
+    anew.assert_quiet()

@@ -102,8 +102,7 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for opened in self._sockets:
-            opened.close()
+        self.close_sockets()
         self.wire.close()
         self.table.close()
         self.attacker.close()
@@ -140,6 +139,12 @@ class Lab:
         self.wire.send(*frames)
 
     # --- sockets
+
+    def close_sockets(self) -> None:
+        """All that were opened here."""
+        for opened in self._sockets:
+            opened.close()
+        self._sockets.clear()
 
     def listen(self, port: int = LISTED, family: int = 4, host: Namespace | None = None) -> Any:
         """A TCP listener, on the victim unless told otherwise; the kernel finishes handshakes."""
