@@ -28,6 +28,7 @@ from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Outcome, Source, address_text, parse_source, source_text
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.keeper import Keeper
+from sentryfw.lean import asyncio
 from sentryfw.netfilter import host
 from sentryfw.netfilter.apart import apart
 from sentryfw.netfilter.features import Divert
