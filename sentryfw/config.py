@@ -73,6 +73,11 @@ class Paths(Section):
         return self.runtime / "sentryfwd.lock"
 
     @property
+    def helper(self) -> Path:
+        """Beside the runtime directory, which is the daemon's: this one is root's."""
+        return self.runtime.with_name(f"{self.runtime.name}-respond.sock")
+
+    @property
     def control(self) -> Path:
         return self.runtime / "control.sock"
 

@@ -200,3 +200,8 @@ class Respond(Section):
     history: History = History()
     mail: Mail = Mail()
     dns: Dns = Dns()
+
+    @property
+    def needs_root(self) -> bool:
+        """Whether something is configured that a daemon without root cannot do itself."""
+        return self.hosts_deny.enabled or bool(self.command.argv)

@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from sentryfw import __version__, config, explain, listing, privileges
+from sentryfw import __version__, account, config, explain, listing, privileges
 from sentryfw.config import Config
 from sentryfw.control import Answer, ControlServer, Reply, Stream
 from sentryfw.decoy.process import Decoys
@@ -77,7 +77,8 @@ class Daemon:
         self._witness: Table | None = None
         hooks = Hooks(self._reacted, self.recorder.named, self._is_blocked)
         prefix = "s" if settings.watch.mode == "traps" else "a"
-        self.responder = Responder(settings.respond, hooks, networks, prefix)
+        helper = settings.paths.helper if os.geteuid() else None
+        self.responder = Responder(settings.respond, hooks, networks, prefix, helper)
         self._restore()
         self.decoys = Decoys(settings.decoy) if settings.decoy.wanted else None
         self._payloads = PAYLOADS
@@ -433,11 +434,23 @@ def notify(state: str) -> None:
             log.warning("NOTIFY_SOCKET %s: %s", address, error)
 
 
+def leave_helper(settings: Config, path: Path) -> None:
+    """As root that is about to be another user: what needs root later is left to a child."""
+    owner = account.owner_of(settings.paths.state) if os.geteuid() == 0 else None
+    if owner is None or owner.uid == 0 or not settings.respond.needs_root:
+        return
+    from sentryfw.respond import helper  # noqa: PLC0415 - for those who want it
+
+    helper.check_owner(path)
+    helper.fork(settings.respond, settings.paths.helper, owner.uid)
+
+
 def serve(path: Path | None) -> None:
     """Run the daemon in the foreground until it is told to stop."""
     logging.basicConfig(format="%(name)s: %(levelname)s: %(message)s", level=logging.INFO)
     privileges.require_net_admin()
     settings = config.load(path)
+    leave_helper(settings, path or config.DEFAULT_PATH)
     privileges.become_owner(settings.paths)
     daemon = Daemon(settings)
     asyncio.run(daemon.run())

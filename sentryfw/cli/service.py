@@ -30,6 +30,9 @@ FILES: Final = {
     "modules-load.conf": "modules-load.d/sentryfw.conf",
 }
 """Shipped in sentryfw/data, and where install puts them under /etc."""
+HELPER: Final = ("sentryfw-respond.socket", "sentryfw-respond.service")
+"""What a reaction that needs root is left to; only where one is configured."""
+HELPER_FILES: Final = {name: f"systemd/system/{name}" for name in HELPER}
 HOMES: Final = tuple(map(Path, ("/home", "/root", "/run/user")))
 """What ProtectHome= hides."""
 PLAIN: Final = re.compile(r"[A-Za-z0-9/_.:@+,=-]+")
@@ -58,11 +61,16 @@ def install(config: Config, config_path: Path | None, say: Say) -> None:
         say(f"no systemd here: start {service.daemon} by other means; it becomes {account.USER}")
         return
     _try_as(owner, service)
-    for name, text in rendered(service).items():
-        place = ETC / FILES[name]
+    wanted = HELPER if config.respond.needs_root else ()
+    _remove_helper(keep=wanted)
+    for name, text in (rendered(service) | _rendered_helper(service, owner, wanted)).items():
+        place = ETC / (FILES | HELPER_FILES)[name]
         place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         _write(place, text)
     _systemctl("daemon-reload")
+    for unit in wanted[:1]:
+        _systemctl("enable", unit)
+        _systemctl("restart", unit)
     _systemctl("enable", UNIT)
     _systemctl("restart", UNIT)
     say(f"service sentryfw enabled and started, as user {account.USER}")
@@ -74,12 +82,37 @@ def remove(say: Say) -> None:
     there = unit.exists()
     if there and SYSTEMD.is_dir():
         _systemctl("disable", "--now", UNIT)
+    _remove_helper()
     for place in FILES.values():
         (ETC / place).unlink(missing_ok=True)
     if there:
         if SYSTEMD.is_dir():
             _systemctl("daemon-reload")
         say("service sentryfw stopped and removed")
+
+
+def _remove_helper(keep: tuple[str, ...] = ()) -> None:
+    for name, place in HELPER_FILES.items():
+        if name in keep or not (ETC / place).exists():
+            continue
+        if SYSTEMD.is_dir():
+            _systemctl(*(("disable", "--now") if name.endswith(".socket") else ("stop",)), name)
+        (ETC / place).unlink()
+
+
+def _rendered_helper(service: Service, owner: Account, names: tuple[str, ...]) -> dict[str, str]:
+    """What serves the daemon with what needs root."""
+    values = {
+        "CONFIG": word(service.config),
+        "PYTHON": word(Path(sys.executable)),
+        "SOCKET": word(service.paths.helper),
+        "UID": str(owner.uid),
+        "USER": account.USER,
+    }
+    return {
+        name: re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], template(name))
+        for name in names
+    }
 
 
 def rendered(service: Service) -> dict[str, str]:

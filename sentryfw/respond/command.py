@@ -36,8 +36,9 @@ class CommandRunner:
         self._running: set[int] = set()
         self._lock = threading.Lock()
 
-    def __call__(self, incident: Incident) -> str:
-        """Failed if it is missing, ends with another status than 0, or takes too long."""
+    def __call__(self, incident: Incident, asker: int | None = None) -> str:
+        """Failed if it is missing, ends with another status than 0, or takes too long. `asker`:
+        a socket; when its other end is closed, the command is ended, too."""
         fields = incident.fields()
         words = [fill(word, fields) for word in self._settings.argv]
         environment = {f"SENTRYFW_{name.upper()}": text for name, text in fields.items()}
@@ -52,7 +53,7 @@ class CommandRunner:
         with self._lock:
             self._running.add(process.pid)
         try:
-            return self._watch(process, words[0])
+            return self._watch(process, words[0], asker)
         finally:
             if process.stderr is not None:
                 process.stderr.close()
@@ -64,8 +65,8 @@ class CommandRunner:
                 with suppress(ProcessLookupError):
                     os.killpg(group, signal.SIGKILL)
 
-    def _watch(self, process: subprocess.Popen[bytes], name: str) -> str:
-        complaint, ended = _listen(process, self._settings.timeout)
+    def _watch(self, process: subprocess.Popen[bytes], name: str, asker: int | None) -> str:
+        complaint, ended = _listen(process, self._settings.timeout, asker)
         with self._lock:  # before it is waited for: until then its number is nobody else's
             self._running.discard(process.pid)
         if not ended:
@@ -81,7 +82,9 @@ class CommandRunner:
         return f"{name}: ended with status 0"
 
 
-def _listen(process: subprocess.Popen[bytes], timeout: float) -> tuple[bytes, bool]:
+def _listen(
+    process: subprocess.Popen[bytes], timeout: float, asker: int | None
+) -> tuple[bytes, bool]:
     """The end of what it wrote to stderr, and whether it ended in time."""
     assert process.stderr is not None  # noqa: S101 - Popen was given a pipe
     stderr = process.stderr.fileno()
@@ -93,6 +96,8 @@ def _listen(process: subprocess.Popen[bytes], timeout: float) -> tuple[bytes, bo
     try:
         waiter.register(descriptor, select.POLLIN)
         waiter.register(stderr, select.POLLIN)
+        if asker is not None:
+            waiter.register(asker, select.POLLRDHUP)
         while True:
             left = deadline - time.monotonic()
             ready = dict(waiter.poll(max(0.0, left) * 1000))
@@ -103,7 +108,7 @@ def _listen(process: subprocess.Popen[bytes], timeout: float) -> tuple[bytes, bo
                     waiter.unregister(stderr)
             if descriptor in ready:
                 return (complaint + _read(stderr))[-COMPLAINT:], True
-            if left <= 0:
+            if left <= 0 or asker in ready:
                 return complaint, False
     finally:
         os.close(descriptor)

@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from sentryfw.config_respond import Respond
 from sentryfw.engine.model import Block, Refusal
 from sentryfw.errors import SentryError
 from sentryfw.respond.incident import Incident, incident_of
-from sentryfw.respond.lane import Failed, Lane, Report, Reporter, reason_of
+from sentryfw.respond.lane import Failed, Lane, Report, Reporter, Work, reason_of
 
 BACKLOG: Final = 20_000
 """Decisions that may wait to be dealt out."""
@@ -93,12 +94,19 @@ class Responder:
     """Deals out incidents, and knows when blocks end."""
 
     def __init__(
-        self, settings: Respond, hooks: Hooks, never_block: Iterable[Network], prefix: str = "a"
+        self,
+        settings: Respond,
+        hooks: Hooks,
+        never_block: Iterable[Network],
+        prefix: str = "a",
+        helper: Path | None = None,
     ) -> None:
+        """`helper`: the socket of the program that does what needs root; None: we are root."""
         self._settings = settings
         self._hooks = hooks
         self._never_block = tuple(never_block)
         self._prefix = prefix
+        self._helper = helper
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._ends: list[tuple[float, str]] = []
         self._alive: dict[str, float] = {}
@@ -223,19 +231,32 @@ class Responder:
             self._build_names(report)
 
     def _build_command(self, report: Report) -> None:
-        from sentryfw.respond.command import CommandRunner  # noqa: PLC0415
+        if self._helper is not None:
+            from sentryfw.respond.helper import Helper  # noqa: PLC0415
 
-        runner = CommandRunner(self._settings.command)
-        self._end_commands = runner.kill
+            work: Work = Helper(self._helper, self._settings).run_command
+        else:
+            from sentryfw.respond.command import CommandRunner  # noqa: PLC0415
+
+            runner = CommandRunner(self._settings.command)
+            self._end_commands = runner.kill
+            work = runner
         workers = self._settings.command.concurrency
-        self._command = Lane("command", runner, report, workers=workers)
+        self._command = Lane("command", work, report, workers=workers)
 
     def _build_hosts_deny(self, report: Report) -> None:
-        from sentryfw.respond.hosts_deny import HostsDeny  # noqa: PLC0415
         from sentryfw.respond.mirror import Mirror  # noqa: PLC0415
 
-        section = HostsDeny(self._settings.hosts_deny.path, self._settings.hosts_deny.line)
-        self._keepers.append(Mirror("hosts_deny", section.apply, section.sync, report))
+        if self._helper is not None:
+            from sentryfw.respond.helper import Helper  # noqa: PLC0415
+
+            helper = Helper(self._helper, self._settings)
+            self._keepers.append(Mirror("hosts_deny", helper.apply, helper.sync, report))
+        else:
+            from sentryfw.respond.hosts_deny import HostsDeny  # noqa: PLC0415
+
+            section = HostsDeny(self._settings.hosts_deny.path, self._settings.hosts_deny.line)
+            self._keepers.append(Mirror("hosts_deny", section.apply, section.sync, report))
 
     def _build_names(self, report: Report) -> None:
         from sentryfw.respond.dns import Resolver  # noqa: PLC0415
