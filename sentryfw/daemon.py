@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from sentryfw import __version__, account, config, explain, listing, privileges
+from sentryfw import __version__, account, config, explain, listing, privileges, stops
 from sentryfw.config import Config
 from sentryfw.control import Answer, ControlServer, Reply, Stream
 from sentryfw.decoy.process import Decoys
@@ -58,8 +58,7 @@ class Daemon:
 
     def __init__(self, settings: Config) -> None:
         self.config = settings
-        if is_panic(settings.paths.runtime):
-            raise SentryError("`sentryfw panic` was called: `sentryfw install` ends that")
+        stops.check(settings.paths.state, settings.paths.runtime)
         self._lock = _take_lock(settings.paths.lock)
         self.ledger = LastingLedger(settings.paths.ledger)
         evidence = open_evidence(settings)

@@ -34,7 +34,7 @@ def items(table: Table, ledger: Path, warn: Warn) -> Generator[Item, None, None]
             entries, hosts = book.look_up([blocked.address for blocked in batch])
             for blocked in batch:
                 host = hosts.get(blocked.address, "")
-                yield {**_item(blocked, entries.get(blocked.address)), "host": host}
+                yield {**item(blocked, entries.get(blocked.address)), "host": host}
     finally:
         book.close()
 
@@ -95,7 +95,7 @@ class _Book:
         self.close()
 
 
-def _item(blocked: Blocked, entry: Entry | None) -> Item:
+def item(blocked: Blocked, entry: Entry | None) -> Item:
     return {
         "address": blocked.address,
         "family": "ipv4" if blocked.family == 4 else "ipv6",

@@ -59,6 +59,10 @@ def install(
         bool, typer.Option("--dry-run", help="Print what would be loaded; change nothing.")
     ] = False,
     no_service: Annotated[bool, typer.Option("--no-service", help="Leave systemd alone.")] = False,
+    trial: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help='Uninstall after e.g. "5m", unless confirmed.'),
+    ] = None,
 ) -> None:
     """Make the table, or bring it up to date; live blocks are kept."""
     from sentryfw.cli import setup
@@ -67,8 +71,31 @@ def install(
     settings = options.load()
     if dry_run:
         sys.stdout.write(setup.dry_run(settings, Table()))
+    elif trial is not None:
+        from sentryfw.cli import trial as module
+        from sentryfw.cli.blocks import parse_timeout
+
+        seconds = parse_timeout(trial, "--trial")
+        module.begin(settings, options.path, seconds, typer.echo, with_service=not no_service)
     else:
         setup.run_install(settings, Table(), options.path, typer.echo, service=not no_service)
+
+
+@app.command()
+def confirm() -> None:
+    """Keep an install that is on trial."""
+    from sentryfw.cli import trial
+
+    trial.confirm(options.load())
+    typer.echo("confirmed: the install stays")
+
+
+@app.command()
+def panic() -> None:
+    """Take every effect away at once, even with a broken configuration or ledger."""
+    from sentryfw.cli import panic as module
+
+    module.panic(options.path, typer.echo)
 
 
 @app.command()
@@ -78,10 +105,13 @@ def uninstall(
     ] = False,
 ) -> None:
     """Take everything of SentryFW out of the kernel."""
+    from sentryfw import stops
     from sentryfw.cli import setup
     from sentryfw.netfilter.table import Table
 
-    setup.run_uninstall(options.load(), Table(), typer.echo, purge=purge)
+    settings = options.load()
+    setup.run_uninstall(settings, Table(), typer.echo, purge=purge)
+    stops.end_trial(settings.paths.state)
 
 
 @app.command()
@@ -105,15 +135,26 @@ def status(json: Json = False) -> None:
 
 
 @app.command("list")
-def list_(json: Json = False) -> None:
+def list_(
+    json: Json = False,
+    would_block: Annotated[
+        bool, typer.Option("--would-block", help='What mode = "observe" would have blocked.')
+    ] = False,
+) -> None:
     """List what is blocked, why, and for how long."""
     from sentryfw.cli import blocks
+    from sentryfw.cli import would_block as module
     from sentryfw.netfilter.table import Table
 
-    items = blocks.list_blocks(options.load(), Table(), output.note)
+    settings = options.load()
+    if would_block:
+        items = module.would_block(settings)
+    else:
+        items = blocks.list_blocks(settings, Table(), output.note)
     if json:
         output.print_json(items)
     else:
+        said = "would be blocked" if would_block else "blocked"
         short = [
             {
                 **item,
@@ -123,7 +164,7 @@ def list_(json: Json = False) -> None:
             for item in items
         ]
         output.print_rows(
-            items, blocks.COLUMNS, f"{len(items)} blocked", short=(short, blocks.SHORT_COLUMNS)
+            items, blocks.COLUMNS, f"{len(items)} {said}", short=(short, blocks.SHORT_COLUMNS)
         )
 
 

@@ -51,7 +51,7 @@ def block(config: Config, table: Table, text: str, timeout: str | None) -> str:
 
 def _block(config: Config, table: Table, text: str, timeout: str | None) -> str:
     what = _parse(text)
-    seconds = _timeout(timeout) if timeout else config.block.timeouts[0]
+    seconds = parse_timeout(timeout) if timeout else config.block.timeouts[0]
     address = _text(what)
     with Ledger(config.paths.ledger) as ledger:
         network = ip_network(address)
@@ -126,11 +126,12 @@ def _remember_unblock(config: Config, address: str | None) -> None:
         undo(config.respond, address)
 
 
-def _timeout(text: str) -> float:
+def parse_timeout(text: str, option: str = "--timeout") -> float:
+    """Seconds. UsageError where the text is no duration."""
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise UsageError(f"--timeout: {error}") from None
+        raise UsageError(f"{option}: {error}") from None
 
 
 def _parse(text: str) -> Source | IPNetwork:

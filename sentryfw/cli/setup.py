@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sentryfw import config as configuration
+from sentryfw import stops
 from sentryfw.cli import service as service_files
 from sentryfw.cli.running import end
 from sentryfw.config import Config
@@ -13,7 +14,7 @@ from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.install import Installed, install, plan, uninstall
 from sentryfw.netfilter.table import Table
 from sentryfw.netfilter.tablelock import NAME as TABLE_LOCK
-from sentryfw.netfilter.tablelock import TableLock, clear_panic
+from sentryfw.netfilter.tablelock import TableLock
 from sentryfw.record.ledger import Ledger
 from sentryfw.respond.undo import undo
 
@@ -26,13 +27,16 @@ def dry_run(config: Config, table: Table) -> str:
 
 
 def run_install(
-    config: Config, table: Table, config_path: Path | None, say: Say, *, service: bool
-) -> Installed:
-    """Install or update; says what is protected and what was done."""
+    config: Config, table: Table, config_path: Path | None, say: Say, *, service: bool,
+    trial: bool = False,
+) -> Installed:  # fmt: skip
+    """Install or update; says what is protected and what was done. Not on trial: for good."""
     protected = _protect(config, say)
     lock = TableLock(config.paths.runtime)
     with lock.held():
-        clear_panic(config.paths.runtime)
+        clear(config)
+        if not trial:
+            stops.end_trial(config.paths.state)
         installed = install(table, config, protected)
         lock.write("installed")
     planned = installed.plan
@@ -41,6 +45,11 @@ def run_install(
     if service:
         service_files.install(config, config_path, say)
     return installed
+
+
+def clear(config: Config) -> None:
+    """A panic is over."""
+    stops.clear(config.paths.state, config.paths.runtime)
 
 
 def run_uninstall(config: Config, table: Table, say: Say, *, purge: bool) -> None:
@@ -76,6 +85,7 @@ def _purge(config: Config) -> list[Path]:
     files = [
         ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"),
         paths.events, paths.lock, paths.control, paths.runtime / TABLE_LOCK,
+        paths.state / stops.PANIC, paths.runtime / stops.PANIC, paths.state / stops.TRIAL,
         configuration.DEFAULT_PATH, *paths.evidence.glob("*.pcapng"),
     ]  # fmt: skip
     if config.respond.history.format != "off":

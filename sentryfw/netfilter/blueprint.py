@@ -58,8 +58,6 @@ _RULE_KEEPS: Final = frozenset(
 )  # fmt: skip
 _ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr
 
-VOLATILE: Final = ("suspect4", "suspect6", "meter4", "meter6")
-"""Sets of seconds: what was in them is over before it could be put back."""
 BLOCK_SETS: Final = ("block4", "block6", "block_net4", "block_net6")
 """Whose elements are not the blueprint's affair: they come and go with every block."""
 

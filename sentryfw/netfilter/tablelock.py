@@ -24,9 +24,6 @@ NAME: Final = "table.lock"
 
 log: Final = logging.getLogger("sentryfw")
 
-PANIC: Final = "panic"
-"""While this file is in the runtime directory the daemon does not start."""
-
 State = Literal["", "installed", "uninstalled"]
 
 
@@ -103,19 +100,3 @@ class TableLock:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(self._path, flags, 0o640)
-
-
-def declare_panic(runtime: Path) -> None:
-    """No daemon starts from now on, whoever restarts it, until install says otherwise."""
-    runtime.mkdir(mode=0o750, parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    os.close(os.open(runtime / PANIC, flags, 0o644))
-
-
-def clear_panic(runtime: Path) -> None:
-    with acting_as_owner(runtime), contextlib.suppress(OSError):
-        (runtime / PANIC).unlink()
-
-
-def is_panic(runtime: Path) -> bool:
-    return (runtime / PANIC).exists()
