@@ -1,7 +1,7 @@
 """Blocks by the hundred thousand: read and put back in few big messages.
 
 What one element costs decides here, so keys and times are packed and read without the codec's
-general way; tests/netfilter/test_bulk.py holds both ways against each other.
+general way; tests/netfilter/test_blueprint.py holds both ways against each other.
 """
 
 import itertools
