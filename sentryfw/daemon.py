@@ -196,6 +196,8 @@ class Daemon:
         if self.decoys is not None:
             loop.add_reader(self.decoys.fileno(), self.on_decoys, self.decoys)
         self.keeper.start()
+        self.shelter.start()
+        self.overload.look({}, clock())
         ticker = loop.create_task(self._tick())
         gc.collect()
         gc.freeze()  # what lives as long as we do need not be looked at again

@@ -15,6 +15,7 @@ from sentryfw.netfilter import features
 from sentryfw.netfilter.libnftables import Libnftables
 from sentryfw.netfilter.table import Table
 
+QUEUES: Final = Path("/proc/net/netfilter/nfnetlink_queue")
 CONNTRACK_LOOSE: Final = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose")
 
 
@@ -41,9 +42,26 @@ def status(config: Config, table: Table) -> dict[str, Any]:
         "flood": daemon.get("flood", False),
         "counters": kernel["counters"],
         "engine": daemon.get("engine", {}),
-        "queue": daemon.get("queue", {"number": config.queue.number}),
+        "queue": {
+            **daemon.get("queue", {"number": config.queue.number}),
+            "kernel": queue_counts(config.queue.number),
+        },
         "overload": daemon.get("overload", {}),
     }
+
+
+def queue_counts(number: int) -> dict[str, int]:
+    """The kernel's own count of the queue, for root: what waits in it, and what was dropped
+    because the queue or the daemon's socket was full. Empty without a daemon."""
+    try:
+        lines = QUEUES.read_text().splitlines()
+    except OSError:
+        return {}
+    for fields in map(str.split, lines):
+        if fields[0] == str(number):
+            names = ("waiting", "dropped", "user_dropped")
+            return dict(zip(names, map(int, (fields[2], fields[5], fields[6])), strict=True))
+    return {}
 
 
 def exit_code(state: dict[str, Any]) -> int:
