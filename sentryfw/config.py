@@ -168,6 +168,8 @@ class NeverBlock(Section):
     addresses: tuple[Network, ...] = ()
     files: tuple[Directory, ...] = ()
     """Lists of addresses, one a line (allowlist.py)."""
+    interfaces: tuple[Interface, ...] = ()
+    """Interfaces whose connected networks are meant."""
     gateways: bool = True
     resolvers: bool = True
     ssh_peers: bool = True

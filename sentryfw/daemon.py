@@ -34,7 +34,7 @@ from sentryfw.netfilter.apart import apart
 from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
-from sentryfw.netfilter.table import Table
+from sentryfw.netfilter.table import IPNetwork, Table
 from sentryfw.overload import Overload, QueueLoss
 from sentryfw.record.entry import Reaction, block_entry, probe_of, refusal_entry, sight_of
 from sentryfw.record.evidence import Evidence, Glimpses
@@ -44,6 +44,7 @@ from sentryfw.record.recorder import Recorder
 from sentryfw.repair import text
 from sentryfw.respond.lane import Result
 from sentryfw.respond.responder import Hooks, Responder
+from sentryfw.shelter import Shelter
 
 log: Final = logging.getLogger("sentryfwd")
 TICK: Final = 1.0
@@ -78,6 +79,10 @@ class Daemon:
         prefix = "s" if settings.watch.mode == "traps" else "a"
         helper = settings.paths.helper if os.geteuid() else None
         self.responder = Responder(settings.respond, hooks, networks, prefix, helper)
+        self.shelter = Shelter(
+            settings, self.table, self.keeper, self.recorder, never_block, self._protect,
+            self._released,
+        )  # fmt: skip
         self._restore()
         self.decoys = Decoys(settings.decoy) if settings.decoy.wanted else None
         self._payloads = PAYLOADS
@@ -213,6 +218,7 @@ class Daemon:
             if self.decoys is not None:
                 loop.remove_reader(self.decoys.fileno())
             control.stop()
+            self.shelter.close()
             self.keeper.close()
             self.close()
 
@@ -232,6 +238,7 @@ class Daemon:
             self.engine.tick(clock())
             self._tell_flood()
             self.keeper.tick()
+            self.shelter.tick()
             self._look_for_losses()
             if self.decoys is not None:
                 self._tick_decoys(self.decoys)
@@ -359,6 +366,7 @@ class Daemon:
             "lost_records": self.recorder.lost + self.ledger.lost,
             "faults": self.faults(),
             **self.keeper.status(),
+            "never_block": self.shelter.status(),
             "reactions": self.responder.status(),
             "decoys": self.decoys.status() if self.decoys is not None else None,
         }
@@ -369,6 +377,11 @@ class Daemon:
         if self.ledger.moved_aside:
             found["ledger moved aside"] = ", ".join(self.ledger.moved_aside)
         return {name: fault for name, fault in found.items() if fault}
+
+    def _protect(self, networks: list[IPNetwork]) -> None:
+        """These are never blocked from now on, and no others."""
+        self.engine.protect(tuple(networks))
+        self.responder.protect(networks)
 
     def _released(self, source: Source) -> None:
         """Somebody deleted the element: the block is over."""

@@ -18,8 +18,9 @@ from sentryfw.engine.model import Source, parse_source
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.lean import asyncio
 from sentryfw.netfilter import blueprint, bulk
+from sentryfw.netfilter.host import ALWAYS
 from sentryfw.netfilter.monitor import Change, Monitor
-from sentryfw.netfilter.table import Table
+from sentryfw.netfilter.table import NEVER_BLOCK_SETS, IPNetwork, Table
 from sentryfw.netfilter.tablelock import TableLock
 from sentryfw.record import lives
 from sentryfw.record.lasting import LastingLedger
@@ -134,6 +135,35 @@ class Keeper:
         self.memory.ends.clear()
         self.memory.ranges.clear()
         self._spawn(self._quietly(self._workshop.flush_blocks))
+
+    def spared(self, addresses: list[str]) -> None:
+        """The daemon itself has unblocked these: they are never blocked from now on."""
+        for address in addresses:
+            source = parse_source(address)
+            self.memory.ends.pop(bytes(source).ljust(4 if len(source) == 4 else 16, b"\0"), None)
+        self._spawn(
+            self._quietly(functools.partial(self._workshop.unblocked, addresses, time.time()))
+        )
+
+    async def replace_never_block(
+        self, networks: list[IPNetwork], done: Callable[[list[IPNetwork]], None]
+    ) -> bool:
+        """What the never-block sets hold from now on, repairs included; `done` is called before
+        another packet is judged. False: uninstalled."""
+        await self._lock()
+        try:
+            if not self._installed:
+                return False
+            self._table.replace_never_block([*networks, *ALWAYS])
+            done(networks)
+            sets = dict(self._plan.sets)
+            for name in NEVER_BLOCK_SETS:
+                look = functools.partial(blueprint.element_lists, self._workshop.netlink, name)
+                sets[name] = sets[name]._replace(elements=await self._run(look))
+            self._plan = self._plan._replace(sets=sets)
+            return True
+        finally:
+            self.lock.release()
 
     def tick(self) -> None:
         """Once a second."""

@@ -174,13 +174,21 @@ def block(
     timeout: Annotated[
         str | None, typer.Option(help='How long, e.g. "90s", "4h", "1d"; default: the first one.')
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Though it covers who is never blocked: the rest of it.")
+    ] = False,
 ) -> None:
     """Block an address or a network by hand."""
     from sentryfw.cli import blocks
     from sentryfw.netfilter.table import Table
 
-    blocked = blocks.block(options.load(), Table(), address, timeout)
+    blocked, spared = blocks.block(options.load(), Table(), address, timeout, force=force)
     typer.echo(f"blocked {blocked}{blocks.covering_note(address, blocked)}")
+    for protected in spared:
+        output.note(
+            f"{protected.network} is spared all the same: {protected.why}; nft lets it past the"
+            " block as long as it is never blocked ([never_block] in the configuration)"
+        )
 
 
 @app.command()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sentryfw import listing
 from sentryfw.cli import remote
@@ -43,19 +43,34 @@ def list_blocks(config: Config, table: Table, warn: Callable[[str], None]) -> li
     return sorted(items, key=lambda item: item["blocked_at"] or "", reverse=True)
 
 
-def block(config: Config, table: Table, text: str, timeout: str | None) -> str:
-    """Block an address or a network by hand; what was blocked, and for how long."""
+class ByHand(NamedTuple):
+    """What was blocked by hand."""
+
+    address: str
+    spared: list[Protected]
+    """Who in it is never blocked: with --force in the set, and let past by the rule before it."""
+
+
+def block(
+    config: Config, table: Table, text: str, timeout: str | None, *, force: bool = False
+) -> ByHand:
+    """Block an address or a network by hand."""
     with alone(config, table):
-        return _block(config, table, text, timeout)
+        return _block(config, table, text, timeout, force=force)
 
 
-def _block(config: Config, table: Table, text: str, timeout: str | None) -> str:
+def _block(config: Config, table: Table, text: str, timeout: str | None, *, force: bool) -> ByHand:
     what = _parse(text)
     seconds = parse_timeout(timeout) if timeout else config.block.timeouts[0]
     address = _text(what)
     with Ledger(config.paths.ledger) as ledger:
         network = ip_network(address)
-        _spare(host.never_block(config, host.remembered(ledger.protected())), network)
+        spared = _spared(host.never_block(config, host.remembered(ledger.protected())), network)
+        if spared and not force:
+            raise SentryError(
+                f"{network} covers {spared[0].network}, which is never blocked"
+                f" ({spared[0].why}); nothing was changed. --force blocks the rest of it"
+            )
         if isinstance(what, bytes):
             table.block([(what, seconds)])
         else:
@@ -64,7 +79,7 @@ def _block(config: Config, table: Table, text: str, timeout: str | None) -> str:
     if isinstance(what, bytes):
         with suppress(NotRunning):
             ask(config.paths.control, {"do": "blocked", "address": address, "timeout": seconds})
-    return address
+    return ByHand(address, spared)
 
 
 def unblock(config: Config, table: Table, text: str) -> str:
@@ -88,13 +103,12 @@ def unblock_all(config: Config, table: Table) -> int:
     return count
 
 
-def _spare(never_block: list[Protected], network: IPNetwork) -> None:
-    for protected in never_block:
-        if protected.network.version == network.version and protected.network.overlaps(network):
-            raise SentryError(
-                f"{network} covers {protected.network}, which is never blocked"
-                f" ({protected.why}); nothing was changed"
-            )
+def _spared(never_block: list[Protected], network: IPNetwork) -> list[Protected]:
+    return [
+        protected
+        for protected in never_block
+        if protected.network.version == network.version and protected.network.overlaps(network)
+    ]
 
 
 def _unblock_source(table: Table, source: Source, text: str) -> None:

@@ -4,6 +4,7 @@ The same object judges packets for the daemon, out of a capture, and in the test
 """
 
 from collections import Counter, OrderedDict
+from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from sentryfw.engine.classify import UNCERTAIN, classify
@@ -108,6 +109,10 @@ class Engine:
         self._held.pop(source, None)
         self._blocked.pop(source, None)
         self.tracker.forget(source)
+
+    def protect(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> None:
+        """Who is never blocked from now on."""
+        self.decider.policy = self.decider.policy._replace(never_block=never_block)
 
     def release_all(self) -> None:
         """Every source was unblocked."""

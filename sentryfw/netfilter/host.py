@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -38,6 +39,9 @@ RESOLV_CONF: Final = (
 MAX_ANCESTORS: Final = 32
 
 
+Address = IPv4Address | IPv6Address
+
+
 class Protected(NamedTuple):
     """A network that is never blocked, and why."""
 
@@ -45,15 +49,19 @@ class Protected(NamedTuple):
     why: str
 
 
-def never_block(config: Config, remembered: Iterable[Protected] = ()) -> list[Protected]:
+def never_block(
+    config: Config, remembered: Iterable[Protected] = (), known: list[Address] | None = None
+) -> list[Protected]:
     """Everything the configuration wants protected, out of the host's state right now.
-    `remembered`: SSH peers of earlier installs."""
+    `remembered`: SSH peers of earlier installs; `known`: gateways, where no route changed."""
     settings = config.never_block
     found = [Protected(network, "never_block.addresses") for network in settings.addresses]
     found += (listed for path in settings.files for listed in _allowlist(path))
     found += (Protected(_host(address), "own address") for address in own_addresses())
+    found += connected(settings.interfaces)
     if settings.gateways:
-        found += (Protected(_host(address), "gateway") for address in gateways())
+        hops = gateways() if known is None else known
+        found += (Protected(_host(address), "gateway") for address in hops)
     if settings.resolvers:
         found += (Protected(_host(address), "resolver") for address in resolvers())
     if settings.ssh_peers:
@@ -89,6 +97,27 @@ def own_addresses() -> list[IPv4Address | IPv6Address]:
         if address:
             found.append(ip_address(address))
     return found
+
+
+def connected(names: Iterable[str]) -> Iterator[Protected]:
+    """The networks that interfaces of these names are connected to ("ppp*" is a pattern), by
+    their addresses. Not fe80::/64, which every interface has."""
+    patterns = list(names)
+    if not patterns:
+        return
+    interfaces = {
+        i: n for i, n in socket.if_nameindex() if any(fnmatchcase(n, p) for p in patterns)
+    }
+    for body in _dump(RTM_GETADDR, bytes(8)):
+        _, prefix, _, _, index = _IFADDRMSG.unpack_from(body)
+        address = nl.attributes(body[8:]).get(IFA_ADDRESS)
+        if index in interfaces and address and prefix:
+            network = ip_network((address, prefix), strict=False)
+            if not network.is_link_local:
+                yield Protected(network, f"network of {interfaces[index]}")
+
+
+_IFADDRMSG: Final = struct.Struct("=BBBBI")
 
 
 def gateways() -> list[IPv4Address | IPv6Address]:

@@ -200,6 +200,22 @@ def set_element(table: str, name: str, key: bytes, timeout: float | None = None)
     )
 
 
+def interval_elements(intervals: list[tuple[int, int]], size: int) -> bytes:
+    """NFTA_SET_ELEM_LIST_ELEMENTS of (first, last) addresses of `size` bytes, as nft sends them:
+    a start, and an end one beyond the last, unless that is the last there is."""
+    elements = []
+    for first, last in intervals:
+        elements.append(nested(NFTA_LIST_ELEM, _interval_key(first, size)))
+        if last + 1 < 1 << size * 8:
+            flag = u32(NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END)
+            elements.append(nested(NFTA_LIST_ELEM, flag + _interval_key(last + 1, size)))
+    return nested(NFTA_SET_ELEM_LIST_ELEMENTS, *elements)
+
+
+def _interval_key(address: int, size: int) -> bytes:
+    return nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, address.to_bytes(size)))
+
+
 def set_name(table: str, name: str) -> bytes:
     return text(NFTA_SET_ELEM_LIST_TABLE, table) + text(NFTA_SET_ELEM_LIST_SET, name)
 

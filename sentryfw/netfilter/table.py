@@ -28,6 +28,7 @@ TABLE: Final = "sentryfw"
 SCHEMA: Final = 1
 COMMENT: Final = f"SentryFW schema {SCHEMA}"
 OURS: Final = "SentryFW schema "
+NEVER_BLOCK_SETS: Final = ("never_block4", "never_block6")
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -224,6 +225,20 @@ class Table:
             for interval in _intervals(list(self._elements(f"never_block{family}")), family)
         ]
 
+    def replace_never_block(self, networks: Iterable[IPNetwork]) -> None:
+        """Other elements for never_block4 and never_block6, in one transaction: at no moment is
+        anybody in neither the old nor the new ones."""
+        given = list(networks)
+        transaction = []
+        for family, name in zip((4, 6), NEVER_BLOCK_SETS, strict=True):
+            everything = nl.set_name(TABLE, name)
+            transaction.append((nl.NFT_MSG_DELSETELEM, 0, everything))
+            for part in _batches(_merged(n for n in given if n.version == family), 500):
+                body = everything + nl.interval_elements(part, 4 if family == 4 else 16)
+                transaction.append((nl.NFT_MSG_NEWSETELEM, nl.NLM_F_CREATE, body))
+        self._netlink.grow(sum(len(body) for _, _, body in transaction) + (1 << 18))
+        self._netlink.transact(transaction, "never-block")
+
     def count_blocked(self) -> dict[int, int]:
         """How many blocks there are of each family, without looking at each."""
         counts = {4: 0, 6: 0}
@@ -296,6 +311,22 @@ def _source(key: bytes) -> Source:
     if len(key) == 4 or IPv6Address(key).is_link_local:
         return Source(key)
     return Source(key[:8])
+
+
+def _merged(networks: Iterable[IPNetwork]) -> list[tuple[int, int]]:
+    """First and last address of each interval; those that touch are one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted((int(n[0]), int(n[-1])) for n in networks):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
+
+
+def _batches(items: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _blocked(element: nl.Element) -> Blocked:

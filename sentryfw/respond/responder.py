@@ -122,6 +122,10 @@ class Responder:
 
     # --- called by the daemon; none of these waits
 
+    def protect(self, never_block: Iterable[Network]) -> None:
+        """Who is never blocked from now on."""
+        self._never_block = tuple(never_block)
+
     @property
     def is_needed(self) -> bool:
         return bool(self._command or self._names or self._tellers or self._keepers)
