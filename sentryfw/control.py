@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from sentryfw.errors import NoPrivilege, NotRunning, SentryError
 from sentryfw.lean import asyncio
+from sentryfw.plain import dumps
 
 MAX_LINE: Final = 65536
 MAX_CLIENTS: Final = 16
@@ -203,7 +204,7 @@ def _some(stream: Stream) -> tuple[list[Answer], bool]:
 
 
 async def _write(writer: asyncio.StreamWriter, answers: list[Answer]) -> None:
-    writer.write(b"".join(json.dumps(answer).encode() + b"\n" for answer in answers))
+    writer.write(b"".join(dumps(answer).encode() + b"\n" for answer in answers))
     await asyncio.wait_for(writer.drain(), PATIENCE)
 
 

@@ -36,6 +36,7 @@ from sentryfw.netfilter.install import install
 from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import IPNetwork, Table
 from sentryfw.overload import Overload, QueueLoss
+from sentryfw.plain import PlainFormatter, plain
 from sentryfw.record.entry import Reaction, block_entry, probe_of, refusal_entry, sight_of
 from sentryfw.record.evidence import Evidence, Glimpses
 from sentryfw.record.files import open_private, private_directory
@@ -461,7 +462,9 @@ def leave_helper(settings: Config, path: Path) -> None:
 
 def serve(path: Path | None) -> None:
     """Run the daemon in the foreground until it is told to stop."""
-    logging.basicConfig(format="%(name)s: %(levelname)s: %(message)s", level=logging.INFO)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter("%(name)s: %(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     privileges.require_net_admin()
     settings = config.load(path)
     leave_helper(settings, path or config.DEFAULT_PATH)
@@ -481,7 +484,7 @@ def main() -> None:
     try:
         serve(path)
     except SentryError as error:
-        sys.stderr.write(f"sentryfwd: {error}\n")
+        sys.stderr.write(plain(f"sentryfwd: {error}\n", keep="\n"))
         sys.exit(error.exit_code)
 
 

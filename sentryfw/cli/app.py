@@ -333,7 +333,7 @@ def main() -> None:
     try:
         app(_config_first(sys.argv[1:]))
     except SentryError as error:
-        sys.stderr.write(f"sentryfw: {error}\n")
+        output.note(f"sentryfw: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("sentryfw: interrupted\n")
@@ -342,7 +342,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        sys.stderr.write(f"sentryfw: {error}\n")
+        output.note(f"sentryfw: {error}")
         sys.exit(1)
 
 

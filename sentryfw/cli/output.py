@@ -1,15 +1,16 @@
 """How data is printed: JSON on request, a rich table to a terminal, tab-separated to a pipe."""
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+from sentryfw.plain import dumps, plain
 
 Row = dict[str, Any]
 
 
 def print_json(data: object) -> None:
-    sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    sys.stdout.write(dumps(data, indent=2) + "\n")
 
 
 def print_rows(
@@ -39,7 +40,7 @@ def print_pairs(pairs: Row, title: str) -> None:
 
 def note(text: str) -> None:
     """A word to the operator, beside the data."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(plain(text, keep="\n") + "\n")
 
 
 def cell(value: object) -> str:
@@ -49,9 +50,9 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ",".join(str(item) for item in value) or "-"
-    text = f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
-    return "".join(char if char.isprintable() else "?" for char in text) or "-"
+        return plain(",".join(str(item) for item in value)) or "-"
+    text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+    return plain(text) or "-"
 
 
 def duration(seconds: float) -> str:

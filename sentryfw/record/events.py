@@ -4,13 +4,13 @@ Keys after Suricata's eve-json output: what reads those files reads these.
 """
 
 import errno
-import json
 import os
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
+from sentryfw.plain import dumps
 from sentryfw.record.entry import Entry, Reaction, event_id
 from sentryfw.record.files import open_private, private_directory
 
@@ -97,7 +97,7 @@ class EventFile:
 
     def write(self, events: list[dict[str, Any]]) -> None:
         """OSError when the disk does not take them."""
-        lines = "".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events)
+        lines = "".join(dumps(event) + "\n" for event in events)
         data = lines.encode()
         size = os.fstat(self._descriptor).st_size
         written = os.write(self._descriptor, data)
