@@ -1,25 +1,111 @@
-"""python -m bench [--quick]: measure, print one table, keep it in bench/results/."""
+"""python -m bench [--quick] [--only NAME ...] [--strict]: measure everything side by side, print
+one table, keep it in bench/results/; the full form writes docs/performance.md too.
+
+A missed goal is printed as MISSED; with --strict the exit code is 1 then.
+"""
 
 import argparse
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
 
-from bench import engine, footprint, latency
-from bench.figures import keep, show
+from bench import (
+    blocked,
+    build,
+    capture,
+    engine,
+    flood,
+    footprint,
+    latency,
+    leak,
+    replay,
+    report,
+    scale,
+    services,
+    throughput,
+)
+from bench.figures import Figure, keep, load, machine, show
+from sentryfw.errors import SentryError
+
+MILLION = 1_000_000
+GOALS_100K = {"list": 2.0, "unblock": 50.0, "restore": 3.0}
+GOALS_1M = {"unblock": 50.0, "restore": 30.0, "memory": 600.0}
+
+Step = Callable[[], Sequence[Figure]]
+
+
+def full(*, peers: bool) -> dict[str, Step]:
+    return {
+        "leak": lambda: leak.figures(2, peers=peers),
+        "latency": lambda: latency.figures(5, peers=peers),
+        "throughput": lambda: throughput.figures(5, 2),
+        "flood": lambda: flood.figures(6, 20),
+        "services": lambda: services.figures(5, 3) if peers else [],
+        "blocked": lambda: blocked.figures(7, 1),
+        "add": lambda: scale.figures([0, 10_000, 100_000, MILLION], 500),
+        "scale": lambda: scale.commands(100_000, GOALS_100K),
+        "million": lambda: scale.commands(MILLION, GOALS_1M, 1),
+        "engine": lambda: engine.figures(5),
+        "replay": lambda: [*replay.figures(3), *capture.figures(1_000_000_000)],
+        "cli": lambda: footprint.figures(9),
+    }
+
+
+def quick(*, peers: bool) -> dict[str, Step]:
+    return {
+        "leak": lambda: leak.figures(1, peers=False),
+        "latency": lambda: latency.figures(2, peers=False),
+        "throughput": lambda: throughput.figures(1, 1),
+        "flood": lambda: flood.figures(2, 5),
+        "services": lambda: services.figures(1, 1) if peers else [],
+        "blocked": lambda: blocked.figures(3, 0.5),
+        "add": lambda: scale.figures([0, 10_000, 100_000], 200),
+        "scale": lambda: scale.commands(10_000, {}, 1),
+        "engine": lambda: engine.figures(3),
+        "cli": lambda: footprint.figures(3),
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench")
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
-    quick = parser.parse_args().quick
-    runs = 3 if quick else 9
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, no peers")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these measures")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 where a goal is missed")
+    options = parser.parse_args()
+    begin, where = time.monotonic(), machine()
+    build.compile_programs()
+    absent = build.fetch_packages()
+    if absent:
+        print(f"bench: without Debian's peers and nginx: {absent}", file=sys.stderr)
+    steps = (quick if options.quick else full)(peers=absent is None)
     figures = [
-        *engine.figures(runs),
-        *latency.figures(100 if quick else 500),
-        *footprint.figures(runs),
+        figure
+        for name, step in steps.items()
+        if not options.only or name in options.only
+        for figure in _run(name, step)
     ]
     show(figures)
-    keep("quick" if quick else "full", figures)
-    return 0 if all(figure.met is not False for figure in figures) else 1
+    name = "partial" if options.only else "quick" if options.quick else "full"
+    path = keep(name, figures, where, time.monotonic() - begin)
+    print(f"\n{path}, after {time.monotonic() - begin:.0f} s")
+    if name == "full":
+        print(report.write(*load(name)))
+    return int(options.strict and any(figure.met is False for figure in figures))
 
 
-sys.exit(main())
+def _run(name: str, step: Step) -> Sequence[Figure]:
+    """A measure that cannot be taken is a missed figure that says why; the others go on."""
+    begin = time.monotonic()
+    try:
+        found = step()
+    except (AssertionError, OSError, SentryError, ValueError, subprocess.SubprocessError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        print(f"bench: {name}: {reason}", file=sys.stderr)
+        return [Figure(name, None, "", "to be measured", met=False, spread=reason[:60])]
+    print(f"bench: {name}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -49,6 +49,15 @@ table inet answers {
 """
 
 
+WITH_RULESETS: Final = """
+from pathlib import Path
+from sentryfw.netfilter import ruleset
+ruleset.directory = lambda: Path({directory!r})
+from sentryfw.daemon import main
+main()
+"""
+
+
 class Lab:
     """The two namespaces, and a directory for what the bench needs meanwhile."""
 
@@ -135,13 +144,24 @@ class Lab:
 class Daemon:
     """Our daemon on the defended host, with files of its own."""
 
-    def __init__(self, lab: Lab, settings: str = "", cpu: int | None = None) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        settings: str = "",
+        *,
+        cpu: int | None = None,
+        rulesets: Path | None = None,
+    ) -> None:
         self.lab = lab
         self.home = Path(tempfile.mkdtemp(prefix="daemon-", dir=lab.directory))
         self.config = self.home / "sentryfw.toml"
         paths = "".join(f'{name} = "{self.home / name}"\n' for name in ("state", "runtime", "log"))
         self.config.write_text(f"[paths]\n{paths}{settings}\n")
-        self._cpu = cpu
+        self._command: list[str | Path] = [sys.executable, "-m", "sentryfw.daemon"]
+        if rulesets is not None:
+            self._command = [sys.executable, "-c", WITH_RULESETS.format(directory=str(rulesets))]
+        if cpu is not None:
+            self._command = ["taskset", "-c", str(cpu), *self._command]
         self.process: subprocess.Popen[str] | None = None
         self.start()
 
@@ -154,10 +174,9 @@ class Daemon:
     def start(self) -> float:
         """Start it; seconds until it answered."""
         begin = time.monotonic()
-        pin = ["taskset", "-c", str(self._cpu)] if self._cpu is not None else []
         with (self.home / "stderr").open("a") as log:
             self.process = self.lab.victim.popen(
-                [*pin, sys.executable, "-m", "sentryfw.daemon", "-c", self.config],
+                [*self._command, "-c", self.config],
                 stdout=log, stderr=log, env={**os.environ, "NOTIFY_SOCKET": ""},
             )  # fmt: skip
         wait_for(self._answers, "sentryfwd answers", 120)

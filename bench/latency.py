@@ -1,62 +1,119 @@
-"""From the first probe on the wire to the block in the kernel, trigger 1, idle machine."""
+"""From the triggering probe on the wire to the element in the kernel.
 
-import socket
+The probe's moment is the sender's, just before the frame leaves; the element's is that of the
+kernel's own announcement, read by a process of the bench. Scanners take turns, so that what
+one of them sends next comes long after its block.
+"""
+
 import statistics
+import struct
 import time
+from pathlib import Path
 
-from bench.engine import syns
-from bench.figures import Figure, at_most, percentile
-from sentryfw.config import Config
-from sentryfw.drill.scene import VICTIM4, Scene
-from sentryfw.drill.sniffer import Sniffer
-from sentryfw.engine.model import address_text
-from sentryfw.record.ledger import Ledger
+from bench.figures import Figure, at_most, noted, percentile, spread_of
+from bench.frames import syn
+from bench.lab import Lab, Watcher, stop_sending
+from bench.peers import PROGRAMS, UNLISTED, US, Defence, text
 
-PAUSE = 0.005
-PATIENCE = 5.0
+PACE = 1000
+"""Probes a second, of all scanners together."""
+SCANNERS = 200
+PATIENCE = 12.0
+OTHERS = 50_000
+SPOOFED = 0x0C000000
+FLOODED_PORT = 7000
 
 
-def figures(probes: int) -> list[Figure]:
-    times = _latencies(probes)
-    spread = f"{min(times):.3g}-{max(times):.3g}"
+def figures(rounds: int, *, peers: bool) -> list[Figure]:
+    """Milliseconds, idle and beside 50,000 other probes a second of ever new sources."""
+    idle, _ = _run(rounds, None)
+    flooded, late = _run(rounds, OTHERS)
+    others = {name: _peer(name) for name in PROGRAMS} if peers else {}
+    medians = {name: statistics.median(times) for name, times in others.items() if times}
+    worst = {name: percentile(times, 0.99) for name, times in others.items() if times}
+    busy = f"under {OTHERS:,} other probes/s"
     return [
-        at_most(
-            "first probe to acknowledged block, median", statistics.median(times), "ms", 1, spread
-        ),
-        at_most("first probe to acknowledged block, p99", percentile(times, 0.99), "ms", 5),
-    ]
+        at_most("trigger to element, idle, median", statistics.median(idle), "ms", 0.5,
+                spread_of(idle), medians),
+        at_most("trigger to element, idle, p99", percentile(idle, 0.99), "ms", 5,
+                f"{len(idle)} scanners", worst),
+        at_most(f"trigger to element, {busy}, median", statistics.median(flooded), "ms", 0.5,
+                spread_of(flooded)),
+        at_most(f"trigger to element, {busy}, p99", percentile(flooded, 0.99), "ms", 5,
+                f"{len(flooded)} scanners"),
+        noted(f"probes beyond the trigger, {busy}, most", max(late, default=0), "probes"),
+    ]  # fmt: skip
 
 
-def _latencies(probes: int) -> list[float]:
-    """Milliseconds, a fresh source each."""
-    config = Config.model_validate({"detect": {"trigger": 1}})
-    packets = syns(sources=1 << 24)[:probes]
-    with Scene(config) as scene:
-        scene.take_address(1, 4)
-        sniffer = Sniffer(scene.attacker, "veth0")
-        try:
-            scene.attacker.call(lambda: _send(packets))
-            blocked = _blocked(scene, packets)
-            sent = {item.packet.source: item.at for item in sniffer.take() if item.sent}
-        finally:
-            sniffer.close()
-    return [(at - sent[source]) * 1000 for source, at in blocked.items() if source in sent]
+def _run(rounds: int, others: int | None) -> tuple[list[float], list[int]]:
+    """Milliseconds, and the probes that a scanner sent beyond its trigger before its block."""
+    times: list[float] = []
+    late: list[int] = []
+    with Lab() as lab, Defence(lab, US) as defence:
+        flood = lab.frames("flood", [syn(SPOOFED, FLOODED_PORT + number) for number in range(64)])
+        sending = None
+        if others is not None:
+            sending = lab.start_sending(
+                flood, "--rate", others, "--spoof", SPOOFED, "--seconds", 99
+            )
+            time.sleep(1)
+        for number in range(rounds):
+            scanners = range(0x0B000001 + number * SCANNERS, 0x0B000001 + (number + 1) * SCANNERS)
+            taken, beyond = scan(lab, scanners, defence.trigger, extra=4)
+            times += taken
+            late += beyond
+        if sending is not None:
+            stop_sending(sending)
+    return times, late
 
 
-def _send(packets: list[bytes]) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
-        for packet in packets:
-            sock.sendto(packet, (VICTIM4, 0))
-            time.sleep(PAUSE)
+def scan(
+    lab: Lab, scanners: range, trigger: int, *, extra: int, pace: int = PACE
+) -> tuple[list[float], list[int]]:
+    """Each scanner's probes in turns; for each that was blocked the milliseconds since its last
+    probe before that, and how many probes beyond its trigger it had sent."""
+    turns = trigger + extra
+    frames = [syn(source, port) for port in range(1, turns + 1) for source in scanners]
+    stamps = lab.directory / "stamps"
+    watcher = Watcher(lab)
+    try:
+        lab.send(lab.frames("scan", frames), "--rate", pace, "--stamps", stamps)
+        time.sleep(0.2)
+        elements = watcher.first(map(text, scanners))
+    finally:
+        watcher.close()
+    sent = _stamps(stamps)
+    taken, beyond = [], []
+    for index, source in enumerate(scanners):
+        moment = elements.get(text(source))
+        if moment is None:
+            continue
+        own = [at for at in sent[index :: len(scanners)] if at < moment]
+        taken.append((moment - own[-1]) / 1e6)
+        beyond.append(max(0, len(own) - trigger))
+    return taken, beyond
 
 
-def _blocked(scene: Scene, packets: list[bytes]) -> dict[bytes, float]:
-    """Source -> when its block was acknowledged, once the ledger has them all."""
-    addresses = {address_text(packet[12:16]): packet[12:16] for packet in packets}
-    end = time.monotonic() + PATIENCE
-    while True:
-        with Ledger(scene.config.paths.ledger) as ledger:
-            entries = ledger.latest_blocks(addresses)
-        if len(entries) == len(addresses) or time.monotonic() > end:
-            return {addresses[text]: entry.blocked_at for text, entry in entries.items()}
-        time.sleep(0.05)
+def _peer(name: str, runs: int = 3) -> list[float]:
+    """A peer's times, one scanner after the other: it would not keep up with more."""
+    times = []
+    with Lab() as lab, Defence(lab, name) as defence:
+        for number in range(runs):
+            source = 0x0B000001 + number
+            probes = [syn(source, port) for port in UNLISTED[: defence.trigger]]
+            stamps = lab.directory / "stamps"
+            watcher = Watcher(lab)
+            lab.send(lab.frames("peer", probes), "--rate", PACE, "--stamps", stamps)
+            end = time.monotonic() + PATIENCE
+            while not watcher.first([text(source)]) and time.monotonic() < end:
+                time.sleep(0.02)
+            moment = watcher.first([text(source)]).get(text(source))
+            watcher.close()
+            if moment is not None:
+                times.append((moment - _stamps(stamps)[-1]) / 1e6)
+    return times
+
+
+def _stamps(path: Path) -> list[int]:
+    data = path.read_bytes()
+    return list(struct.unpack(f"={len(data) // 8}Q", data))

@@ -452,7 +452,7 @@ class Keeper:
     # --- how work is done
 
     async def _lock(self) -> None:
-        while not self.lock.take():  # noqa: ASYNC110 - another process has it
+        while not self.lock.take():
             await asyncio.sleep(LOCK_POLL)
 
     async def _run(self, work: Callable[[], T]) -> T:

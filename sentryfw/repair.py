@@ -231,9 +231,14 @@ class Workshop:
     ) -> tuple[Memory, Compared]:  # fmt: skip
         missing: Lives = {}
         networks: list[tuple[IPNetwork, Life]] = []
+        # Only what was there before us can be new to the ledger: after a reboot, nothing.
+        before = Memory(dict(memory.ends), dict(memory.ranges))
+        known: dict[str, Alive] = {}
         rows = 0
         for item in lives.alive(ledger, wall, upto):
             rows += 1
+            if before.ends or before.ranges:
+                known[item.address] = item
             life = Life(item.timeout, item.left)
             try:
                 if item.is_network:
@@ -249,7 +254,7 @@ class Workshop:
         memory.ranges.update(self.look_at_ranges(now))
         found = Compared(len(memory.ends), rows, len(missing) + back)
         if kernel is not None and upto is None:
-            adopted, corrected = self._tell(ledger, memory, now, wall, grace=0.0)
+            adopted, corrected = self._tell(ledger, before, now, wall, grace=0.0, alive=known)
             found = found._replace(adopted=adopted, corrected=corrected)
         return memory, found._replace(seconds=time.monotonic() - started)
 
@@ -302,14 +307,13 @@ class Workshop:
 
     def _tell(
         self, ledger: Ledger, kernel: Memory, now: float, wall: float, *, grace: float,
-        alive: dict[str, Alive] | None = None,
+        alive: dict[str, Alive],
     ) -> tuple[int, int]:  # fmt: skip
         """The ledger what only the kernel knows: (adopted, corrected)."""
-        rows = _ledger_rows(ledger, wall, bool) if alive is None else alive
         strangers: list[Alive] = []
         ends: list[tuple[str, float]] = []
         for item in _alive_in(kernel, now):
-            row = rows.get(item.address)
+            row = alive.get(item.address)
             if row is not None:
                 if item.timeout and abs(row.left - item.left) > TOLERANCE:
                     ends.append((item.address, wall + item.left))

@@ -16,6 +16,7 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -123,6 +124,15 @@ static void set_source(uint8_t *frame, uint32_t source)
 	memcpy(frame + AT_SOURCE, &source, 4);
 }
 
+/* A sender elsewhere would not be kept waiting by what it triggers here. */
+static void keep_pace(void)
+{
+	struct sched_param first = {.sched_priority = 1};
+
+	sched_setscheduler(0, SCHED_FIFO, &first);
+	prctl(PR_SET_TIMERSLACK, 1000);
+}
+
 static int open_wire(const char *name)
 {
 	struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_ifindex = if_nametoindex(name)};
@@ -184,10 +194,11 @@ int main(int argc, char **argv)
 	require_bench_interface(argv[optind]);
 	frames = load(argv[optind + 1], &known);
 	fd = open_wire(argv[optind]);
-	prctl(PR_SET_TIMERSLACK, 1000);
 	signal(SIGTERM, stop);
 	if (!count)
 		count = seconds ? UINT64_MAX : known;
+	if (rate)
+		keep_pace();
 	if (rate)
 		batch = rate / 5000 < 1 ? 1 : rate / 5000 > BATCH ? BATCH : rate / 5000;
 	for (unsigned int i = 0; i < BATCH; i++) {

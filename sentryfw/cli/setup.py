@@ -84,7 +84,7 @@ def _purge(config: Config) -> list[Path]:
     ledger = paths.ledger
     files = [
         ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"),
-        paths.events, paths.lock, paths.control, paths.runtime / TABLE_LOCK,
+        paths.events, paths.lock, paths.control, paths.helper, paths.runtime / TABLE_LOCK,
         paths.state / stops.PANIC, paths.runtime / stops.PANIC, paths.state / stops.TRIAL,
         configuration.DEFAULT_PATH, *paths.evidence.glob("*.pcapng"),
     ]  # fmt: skip

@@ -47,6 +47,9 @@ def status(config: Config, table: Table) -> dict[str, Any]:
             "kernel": queue_counts(config.queue.number),
         },
         "overload": daemon.get("overload", {}),
+        "faults": daemon.get("faults", {}),
+        "reconciled": daemon.get("reconciled", {}),
+        "healed": daemon.get("healed", {}),
     }
 
 

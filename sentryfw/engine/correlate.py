@@ -55,7 +55,8 @@ class Twins:
         else:
             return None
         if now - self._born > MOMENT or len(self._now) >= MAX_KEYS:
-            self._before, self._now, self._born = self._now, {}, now
+            stale = now - self._born > 2 * MOMENT
+            self._before, self._now, self._born = ({} if stale else self._now), {}, now
         key = packet.payload[16 if len(packet.source) == 4 else 24 : end]
         group = self._now.get(key) or self._before.get(key)
         if group is None:

@@ -152,6 +152,10 @@ class Decider:
         if count > 1:
             self._offences[source] = count - 1
 
+    def spares(self, address: bytes) -> bool:
+        """Whether this very address is never blocked, whoever shares its source."""
+        return any(_within(Source(address), network) for network in self.policy.never_block)
+
     def _obstacle(
         self, evidence: Evidence, meta: Meta, now: float, *, forgeable: bool, flood: bool
     ) -> str | None:

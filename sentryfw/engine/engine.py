@@ -83,6 +83,9 @@ class Engine:
         """Judge a connection that a decoy took: a finished handshake, which nobody can forge."""
         probe = Probe(source_of(source), (target, TCP, port), "connect")
         self.counters["connect"] += 1
+        if self.decider.spares(source):  # nft let it past the blocks; it is no evidence either
+            self.counters["connect, never blocked"] += 1
+            return _DROP
         if self._is_held(probe.source, now):
             return _DROP
         evidence = self.tracker.observe(probe, now)
@@ -158,12 +161,15 @@ class Engine:
 
     def _with_decoys(self, evidence: Evidence, probe: Probe, twins: list[Source]) -> Evidence:
         """The evidence, as that of one scan in several names."""
-        companions = tuple(source for source in twins if source != probe.source)
-        state = self.tracker.get(probe.source)
-        if state is not None:
-            state.companions = max(companions, state.companions, key=len)
-            companions = state.companions
-        return evidence._replace(scan="decoy-scan", companions=companions)
+        if len(twins) > len(evidence.companions) + 1:
+            # The first of a group cannot know of it yet when its own probe comes.
+            for source in twins if len(twins) == 2 else (probe.source,):
+                state = self.tracker.get(source)
+                if state is not None:
+                    state.group = twins
+            companions = tuple(source for source in twins if source != probe.source)
+            evidence = evidence._replace(companions=companions)
+        return evidence._replace(scan="decoy-scan")
 
     def _with_crowd(self, evidence: Evidence, packet: Packet, probe: Probe, now: float) -> Evidence:
         """The evidence, as that of one of many that share out a scan, if it is."""

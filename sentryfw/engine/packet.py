@@ -102,7 +102,10 @@ def _decode_ipv6(payload: bytes) -> Packet | Malformed:
                 return Packet(source, target, HIDDEN, 0, 0, 0, 40, payload)
             return chain
         offset, protocol = chain
-    return _decode_transport(payload, end, offset, protocol, source, target)
+    found = _decode_transport(payload, end, offset, protocol, source, target)
+    if isinstance(found, Malformed) and offset > 40 and 40 + length > len(payload):
+        return Packet(source, target, HIDDEN, 0, 0, 0, 40, payload)
+    return found
 
 
 def _walk_extensions(payload: bytes, end: int, protocol: int) -> tuple[int, int] | Malformed:

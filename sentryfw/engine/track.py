@@ -45,7 +45,7 @@ class Horizons(NamedTuple):
 class SourceState:
     """What is known of one source."""
 
-    __slots__ = ("companions", "first_seen", "kinds", "last_seen", "probes", "targets")
+    __slots__ = ("first_seen", "group", "kinds", "last_seen", "probes", "targets")
 
     def __init__(self, now: float) -> None:
         self.first_seen = now
@@ -54,7 +54,8 @@ class SourceState:
         self.kinds: tuple[Kind, ...] = ()
         self.targets: dict[Target, tuple[float, float, Kind, bool]] = {}
         """Target -> when it was last probed, its share of a trigger; kind and whether listed."""
-        self.companions: tuple[Source, ...] = ()
+        self.group: list[Source] | None = None
+        """Sources that sent the same at the same moments, this one included; shared by them."""
 
 
 class Tracker:
@@ -104,7 +105,9 @@ class Tracker:
 
     def restore(self, probe: Probe, at: float) -> None:
         """Evidence from before a restart, oldest first; `at` on the engine's clock."""
+        newcomers = self.newcomers
         self.observe(probe, at)
+        self.newcomers = newcomers  # what was known before is no flood now
 
     def get(self, source: Source) -> SourceState | None:
         return self._sources.get(source) or self._latecomers.get(source)
@@ -173,7 +176,7 @@ class Tracker:
             "portscan",
             (),
             is_new,
-            state.companions,
+            tuple(other for other in state.group if other != source) if state.group else (),
         )
 
     def detail(self, evidence: Evidence) -> Evidence:

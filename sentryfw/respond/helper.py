@@ -36,7 +36,6 @@ PATIENCE: Final = 15.0
 """Seconds that hosts.deny may take: its lock is waited for."""
 LISTEN_FD: Final = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
-PR_SET_PDEATHSIG: Final = 1
 
 Request = dict[str, Any]
 
@@ -182,26 +181,26 @@ def fork(settings: Respond, path: Path, uid: int) -> int:
     path.chmod(0o600)
     os.chown(path, uid, -1)
     listener.listen(64)
+    lifeline, ours = os.pipe()  # PR_SET_PDEATHSIG would need the parent's right to signal root
     child = os.fork()
     if child:
         listener.close()
+        os.close(lifeline)  # `ours` stays open as long as we live
         return child
     try:
+        os.close(ours)
         server = Server(settings, {0, uid})
         signal.signal(signal.SIGTERM, lambda *_: server.end())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _end_with_parent()
+        threading.Thread(target=_end_with_parent, args=(lifeline, server), daemon=True).start()
         server.serve(listener)
     finally:
         os._exit(1)
 
 
-def _end_with_parent() -> None:
-    import ctypes  # noqa: PLC0415 - the child's alone
-
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:
-        os._exit(0)  # it has ended meanwhile
+def _end_with_parent(lifeline: int, server: Server) -> NoReturn:
+    os.read(lifeline, 1)
+    server.end()
 
 
 def check_owner(path: Path) -> None:

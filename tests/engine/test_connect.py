@@ -8,7 +8,7 @@ import pytest
 from sentryfw.engine.engine import HOLD, Engine
 from sentryfw.engine.model import ACCEPT, DROP, Outcome, parse_source
 from support import forge
-from support.transcript import A6, HORIZONS, HOST, POLICY, STRANGER, A, B, scenario
+from support.transcript import A6, A6_NEIGHBOUR, HORIZONS, HOST, POLICY, STRANGER, A, B, scenario
 
 CONNECT_1 = {**HORIZONS.triggers, "connect": 1}
 
@@ -55,7 +55,6 @@ def test_below_the_trigger_it_is_kept_and_counts() -> None:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"never_block": (ip_network(A),)}, "never_block"),
         ({"mode": "observe"}, "observe"),
         ({"tcp": "observe"}, "observe"),
         ({"tcp": "command"}, "command"),
@@ -69,6 +68,22 @@ def test_what_stands_against_a_block_stands_against_this_one(
     (refusal,) = _connect(engine, 23, 0.0).refusals
     assert refusal.reason == reason
     assert _connect(engine, 24, 1.0).refusals == ()  # said once
+
+
+@pytest.mark.parametrize(
+    ("source", "spared"),
+    [(A, A), (A, "198.51.100.0/24"), (A6, A6), (A6, "2001:db8:a::/48"), (A6, "2001:db8:a:b::/64")],
+)
+def test_an_address_that_is_never_blocked_is_no_evidence(source: str, spared: str) -> None:
+    engine = _engine(triggers=CONNECT_1, never_block=(ip_network(spared),))
+    assert _connect(engine, 23, 0.0, source).action == "pass"
+    assert len(engine.tracker) == 0
+    assert engine.counters["connect, never blocked"] == 1
+
+
+def test_the_neighbour_of_an_address_that_is_never_blocked_is_blocked() -> None:
+    engine = _engine(triggers=CONNECT_1, never_block=(ip_network(A6),))
+    assert _connect(engine, 23, 0.0, A6_NEIGHBOUR).blocks
 
 
 def test_in_a_flood_it_blocks_all_the_same() -> None:

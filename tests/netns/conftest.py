@@ -1,5 +1,6 @@
 """The lab, and the daemon in it."""
 
+import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -45,6 +46,8 @@ def daemon(start_daemon: StartDaemon) -> Sentry:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Shared]:
     """A lab with a daemon, for all tests of a module: each of them starts it anew."""
+    if shutil.which("conntrack") is None:
+        pytest.skip("needs conntrack(8): what a test before has left is to be forgotten")
     with Shared() as made:
         yield made
 

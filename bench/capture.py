@@ -1,0 +1,59 @@
+"""`sentryfw replay` on a large capture: packets a second, and memory that does not grow."""
+
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from bench.engine import syns
+from bench.figures import Figure, at_least, at_most
+
+FRAME: Final = 1400
+"""Bytes of a frame: what a capture of real traffic is mostly made of."""
+_HEADER: Final = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)
+
+
+def figures(size: int) -> list[Figure]:
+    """A capture of `size` bytes beside one of a tenth."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        path = Path(directory) / "capture.pcap"
+        _, _, little = _run(path, size // 10)
+        packets, seconds, large = _run(path, size)
+    name = f"replay of {size / 1e9:g} GB"
+    return [
+        at_least(f"{name}, the whole command", packets / seconds, "packets/s", 150_000),
+        at_most(f"{name}, memory by that of a tenth", large / little, "times", 1.1,
+                f"{little:.0f} and {large:.0f} MiB"),
+    ]  # fmt: skip
+
+
+def _run(path: Path, size: int) -> tuple[int, float, float]:
+    """Packets, seconds, and the most memory that was resident."""
+    packets = _write(path, size)
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sentryfw", "replay", path, "--local", "198.18.0.1/32"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode in {0, 1}, f"replay ended with {process.returncode}"
+    return packets, time.perf_counter() - begin, usage.ru_maxrss / 1024
+
+
+def _write(path: Path, size: int) -> int:
+    """SYNs of 2,000 sources in frames padded to FRAME bytes, 10,000 a second; how many."""
+    padding = bytes(FRAME - 54)
+    frames = [bytes(12) + b"\x08\x00" + payload + padding for payload in syns(2000)]
+    count = size // (16 + FRAME)
+    with path.open("wb") as file:
+        file.write(_HEADER)
+        for number in range(count):
+            seconds, tick = divmod(number, 10_000)
+            file.write(struct.pack("<IIII", seconds, tick * 100, FRAME, FRAME))
+            file.write(frames[number % len(frames)])
+    return count

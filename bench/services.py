@@ -1,0 +1,119 @@
+"""Listed services: an HTTP server (nginx) and its clients (wrk), with and without us.
+
+Three hosts alike: no firewall, ours, and a bare drop rule. They are measured in turns, idle, and
+beside the same flood of a fixed rate.
+"""
+
+import re
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from bench.build import PEERS
+from bench.figures import Figure, noted, share_of, spread_of
+from bench.frames import syn
+from bench.lab import VICTIM, Daemon, Lab, stop_sending, wait_for
+from bench.latency import SPOOFED
+from bench.peers import NONE, US, inside
+
+BARE: Final = "bare drop"
+FLOOD: Final = 200_000
+"""SYNs a second of ever new sources."""
+CONNECTIONS: Final = 32
+BULK: Final = 1 << 20
+MODES: Final = {
+    "connections": ("-H", "Connection: close", f"http://{VICTIM}/"),
+    "throughput": (f"http://{VICTIM}/bulk",),
+}
+_RATE: Final = re.compile(r"^Requests/sec:\s+([\d.]+)", re.MULTILINE)
+_P99: Final = re.compile(r"^\s+99%\s+([\d.]+)(us|ms|s)$", re.MULTILINE)
+_MILLISECONDS: Final = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+@dataclass
+class Host:
+    """One defended host with its server."""
+
+    name: str
+    lab: Lab
+
+
+def figures(runs: int, seconds: float) -> list[Figure]:
+    with ExitStack() as stack:
+        hosts = [_host(stack, name) for name in (NONE, US, BARE)]
+        idle = hosts[:2]
+        flooded = hosts[1:]
+        found = []
+        for mode, unit, goal in (("connections", "conn/s", 0.98), ("throughput", "MiB/s", 0.98)):
+            found += _compare(mode, unit, idle, NONE, goal, runs, seconds, flood=False)
+        for mode, unit, goal in (("connections", "conn/s", 0.95), ("throughput", "MiB/s", 0.95)):
+            found += _compare(mode, unit, flooded, BARE, goal, runs, seconds, flood=True)
+    return found
+
+
+def _host(stack: ExitStack, name: str) -> Host:
+    lab = stack.enter_context(Lab())
+    for here in (lab.victim, lab.attacker):
+        lab.sysctl(here, "net.ipv4.ip_local_port_range", "1024 65000")
+        lab.sysctl(here, "net.ipv4.tcp_tw_reuse", 1)
+        lab.sysctl(here, "net.ipv4.tcp_max_syn_backlog", 8192)
+    serve = f"head -c {BULK} /dev/zero > /srv/bulk; exec nginx -c /etc/nginx/bench.conf"
+    lab.victim.popen(inside("http", "/bin/sh", "-c", serve), stdout=None, stderr=None)
+    wait_for(lambda: _is_listening(lab), "nginx listens")
+    if name == US:
+        stack.enter_context(Daemon(lab))
+    elif name == BARE:
+        lab.nft(lab.victim, (PEERS / "nft" / "drop.nft").read_text())
+    return Host(name, lab)
+
+
+def _is_listening(lab: Lab) -> bool:
+    return ":80 " in lab.victim.run("ss", "-Hltn").stdout
+
+
+def _compare(
+    mode: str,
+    unit: str,
+    hosts: list[Host],
+    of: str,
+    goal: float,
+    runs: int,
+    seconds: float,
+    *,
+    flood: bool,
+) -> list[Figure]:
+    """Runs in turns; each of ours beside its neighbour."""
+    rates: dict[str, list[float]] = {host.name: [] for host in hosts}
+    tails: dict[str, list[float]] = {host.name: [] for host in hosts}
+    for number in range(runs):
+        for host in hosts if number % 2 else hosts[::-1]:
+            rate, tail = _load(host.lab, mode, seconds, flood=flood)
+            rates[host.name].append(rate)
+            tails[host.name].append(tail)
+    where = "under flood" if flood else "idle"
+    found = [share_of(f"HTTP {mode}, {where}", rates, unit, US, of, goal)]
+    if mode == "connections":
+        medians = {name: sorted(values)[len(values) // 2] for name, values in tails.items()}
+        ours = medians.pop(US)
+        tail = noted(f"HTTP p99 latency, {where}", ours, "ms", spread_of(tails[US]), medians)
+        found.append(tail._replace(ratio=ours / medians[of]))
+    return found
+
+
+def _load(lab: Lab, mode: str, seconds: float, *, flood: bool) -> tuple[float, float]:
+    """Requests (or MiB) a second, and the 99th percentile of their time in milliseconds."""
+    sending = None
+    if flood:
+        frames = lab.frames("flood", [syn(SPOOFED, 7000 + number) for number in range(64)])
+        sending = lab.start_sending(frames, "--rate", FLOOD, "--spoof", SPOOFED, "--seconds", 99)
+        time.sleep(0.5)
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", *MODES[mode]]
+    done = lab.attacker.run(*inside("http", *command), timeout=seconds + 60)
+    if sending is not None:
+        stop_sending(sending)
+    rate, tail = _RATE.search(done.stdout), _P99.search(done.stdout)
+    assert rate, done.stdout + done.stderr
+    assert tail, done.stdout + done.stderr
+    factor = BULK / (1 << 20) if mode == "throughput" else 1
+    return float(rate[1]) * factor, float(tail[1]) * _MILLISECONDS[tail[2]]

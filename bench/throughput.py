@@ -1,0 +1,106 @@
+"""Packets a second judged with everything on, beside a C consumer of the same queue.
+
+Both read the queue of our own table, from which the limits are taken so that it is never
+empty; one core for the reader, another for the sender and the kernel's share.
+"""
+
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+from bench.build import BUILD
+from bench.figures import Figure, share_of
+from bench.frames import syn
+from bench.lab import FIRST_CPU, LAST_CPU, Daemon, Lab, cpu_seconds, stop_sending
+from bench.peers import NFQ, US
+from sentryfw.config import Config
+from sentryfw.netfilter.ruleset import directory
+
+NUMBER: Final = Config().queue.number
+WARM_UP: Final = 1.0
+SPOOFED: Final = 0x0C000000
+KNOWN: Final = 5000
+_LIMIT: Final = re.compile(
+    r'^\s*limit rate over .* counter name "over_limit" drop.*\n', re.MULTILINE
+)
+
+
+def figures(runs: int, seconds: float) -> list[Figure]:
+    """Ever new sources, and sources that are known and repeat what they sent. Where the sender
+    is slower than a reader, the rate says less than what a second of the reader's CPU judges."""
+    found = []
+    for name, options in (("new sources", ("--spoof", SPOOFED)), ("known sources", ())):
+        rates: dict[str, list[float]] = {US: [], NFQ: []}
+        speeds: dict[str, list[float]] = {US: [], NFQ: []}
+        with Lab() as lab:
+            frames = lab.frames("probes", _probes(known=not options))
+            for _ in range(runs):
+                for reader, run in ((US, _ours), (NFQ, _limit)):
+                    rate, speed = run(lab, frames, options, seconds)
+                    rates[reader].append(rate)
+                    speeds[reader].append(speed)
+        found.append(share_of(f"queue throughput, {name}", rates, "packets/s", US, NFQ, 0.7))
+        found.append(share_of(f"judged in a second of CPU, {name}", speeds, "packets", US, NFQ, 0))
+    return found
+
+
+def _probes(*, known: bool) -> list[bytes]:
+    if known:
+        return [syn(0x0B000001 + n, port) for port in (7001, 7002) for n in range(KNOWN)]
+    return [syn(SPOOFED, 7000 + number) for number in range(64)]
+
+
+def _ours(
+    lab: Lab, frames: Path, options: tuple[str | int, ...], seconds: float
+) -> tuple[float, float]:
+    """Packets a second, and for each second of CPU."""
+    with Daemon(lab, cpu=LAST_CPU, rulesets=unlimited(lab)) as daemon:
+        return _measure(lab, daemon.pid, frames, options, seconds)
+
+
+def _limit(
+    lab: Lab, frames: Path, options: tuple[str | int, ...], seconds: float
+) -> tuple[float, float]:
+    consumer = lab.victim.popen(["taskset", "-c", str(LAST_CPU), BUILD / "nfq_limit", str(NUMBER)])
+    assert consumer.stdout is not None
+    assert consumer.stdout.readline() == "ready\n"
+    try:
+        return _measure(lab, consumer.pid, frames, options, seconds)
+    finally:
+        consumer.kill()
+        consumer.wait()
+
+
+def _measure(
+    lab: Lab, pid: int, frames: Path, options: tuple[str | int, ...], seconds: float
+) -> tuple[float, float]:
+    sending = lab.start_sending(frames, *options, "--seconds", 99, cpu=FIRST_CPU)
+    time.sleep(WARM_UP)
+    begin, used, judged = time.monotonic(), cpu_seconds(pid), verdicts(lab)
+    time.sleep(seconds)
+    judged = verdicts(lab) - judged
+    used = cpu_seconds(pid) - used
+    elapsed = time.monotonic() - begin
+    stop_sending(sending)
+    return judged / elapsed, judged / max(used, 0.01)
+
+
+def verdicts(lab: Lab) -> int:
+    """Packets that went through the queue: numbered, not lost, not waiting."""
+    text = lab.victim.run("cat", "/proc/net/netfilter/nfnetlink_queue").stdout
+    fields = next(line.split() for line in text.splitlines() if int(line.split()[0]) == NUMBER)
+    waiting, lost, numbered = int(fields[2]), int(fields[6]), int(fields[7])
+    return numbered - lost - waiting
+
+
+def unlimited(lab: Lab) -> Path:
+    """The rulesets without the two rules that keep a flood from the queue."""
+    copy = lab.directory / "rulesets"
+    shutil.copytree(directory(), copy, dirs_exist_ok=True)
+    judge = copy / "judge.nft"
+    text, count = _LIMIT.subn("", judge.read_text())
+    assert count == 2, "rulesets/judge.nft has not the limits that were known here"
+    judge.write_text(text)
+    return copy

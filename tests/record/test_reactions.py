@@ -1,0 +1,95 @@
+"""Reactions and host names: in the ledger, in the events, in the log."""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sentryfw.record import ledger as module
+from sentryfw.record.entry import Named, Reaction
+from sentryfw.record.events import EventFile
+from sentryfw.record.ledger import Ledger
+from sentryfw.record.recorder import Recorder
+from support.entries import BLOCK, BLOCKED_AT
+
+DONE = Reaction("command", BLOCK.address, True, "ended with status 0", BLOCKED_AT + 1, 0.25)
+FAILED = DONE._replace(ok=False, detail="ended with status 1", at=BLOCKED_AT + 2)
+
+
+@pytest.fixture
+def log_path(tmp_path: Path) -> Path:
+    return tmp_path / "log" / "events.json"
+
+
+@pytest.fixture
+def recorder(ledger: Ledger, log_path: Path) -> Iterator[Recorder]:
+    events = EventFile(log_path)
+    made = Recorder(ledger, events)
+    made.start()
+    yield made
+    made.stop(5)
+    events.close()
+
+
+def test_reactions_are_read_as_they_were_added_oldest_first(ledger: Ledger) -> None:
+    ledger.add_reactions([DONE, FAILED, DONE._replace(address="other")], [])
+    assert ledger.reactions(BLOCK.address) == [DONE, FAILED]
+    assert ledger.reactions(BLOCK.address, newest=1) == [FAILED]
+    assert ledger.reactions("nobody") == []
+
+
+def test_the_last_name_of_an_address_is_kept(ledger: Ledger) -> None:
+    ledger.add_reactions([], [Named("a", "old.example", 1.0), Named("b", "b.example", 2.0)])
+    ledger.add_reactions([], [Named("a", "new.example", 3.0)])
+    assert ledger.hosts(["a", "b", "c"]) == {"a": "new.example", "b": "b.example"}
+
+
+def test_trim_keeps_the_newest(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(module._KEEP, "reactions", 3)
+    monkeypatch.setitem(module._KEEP, "hosts", 2)
+    ledger.add_reactions(
+        [DONE._replace(seconds=float(n)) for n in range(10)],
+        [Named(str(n), "x.example", 1.0) for n in range(10)],
+    )
+    ledger.trim()
+    assert [r.seconds for r in ledger.reactions(BLOCK.address)] == [7.0, 8.0, 9.0]
+    assert set(ledger.hosts(map(str, range(10)))) == {"8", "9"}
+
+
+def test_a_failed_reaction_is_an_event_of_its_own_and_an_error_in_the_log(
+    recorder: Recorder, ledger: Ledger, log_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "sentryfwd"):
+        recorder.append(BLOCK)
+        recorder.reaction(DONE)
+        recorder.reaction(FAILED)
+        recorder.named(BLOCK.address, "scan.example")
+        recorder.stop(5)
+    events = [json.loads(line) for line in log_path.read_text().splitlines()]
+    kinds = [event["sentryfw"].get("event", event["event_type"]) for event in events]
+    assert kinds == ["alert", "reaction", "reaction-failed", "host"]
+    assert events[2]["sentryfw"]["detail"] == "ended with status 1"
+    assert events[3]["sentryfw"]["host"] == "scan.example"
+    said = [(record.levelname, record.getMessage()) for record in caplog.records[1:]]
+    assert said == [
+        ("INFO", f"command to {BLOCK.address}: ended with status 0"),
+        ("ERROR", f"command to {BLOCK.address} failed: ended with status 1"),
+    ]
+    assert ledger.reactions(BLOCK.address) == [DONE, FAILED]
+    assert ledger.hosts([BLOCK.address]) == {BLOCK.address: "scan.example"}
+
+
+def test_reactions_that_cannot_be_written_cost_no_block(
+    recorder: Recorder, ledger: Ledger, path: Path
+) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE reactions")
+    recorder.append(BLOCK)
+    recorder.reaction(DONE)
+    recorder.stop(5)
+    assert set(ledger.latest_blocks([BLOCK.address])) == {BLOCK.address}
+    assert recorder.lost == 1

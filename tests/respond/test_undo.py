@@ -1,0 +1,54 @@
+"""Taking away what outlasts the daemon."""
+
+from pathlib import Path
+
+import pytest
+
+from sentryfw.config_respond import Respond
+from sentryfw.netns import Namespace
+from sentryfw.respond.hosts_deny import HostsDeny
+from sentryfw.respond.route import Routes
+from sentryfw.respond.undo import undo
+
+pytestmark = [pytest.mark.netns]
+
+
+@pytest.fixture
+def path(tmp_path: Path, namespace: Namespace) -> Path:
+    """hosts.deny with two lines of ours, and two routes."""
+    made = tmp_path / "hosts.deny"
+    made.write_text("x: y\n")
+    changes = {"198.18.0.2": True, "2001:2:0:1::/64": True}
+    HostsDeny(made, "ALL: {address}").apply(changes)
+    routes = Routes()
+    namespace.call(lambda: routes.apply(changes))
+    routes.close()
+    return made
+
+
+def _respond(path: Path) -> Respond:
+    """Both are switched off by now: what they left behind is taken away all the same."""
+    return Respond.model_validate({"hosts_deny": {"path": str(path)}})
+
+
+def test_everything_goes(path: Path, namespace: Namespace) -> None:
+    removed = namespace.call(lambda: undo(_respond(path), None))
+    assert removed == [
+        f"{path}: ALL: 198.18.0.2", f"{path}: ALL: [2001:2:0:1::]/64",
+        "blackhole 198.18.0.2/32", "blackhole 2001:2:0:1::/64",
+    ]  # fmt: skip
+    assert path.read_text() == "x: y\n"
+    assert namespace.call(lambda: undo(_respond(path), None)) == []
+
+
+def test_one_address_goes_and_the_other_stays(path: Path, namespace: Namespace) -> None:
+    removed = namespace.call(lambda: undo(_respond(path), "2001:2:0:1::/64"))
+    assert removed == [f"{path}: ALL: [2001:2:0:1::]/64", "blackhole 2001:2:0:1::/64"]
+    assert "ALL: 198.18.0.2\n" in path.read_text()
+    assert "blackhole 198.18.0.2" in namespace.ip("route", "show", "proto", "83")
+
+
+def test_where_nothing_is_nothing_happens(tmp_path: Path, namespace: Namespace) -> None:
+    missing = tmp_path / "hosts.deny"
+    assert namespace.call(lambda: undo(_respond(missing), None)) == []
+    assert not missing.exists()
