@@ -1,4 +1,4 @@
-"""docs/scans.md: made of the table that the tests run, so that it says nothing no test has shown."""
+"""docs/scans.md: made of the table that the tests run, so it says nothing no test has shown."""
 
 import ast
 import os
