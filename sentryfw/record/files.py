@@ -12,17 +12,27 @@ def private_directory(path: Path) -> Path:
     """The directory, made with mode 0750 where it is missing. SentryError if somebody else
     could put files into it."""
     try:
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for parent in reversed(path.parents):
+            if not parent.exists():
+                parent.mkdir(mode=0o755, exist_ok=True)  # parents=True knows the umask alone
+        path.mkdir(mode=0o750, exist_ok=True)
         status = path.stat()
     except PermissionError as error:
         raise NoPrivilege(f"{path}: {error.strerror}: run it with sudo") from error
     except OSError as error:
         raise SentryError(f"{path}: {error.strerror}") from error
-    if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
         raise SentryError(
             f"{path}: owned by uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):o};"
             f" it must belong to uid {os.geteuid()} and not be writable by others"
         )
+    for parent in path.parents:
+        mode = parent.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise SentryError(
+                f"{parent}: everybody may rename what is in it (mode {stat.S_IMODE(mode):o}), so"
+                f" {path} is not safe there: chmod o-w {parent}"
+            )
     return path
 
 

@@ -36,11 +36,23 @@ def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     assert _mode(tmp_path) == 0o711
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o702, 0o1777], ids=["777", "702", "like-tmp"])
+@pytest.mark.parametrize(
+    "mode", [0o777, 0o702, 0o1777, 0o770], ids=["777", "702", "like-tmp", "its-group"]
+)
 def test_a_directory_that_others_write_is_refused(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
     with pytest.raises(SentryError, match=f"with mode {mode:o}; it must belong to uid"):
         private_directory(tmp_path)
+
+
+def test_a_place_that_others_could_rename_away_is_refused(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(SentryError, match="everybody may rename what is in it"):
+        private_directory(shared / "sentryfw" / "state")
+    shared.chmod(0o1777)
+    assert private_directory(shared / "sentryfw" / "state").is_dir()
 
 
 @pytest.mark.netns  # needs root, to give a directory away
