@@ -33,7 +33,7 @@ if [ "$${#missing[@]}" != 0 ]; then
 fi
 endef
 
-.PHONY: apt-test test-stock-kernel apt-stock help setup apt demo test check fmt golden bench bench-quick lock clean
+.PHONY: apt-test test-stock-kernel apt-stock fuzz help setup apt demo test check fmt golden bench bench-quick lock clean
 
 help:
 	@echo "make demo    set up what is missing, then run the fire drill (sentryfw drill)"
@@ -69,6 +69,24 @@ $(STOCK_STAMP): requirements-stock.lock
 	$(PYTHON) -m venv --clear .venv-stock
 	.venv-stock/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $< \
 	  || { echo "make: pip failed: is there a network?" >&2; exit 1; }
+	touch $@
+
+# Hostile bytes into everything that reads some: FUZZ_SECONDS in all, shared by the targets of
+# FUZZ_TARGETS (all of them). `make test` runs what was found once more, without atheris.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
+FUZZ_STAMP := .venv-fuzz/set-up
+
+fuzz: setup $(FUZZ_STAMP)
+	@.venv-fuzz/bin/python tests/fuzz/run.py $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+$(FUZZ_STAMP): requirements-fuzz.lock
+	@echo "make: .venv-fuzz: installing atheris"
+	$(PYTHON) -m venv --clear .venv-fuzz
+	.venv-fuzz/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $< \
+	  || { echo "make: pip failed: is there a network?" >&2; exit 1; }
+	echo "$(CURDIR)/.venv/lib/python$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')/site-packages" \
+	  > "$$(.venv-fuzz/bin/python -c 'import site; print(site.getsitepackages()[0])')/sentryfw-dependencies.pth"
 	touch $@
 
 fmt: setup

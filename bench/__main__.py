@@ -79,15 +79,16 @@ def main() -> int:
     if absent:
         print(f"bench: without Debian's peers and nginx: {absent}", file=sys.stderr)
     steps = (quick if options.quick else full)(peers=absent is None)
-    figures = [
-        figure
-        for name, step in steps.items()
-        if not options.only or name in options.only
-        for figure in _run(name, step)
-    ]
-    show(figures)
     name = "partial" if options.only else "quick" if options.quick else "full"
+    figures: list[Figure] = []
+    for step_name, step in steps.items():
+        if not options.only or step_name in options.only:
+            figures += _run(step_name, step)
+            # After each: a run that is ended early has not been for nothing.
+            keep(f"{name}.part", figures, where, time.monotonic() - begin)
+    show(figures)
     path = keep(name, figures, where, time.monotonic() - begin)
+    path.with_name(f"{name}.part.json").unlink(missing_ok=True)
     print(f"\n{path}, after {time.monotonic() - begin:.0f} s")
     if name == "full":
         print(report.write(*load(name)))

@@ -11,7 +11,7 @@ import pytest
 from sentryfw.netfilter.table import Blocked
 from sentryfw.record.ledger import Ledger
 from support.faults import survived
-from support.lab import ATTACKER, BYSTANDER, UNLISTED, Lab, Sentry
+from support.lab import ATTACKER, BYSTANDER, INTERFACE, UNLISTED, Lab, Sentry
 from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns]
@@ -184,6 +184,25 @@ def test_an_operators_own_rule_is_left_alone(lab: Lab, daemon: Sentry) -> None:
     wait_for(lambda: daemon.status()["reconciled"]["runs"] == 2, "reconciled")
     assert "dport 7001" in lab.nft("list chain inet sentryfw divert_input")
     assert daemon.status()["healed"] == {"count": 0}
+
+
+def test_repairs_and_the_live_never_block_list_agree(lab: Lab, daemon: Sentry) -> None:
+    """A repair brings back the list of now, not that of the start."""
+    own = "198.18.0.77"
+
+    def spared() -> bool:
+        return own in lab.nft("list set inet sentryfw never_block4")
+
+    lab.victim.ip("address", "add", f"{own}/24", "dev", INTERFACE)
+    wait_for(spared, "spared")
+    lab.nft("flush ruleset")
+    wait_for(lambda: daemon.status()["healed"]["count"] == 1, "repaired")
+    wait_for(spared, "spared still")
+    lab.victim.ip("address", "del", f"{own}/24", "dev", INTERFACE)
+    wait_for(lambda: not spared(), "no longer spared")
+    lab.nft("flush chain inet sentryfw judge")
+    wait_for(lambda: daemon.status()["healed"]["count"] == 2, "repaired again")
+    assert not spared()
 
 
 def test_who_keeps_at_it_is_named_and_waited_out(lab: Lab, daemon: Sentry) -> None:
