@@ -80,7 +80,7 @@ def classify(packet: Packet, meta: Meta) -> Probe | Stray:
         kind = TCP_KINDS[packet.flags & FLAGS]
         if kind in BACKSCATTER:
             return _BACKSCATTER
-        if meta.partner and kind in LATE_KINDS:
+        if kind in LATE_KINDS and (meta.partner or meta.peer):
             return LATE
     elif packet.protocol == UDP:
         stray = udp_stray(packet)

@@ -52,6 +52,8 @@ class Meta(NamedTuple):
     """The source finished a handshake with a listed service lately."""
     half_open: bool = False
     """It resets a connection to a listed port that was never finished."""
+    peer: bool = False
+    """The source answered a connection of ours lately."""
 
 
 class Packet(NamedTuple):

@@ -21,6 +21,10 @@ from sentryfw.engine.model import Evidence, Kind, Probe, Scan, Seen, Source, Tar
 
 MAX_TARGETS: Final = 64
 """Targets remembered of one source; more than any sensible trigger."""
+KEPT: Final = 5
+ENOUGH: Final = 1.5
+"""Targets remembered of a source that is a scanner beyond doubt, in shares of a trigger: one
+that is only observed, or spared, costs 2 kB however much it scans."""
 LATECOMERS: Final = 4096
 """Places for sources that the filter has seen, beside a full table."""
 _ROUNDING: Final = 1e-9
@@ -98,10 +102,12 @@ class Tracker:
             # The heavier kind counts: an ACK after each SYN does not make the SYN weigh less.
             share = share + before[1] if self.horizons.repeats else max(share, before[1])
         targets[probe.target] = (now, share, probe.kind, probe.listed)
-        if len(targets) > MAX_TARGETS:
-            del targets[next(iter(targets))]
         is_new = before is None or self.horizons.repeats
-        return self._weigh(probe.source, state, now, is_new=is_new)
+        evidence = self._weigh(probe.source, state, now, is_new=is_new)
+        # A scan that is not blocked need not be remembered whole.
+        if len(targets) > MAX_TARGETS or (len(targets) > KEPT and evidence.score >= ENOUGH):
+            del targets[next(iter(targets))]
+        return evidence
 
     def restore(self, probe: Probe, at: float) -> None:
         """Evidence from before a restart, oldest first; `at` on the engine's clock."""

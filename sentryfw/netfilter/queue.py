@@ -20,7 +20,8 @@ from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError
 UNLISTED_BIT: Final = 0x10000000
 PARTNER_BIT: Final = 0x20000000
 HALF_OPEN_BIT: Final = 0x40000000
-MARK_MASK: Final = 0x70000000
+PEER_BIT: Final = 0x80000000
+MARK_MASK: Final = 0xF0000000
 """The packet mark's bits that rulesets/judge.nft sets and the verdict clears."""
 
 COPY_RANGE: Final = 512
@@ -34,6 +35,7 @@ METAS: Final = {
         unlisted=bool(bits & UNLISTED_BIT),
         partner=bool(bits & PARTNER_BIT),
         half_open=bool(bits & HALF_OPEN_BIT),
+        peer=bool(bits & PEER_BIT),
     )
     for bits in range(0, MARK_MASK + 1, UNLISTED_BIT)
 }

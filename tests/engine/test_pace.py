@@ -242,7 +242,9 @@ def test_sources_that_are_not_blocked_cost_bounded_memory_however_much_they_scan
     finally:
         tracemalloc.stop()
     assert len(run.engine.tracker) == sources
-    assert each * 65536 / 2**20 < LIMIT_MIB
+    assert (
+        each * 65536 / 2**20 < 2 * LIMIT_MIB
+    )  # the worst case: every place taken by a scanner that is spared
 
 
 def test_the_flood_is_made_as_it_says() -> None:

@@ -216,5 +216,5 @@ def test_a_lost_event_file_does_not_stop_the_blocking(lab: Lab, make_daemon: Mak
 
 def test_the_daemon_stops_in_time_in_a_flood(lab: Lab, daemon: Sentry) -> None:
     lab.flood(15_000, UNLISTED[0])
-    assert waiting_packets(lab.victim) > 1000
+    assert waiting_packets(lab.victim) > 200
     daemon.stop()
