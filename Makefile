@@ -41,6 +41,7 @@ help:
 	echo "make check   format, lint, types, architecture"
 	echo "make setup   only set up: .venv/bin/sentryfw and .venv/bin/sentryfwd"
 	echo "make bench   measure; make bench-quick: the short form"
+	echo "make fuzz    hostile bytes, for FUZZ_SECONDS=60"
 
 demo: setup
 	@$(BIN)/sentryfw drill
@@ -78,15 +79,14 @@ FUZZ_TARGETS ?=
 FUZZ_STAMP := .venv-fuzz/set-up
 
 fuzz: setup $(FUZZ_STAMP)
-	@.venv-fuzz/bin/python tests/fuzz/run.py $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+	@PYTHONPATH="$$($(BIN)/python -c 'import site; print(*site.getsitepackages())')" \
+	  .venv-fuzz/bin/python tests/fuzz/run.py $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 $(FUZZ_STAMP): requirements-fuzz.lock
 	@echo "make: .venv-fuzz: installing atheris"
 	$(PYTHON) -m venv --clear .venv-fuzz
 	.venv-fuzz/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $< \
 	  || { echo "make: pip failed: is there a network?" >&2; exit 1; }
-	echo "$(CURDIR)/.venv/lib/python$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')/site-packages" \
-	  > "$$(.venv-fuzz/bin/python -c 'import site; print(site.getsitepackages()[0])')/sentryfw-dependencies.pth"
 	touch $@
 
 fmt: setup
@@ -133,6 +133,7 @@ lock:
 	$$compile pyproject.toml -o requirements.lock
 	$$compile pyproject.toml --group dev -o requirements-dev.lock
 	$$compile --group stock -o requirements-stock.lock
+	$$compile --group fuzz -o requirements-fuzz.lock
 
 clean:
-	@rm -rf .venv .venv-stock build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-stock .venv-fuzz tests/fuzz/findings build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -80,7 +80,8 @@ def _merge(name: str) -> None:
 
 
 def _child(*words: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT), str(HOME), str(HOME.parent)])
+    dependencies = os.environ.get("PYTHONPATH", "")
+    path = os.pathsep.join([str(ROOT), str(HOME), str(HOME.parent), dependencies])
     return subprocess.run(
         [sys.executable, str(HOME / "run.py"), *words], capture_output=True, text=True,
         check=False, env={**os.environ, "PYTHONPATH": path},
