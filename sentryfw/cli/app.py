@@ -36,6 +36,12 @@ class Options:
 options = Options()
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        typer.echo(f"sentryfw {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _global(
     config_file: Annotated[
@@ -45,11 +51,13 @@ def _global(
             help=f"Configuration; default {config.DEFAULT_PATH}, and no file there: the defaults.",
         ),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
 ) -> None:  # fmt: skip
-    if version:
-        typer.echo(f"sentryfw {__version__}")
-        raise typer.Exit
     options.path = config_file
 
 
