@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from sentryfw import __version__, account, config, explain, listing, privileges, stops
+from sentryfw import __version__, account, config, listing, privileges, stops
 from sentryfw.config import Config
 from sentryfw.control import Answer, ControlServer, Reply, Stream
 from sentryfw.decoy.process import Decoys
@@ -341,6 +341,8 @@ class Daemon:
         yield from ({"warning": text} for text in warnings)
 
     def _explain(self, address: str) -> Stream:
+        from sentryfw import explain  # noqa: PLC0415 - memory that is needed when somebody asks
+
         warnings: list[str] = []
         with closing(Table()) as table:
             yield from explain.parts(self.config, table, address, warnings.append)
