@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentryfw.engine.model import KINDS, Evidence, Kind, Probe, Source
-from sentryfw.engine.track import LATECOMERS, MAX_TARGETS, SeenFilter, Tracker
+from sentryfw.engine.track import KEPT, LATECOMERS, MAX_TARGETS, SeenFilter, Tracker
 from support.forge import packed
 from support.transcript import HORIZONS, HOST, A
 
@@ -284,13 +284,20 @@ def test_a_flood_of_sources_that_come_twice_stays_within_the_bounds() -> None:
     assert len(tracker) == SMALL + LATECOMERS
 
 
-def test_targets_of_one_source_are_bounded() -> None:
-    tracker = Tracker(HORIZONS)
+@pytest.mark.parametrize(
+    ("triggers", "kept"),
+    [({}, KEPT), ({"syn": 5 * MAX_TARGETS}, MAX_TARGETS)],
+    ids=["a scanner beyond doubt", "not a scanner yet"],
+)
+def test_targets_of_one_source_are_bounded(triggers: dict[Kind, int], kept: int) -> None:
+    tracker = Tracker(HORIZONS._replace(triggers=triggers, slow_trigger=5 * MAX_TARGETS))
     for port in range(5 * MAX_TARGETS):
         _observe(tracker, _probe(port=port))
     state = tracker.get(SCANNER)
     assert state is not None
-    assert [port for _, _, port in state.targets] == list(range(4 * MAX_TARGETS, 5 * MAX_TARGETS))
+    assert [port for _, _, port in state.targets] == list(
+        range(5 * MAX_TARGETS - kept, 5 * MAX_TARGETS)
+    )
 
 
 @given(st.integers(0, 30 * SMALL), st.integers(1, 12))
