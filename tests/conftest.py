@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from sentryfw.netns import Namespace
+from support import debian
 
 KNOWN_FAILURES = Path(__file__).parent / "known_failures.txt"
 """Tests that fail, or failed under load, and why; each is a fault to mend. A line goes with it."""
@@ -37,3 +38,9 @@ def namespace() -> Iterator[Namespace]:
     """A network namespace with nothing in it but lo."""
     with Namespace() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def debian_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian's portsentry 1.2, unpacked."""
+    return debian.unpack(tmp_path_factory.mktemp("portsentry"))

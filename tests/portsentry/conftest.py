@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from support import debian
-
 MakeEtc = Callable[..., Path]
 
 CONF = """\
@@ -20,12 +18,6 @@ IGNORE_FILE="/etc/portsentry/portsentry.ignore"
 HISTORY_FILE="/var/lib/portsentry/portsentry.history"
 BLOCKED_FILE="/var/lib/portsentry/portsentry.blocked"
 """
-
-
-@pytest.fixture(scope="session")
-def debian_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Debian's package, unpacked."""
-    return debian.unpack(tmp_path_factory.mktemp("portsentry"))
 
 
 @pytest.fixture
