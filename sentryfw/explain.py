@@ -4,7 +4,6 @@ Who has CAP_NET_ADMIN looks itself; for others the daemon does. The answer comes
 head, then each block, refusal and probe), because the control socket's lines are bounded.
 """
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_network
@@ -154,7 +153,7 @@ def _ledger(config: Config, about: Subject, warn: Warn) -> tuple[list[tuple[str,
         with Ledger(config.paths.ledger) as ledger:
             return ledger.protected(), history.of(ledger, about.name)
     # ValueError: a row that is no JSON
-    except (SentryError, sqlite3.Error, ValueError) as error:
+    except (SentryError, ValueError) as error:
         warn(f"the ledger cannot be read, so only the kernel speaks: {error}")
         return [], nothing
 

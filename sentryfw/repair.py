@@ -6,7 +6,6 @@ of its own, while the packet path goes on; long looks pause between messages.
 
 import errno
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address, ip_network, summarize_address_range
@@ -215,7 +214,7 @@ class Workshop:
         try:
             with Ledger(self._ledger) as ledger:
                 return self._restore(ledger, memory, kernel, now, wall, upto, started)
-        except (SentryError, sqlite3.Error) as error:
+        except SentryError as error:
             log.error("blocks are not restored: %s", error)
             return memory, Compared(len(memory.ends), fault=str(error))
 
@@ -301,7 +300,7 @@ class Workshop:
                 found = found._replace(
                     ledger=len(alive), adopted=adopted, corrected=corrected, ended=len(ended)
                 )
-        except (SentryError, sqlite3.Error) as error:
+        except SentryError as error:
             found = found._replace(fault=str(error))
         return kernel, found._replace(seconds=time.monotonic() - started)
 
@@ -356,7 +355,7 @@ class Workshop:
         )  # fmt: skip
 
     def unblocked(self, addresses: Iterable[str], wall: float) -> None:
-        """Tell the ledger; sqlite3.Error or SentryError where it does not take it."""
+        """Tell the ledger; LedgerFault where it does not take it."""
         with Ledger(self._ledger) as ledger, ledger.transaction():
             for address in addresses:
                 ledger.unblocked(address, wall)

@@ -18,13 +18,14 @@ from sentryfw.netfilter import host
 from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.table import IPNetwork, Table
 from sentryfw.record.entry import manual_entry
-from sentryfw.record.ledger import Ledger
+from sentryfw.record.ledger import Ledger, LedgerFault
 from sentryfw.respond.undo import undo
 
 COLUMNS: Final = (
     "address", "scan", "kinds", "targets", "probes", "blocked_at", "expires_in_s", "offence",
     "dropped_packets", "reason",
 )  # fmt: skip
+BROADCAST: Final = IPv4Address("255.255.255.255")
 SHORT_COLUMNS: Final = ("address", "scan", "kinds", "probes", "left", "dropped", "reason")
 """What fits a terminal of 80 columns."""
 
@@ -61,25 +62,41 @@ def block(
 
 def _block(config: Config, table: Table, text: str, timeout: str | None, *, force: bool) -> ByHand:
     what = _parse(text)
-    seconds = parse_timeout(timeout) if timeout else config.block.timeouts[0]
+    seconds = config.block.timeouts[0] if timeout is None else parse_timeout(timeout)
     address = _text(what)
-    with Ledger(config.paths.ledger) as ledger:
-        network = ip_network(address)
-        spared = _spared(host.never_block(config, host.remembered(ledger.protected())), network)
-        if spared and not force:
-            raise SentryError(
-                f"{network} covers {spared[0].network}, which is never blocked"
-                f" ({spared[0].why}); nothing was changed. --force blocks the rest of it"
-            )
-        if isinstance(what, bytes):
-            table.block([(what, seconds)])
-        else:
-            table.block_network(what, seconds)
-        ledger.add([manual_entry(address, network.version, seconds, time.time())])
+    network = ip_network(address)
+    remembered, fault = _protected(config)
+    spared = _spared(host.never_block(config, host.remembered(remembered)), network)
+    if spared and not force:
+        raise SentryError(
+            f"{network} covers {spared[0].network}, which is never blocked"
+            f" ({spared[0].why}); nothing was changed. --force blocks the rest of it"
+        )
+    if isinstance(what, bytes):
+        table.block([(what, seconds)])
+    else:
+        table.block_network(what, seconds)
+    try:
+        with Ledger(config.paths.ledger) as ledger:
+            ledger.add([manual_entry(address, network.version, seconds, time.time())])
+    except LedgerFault as error:
+        fault = error
     if isinstance(what, bytes):
         with suppress(NotRunning):
             ask(config.paths.control, {"do": "blocked", "address": address, "timeout": seconds})
+    if fault is not None:
+        raise SentryError(f"{address} is blocked, but the ledger does not know of it: {fault}")
     return ByHand(address, spared)
+
+
+def _protected(config: Config) -> tuple[list[tuple[str, str]], LedgerFault | None]:
+    """Who the ledger protects; a broken one keeps nobody from blocking a scanner: what it knows
+    is in the kernel's never_block sets too, before every drop."""
+    try:
+        with Ledger(config.paths.ledger) as ledger:
+            return ledger.protected(), None
+    except LedgerFault as error:
+        return [], error
 
 
 def unblock(config: Config, table: Table, text: str) -> str:
@@ -87,10 +104,7 @@ def unblock(config: Config, table: Table, text: str) -> str:
     what = _parse(text)
     address = _text(what)
     with alone(config, table):
-        if isinstance(what, bytes):
-            _unblock_source(table, what, text)
-        else:
-            table.unblock_network(what)
+        _unblock(table, what, text)
         _remember_unblock(config, address)
     return address
 
@@ -111,11 +125,12 @@ def _spared(never_block: list[Protected], network: IPNetwork) -> list[Protected]
     ]
 
 
-def _unblock_source(table: Table, source: Source, text: str) -> None:
+def _unblock(table: Table, what: Source | IPNetwork, text: str) -> None:
+    """NotFound where it is not blocked; a network around it that is blocked is named."""
     try:
-        table.unblock(source)
+        table.unblock(what) if isinstance(what, bytes) else table.unblock_network(what)
     except NotFound:
-        network = ip_network(source_text(source) if "/" in text else text)
+        network = ip_network(_text(what) if "/" in text else text)
         for blocked in table.blocked_networks():
             other = ip_network(blocked.address)
             if other == network:
@@ -129,15 +144,24 @@ def _unblock_source(table: Table, source: Source, text: str) -> None:
 
 
 def _remember_unblock(config: Config, address: str | None) -> None:
-    if config.paths.ledger.exists():
-        with Ledger(config.paths.ledger) as ledger:
-            ledger.unblocked(address, time.time())
+    fault = None
+    try:
+        if config.paths.ledger.exists():
+            with Ledger(config.paths.ledger) as ledger:
+                ledger.unblocked(address, time.time())
+    except LedgerFault as error:
+        fault = error
     request = {"do": "release-all"} if address is None else {"do": "release", "address": address}
     try:
         if address is None or "/" not in address or address.endswith("/64"):
             ask(config.paths.control, request)
     except NotRunning:  # nothing that would hold it, nobody else to tidy up
         undo(config.respond, address)
+    if fault is not None:
+        raise SentryError(
+            f"{address or 'everything'} is unblocked, but the ledger was not told, so an install or"
+            f" a start of the daemon may block again: {fault}"
+        )
 
 
 def parse_timeout(text: str, option: str = "--timeout") -> float:
@@ -150,6 +174,8 @@ def parse_timeout(text: str, option: str = "--timeout") -> float:
 
 def _parse(text: str) -> Source | IPNetwork:
     """A source, or a network that is none. UsageError if it is neither, or no host has it."""
+    mapped = getattr(ip_address_or_none(text), "ipv4_mapped", None)
+    text = str(mapped or text)
     try:
         network = ip_network(text, strict=False)
     except ValueError:
@@ -162,7 +188,12 @@ def _parse(text: str) -> Source | IPNetwork:
 
 
 def _is_unicast(address: IPv4Address | IPv6Address) -> bool:
-    return not (address.is_multicast or address.is_loopback or address.is_unspecified)
+    return not (
+        address.is_multicast
+        or address.is_loopback
+        or address.is_unspecified
+        or address == BROADCAST
+    )
 
 
 def _text(what: Source | IPNetwork) -> str:

@@ -9,7 +9,6 @@ import errno
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
@@ -118,5 +117,5 @@ def _end_blocks(ledger: Path, say: Say) -> None:
     try:
         with Ledger(ledger) as opened:
             opened.unblocked(None, time.time())
-    except (SentryError, sqlite3.Error, OSError) as error:
+    except (SentryError, OSError) as error:
         say(f"the ledger cannot be told ({error}): blocks in it may come back with install")

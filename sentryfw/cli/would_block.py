@@ -1,14 +1,12 @@
 """list --would-block: what mode "observe" would have blocked, with the keys of `list`."""
 
 import json
-import sqlite3
 import time
 from typing import Any
 
 from sentryfw import listing
 from sentryfw.config import Config
 from sentryfw.engine.classify import FORGEABLE
-from sentryfw.errors import SentryError
 from sentryfw.netfilter.table import Blocked
 from sentryfw.record.entry import Entry
 from sentryfw.record.ledger import Ledger
@@ -25,11 +23,8 @@ def would_block(config: Config) -> list[dict[str, Any]]:
     have grown; the newest first."""
     if not config.paths.ledger.exists():
         return []
-    try:
-        with Ledger(config.paths.ledger) as ledger:
-            rows = ledger.read(_QUERY, (REASON,))
-    except sqlite3.Error as error:
-        raise SentryError(f"{config.paths.ledger}: {error}") from error
+    with Ledger(config.paths.ledger) as ledger:
+        rows = ledger.read(_QUERY, (REASON,))
     entries: dict[str, Entry] = {}
     for row in rows:
         entry = _entry(row)

@@ -96,8 +96,13 @@ _BLOCK_COLUMNS: Final = (
 )
 
 
+class LedgerFault(SentryError):
+    """The database cannot be used: it is damaged, locked, of a newer schema, its disk is full."""
+
+
 class Ledger:
-    """One connection, one thread. SentryError where the database cannot be used."""
+    """One connection, one thread. LedgerFault where the database cannot be used; from the methods
+    of one that stays open a sqlite3.Error, which leaving its `with` makes a LedgerFault too."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -117,7 +122,7 @@ class Ledger:
                 self._connection.close()
                 raise
         except sqlite3.Error as error:
-            raise SentryError(f"{self._path}: {error}") from error
+            raise LedgerFault(f"{self._path}: {error}") from error
 
     fault: str = ""
     """What is wrong with the disk, where that is lived with (lasting.py)."""
@@ -128,8 +133,10 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.close()
+        if isinstance(error, sqlite3.Error):
+            raise LedgerFault(f"{self._path}: {error}") from error
 
     def close(self) -> None:
         self._connection.close()
@@ -158,7 +165,7 @@ class Ledger:
         with self.transaction():
             version = self._version()  # another program may have been faster
             if version > len(MIGRATIONS):
-                raise SentryError(
+                raise LedgerFault(
                     f"{self._path}: schema {version} is of a newer SentryFW; this one knows"
                     f" {len(MIGRATIONS)}"
                 )

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.netns
 KEYS = [
     "address", "family", "scan", "kinds", "targets", "probes", "first_seen", "blocked_at",
     "timeout_s", "expires_in_s", "offence", "forgeable", "tool", "reason", "dropped_packets",
-    "dropped_bytes",
+    "dropped_bytes", "host",
 ]  # fmt: skip
 SCANNER = "203.0.113.7"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[bold]\x9b31m\u202egpj.exe\nnext line\tnext field"
