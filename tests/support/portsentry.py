@@ -23,7 +23,10 @@ SYSTEM_TESTS: Final = {
     "009": ("Scan trigger", "hit 1: nothing; hit 2: block; hit 3: dropped in the kernel"),
     "010": ("Route kill", "a program in KILL_ROUTE is run beside the block"),
     "011": ("Kill then command", "the block is in the kernel when the command runs"),
-    "012": ("Command then kill", "the block is not yet in the kernel when the command starts"),
+    "012": (
+        "Command then kill",
+        "the command is started beside the block, which does not wait for it",
+    ),
     "013": ("Route + hosts.deny", "blackhole route and hosts.deny line; both go with the block"),
     "014": ("Stealth pcap TCP", "block"),
     "015": ("Stealth pcap UDP", "block"),
