@@ -5,10 +5,12 @@ a failed reaction is no block, a list has no 65th port that is silently left out
 """
 
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Final, Literal, NamedTuple
 
 from sentryfw import allowlist
 from sentryfw.allowlist import IPNetwork, Warned
+from sentryfw.config import Paths
 from sentryfw.engine.track import MAX_TARGETS
 from sentryfw.fields import ports_text
 from sentryfw.portsentry.commands import purpose
@@ -271,6 +273,8 @@ class Converter:
         generation = self._sources.settings.generation
         origin = self._origin("HISTORY_FILE", setting)
         self._line("respond.history", "format", f"portsentry{generation}", origin)
+        if not PurePosixPath(setting.value).is_relative_to(Paths().log):
+            origin += f"\nthe service writes below {Paths().log} alone: see docs/portsentry.md"
         self._line("respond.history", "path", setting.value, origin)
         if setting.value.startswith(("/tmp/", "/var/tmp/", "/dev/shm/")):  # noqa: S108
             self._warn(

@@ -231,6 +231,20 @@ def test_hosts_of_the_history_and_the_blocked_files_are_named_once(make_etc: Mak
 # --- the text
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("/var/lib/portsentry/portsentry.history", True), ("/var/log/sentryfw/history", False)],
+)
+def test_a_history_where_the_service_may_not_write_is_said(
+    make_etc: MakeEtc,
+    path: str,
+    said: bool,  # noqa: FBT001 - of the table
+) -> None:
+    etc = make_etc(base=f'HISTORY_FILE="{path}"\n')
+    origins = {line.key: line.origin for line in _import(etc).lines}
+    assert ("the service writes below /var/log/sentryfw alone" in origins["path"]) is said
+
+
 def test_every_key_stands_under_what_it_came_from(make_etc: MakeEtc) -> None:
     text = render(_import(make_etc('SCAN_TRIGGER="2"\n'), "stcp", "sudp")).splitlines()
     at = text.index("trap_tcp = [1, 11, 15]")
