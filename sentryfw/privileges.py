@@ -12,7 +12,7 @@ from typing import Final
 
 from sentryfw import account
 from sentryfw.config import Paths
-from sentryfw.errors import NoPrivilege, SentryError
+from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError
 
 CAP_NET_ADMIN: Final = 12
 PR_SET_KEEPCAPS: Final = 8
@@ -25,7 +25,7 @@ STATUS: Final = Path("/proc/self/status")
 
 NO_NET_ADMIN: Final = (
     "the daemon needs CAP_NET_ADMIN and nothing else: start it as a service"
-    " (systemctl start sentryfw), or as root"
+    " (systemctl start sentryfw), or as root (sudo)"
 )
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -35,6 +35,12 @@ def require_net_admin() -> None:
     """NoPrivilege without CAP_NET_ADMIN: said at once, before anything is touched."""
     if not capabilities() >> CAP_NET_ADMIN & 1:
         raise NoPrivilege(NO_NET_ADMIN)
+
+
+def require_root() -> None:
+    """NoPrivilege for anybody else: said at once, before anything is touched."""
+    if os.geteuid() != 0:
+        raise NoPrivilege(NOT_ROOT)
 
 
 def capabilities() -> int:

@@ -118,7 +118,7 @@ def uninstall(
     from sentryfw.netfilter.table import Table
 
     settings = options.load()
-    setup.run_uninstall(settings, Table(), typer.echo, purge=purge)
+    setup.run_uninstall(settings, Table(), options.path, typer.echo, purge=purge)
     stops.end_trial(settings.paths.state)
 
 

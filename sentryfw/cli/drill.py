@@ -9,13 +9,16 @@ from sentryfw.cli import output
 from sentryfw.config import Config
 from sentryfw.drill import Result
 from sentryfw.drill import run as run_drill
+from sentryfw.privileges import require_root
 
 COLUMNS: Final = Result._fields
 
 
 def run(path: Path | None, config: Config, *, json: bool, forge: bool) -> int:
     """The drill's exit code: 0 if everything held, else 1."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    require_root()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     output.note(f"configuration: {path or 'the default one'}")
     results = run_drill(config, output.note, forge=forge)
     ok = all(result.ok for result in results)
@@ -30,5 +33,7 @@ def run(path: Path | None, config: Config, *, json: bool, forge: bool) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """kill -TERM ends as Ctrl-C does: through every `finally`."""
+    """Ctrl-C and kill -TERM end through every `finally`, which a second one does not disturb."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

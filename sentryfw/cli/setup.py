@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sentryfw import config as configuration
-from sentryfw import stops
+from sentryfw import privileges, stops
 from sentryfw.cli import service as service_files
 from sentryfw.cli.running import end
 from sentryfw.config import Config
@@ -31,6 +31,7 @@ def run_install(
     trial: bool = False,
 ) -> Installed:  # fmt: skip
     """Install or update; says what is protected and what was done. Not on trial: for good."""
+    privileges.require_root()
     protected = _protect(config, say)
     lock = TableLock(config.paths.runtime)
     with lock.held():
@@ -52,8 +53,12 @@ def clear(config: Config) -> None:
     stops.clear(config.paths.state, config.paths.runtime)
 
 
-def run_uninstall(config: Config, table: Table, say: Say, *, purge: bool) -> None:
-    """Take everything of ours out of the kernel; with `purge` off the disk too."""
+def run_uninstall(
+    config: Config, table: Table, config_path: Path | None, say: Say, *, purge: bool
+) -> None:
+    """Take everything of ours out of the kernel; with `purge` off the disk too. A configuration
+    that was named by its path is the operator's, and stays."""
+    privileges.require_root()
     service_files.remove(say)
     end(config.paths.lock, config.paths.control)  # it must not put the table back
     for what in undo(config.respond, None):
@@ -64,7 +69,7 @@ def run_uninstall(config: Config, table: Table, say: Say, *, purge: bool) -> Non
         removed = uninstall(table)
     say("removed table inet sentryfw" if removed else "there was no table to remove")
     if purge:
-        for path in _purge(config):
+        for path in _purge(config, with_default=config_path is None):
             say(f"removed {path}")
 
 
@@ -78,7 +83,7 @@ def _protect(config: Config, say: Say) -> list[Protected]:
         return host.never_block(config, host.remembered(ledger.protected()))
 
 
-def _purge(config: Config) -> list[Path]:
+def _purge(config: Config, *, with_default: bool) -> list[Path]:
     """Delete what we wrote; directories only where nothing else is left in them."""
     paths = config.paths
     ledger = paths.ledger
@@ -86,8 +91,10 @@ def _purge(config: Config) -> list[Path]:
         ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"),
         paths.events, paths.lock, paths.control, paths.helper, paths.runtime / TABLE_LOCK,
         paths.state / stops.PANIC, paths.runtime / stops.PANIC, paths.state / stops.TRIAL,
-        configuration.DEFAULT_PATH, *paths.evidence.glob("*.pcapng"),
+        *paths.evidence.glob("*.pcapng"), *paths.state.glob(f"{ledger.name}.corrupt-*"),
     ]  # fmt: skip
+    if with_default:
+        files.append(configuration.DEFAULT_PATH)
     if config.respond.history.format != "off":
         files.append(config.respond.history.path)
     removed = []

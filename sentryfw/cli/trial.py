@@ -83,7 +83,7 @@ def watch(state: Path, token: str, path: Path | None) -> None:
 def take_back(path: Path | None, say: Say) -> None:
     """Uninstall; and if anything at all is in its way, panic. The mark stays: no daemon starts."""
     try:
-        setup.run_uninstall(configuration.load(path), Table(), say, purge=False)
+        setup.run_uninstall(configuration.load(path), Table(), path, say, purge=False)
     except Exception as error:  # noqa: BLE001 - nobody is there to be told
         say(f"uninstall failed ({error}): panic")
         panic.panic(path, say)
