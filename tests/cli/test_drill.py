@@ -31,6 +31,9 @@ run = importlib.import_module("sentryfw.drill.run")
 run.ATTACKS = [attack for attack in run.ATTACKS if attack.option == "-sF"]
 """
 """The fin scan alone; what is not blocked is waited for 3 s, not 10."""
+BURST = 11
+"""nmap -sT begins with ten connections at once. Where the first one hits the listed port, its
+source is a partner until it resets that connection, and the other nine are probes by then."""
 QUICKLY = 3.0
 """Seconds between a signal and the drill's end."""
 
@@ -56,7 +59,8 @@ def test_every_scan_of_nmap_ends_at_its_first_probes(box: Box) -> None:
         assert attack["ok"] is True, attack
         assert kind in str(attack["recognised"]).split(","), attack
         assert attack["answers_after"] == 0, attack
-        assert int(str(attack["probes"])) <= box.settings.detect.trigger + 1, attack
+        most = BURST if attack["scan"] == "-sT" else box.settings.detect.trigger + 1
+        assert int(str(attack["probes"])) <= most, attack
         assert int(str(attack["sent"])) >= 100, attack
 
 
