@@ -23,6 +23,7 @@ from support.beside import (
     EVERYTHING,
     NEEDED,
     NOTHING,
+    PORT,
     ROWS,
     PortSentry,
     Row,
@@ -30,7 +31,7 @@ from support.beside import (
     scan,
     source,
 )
-from support.lab import BYSTANDER, INTERFACE, LISTED, PREFIX, VICTIM, Lab, Sentry
+from support.lab import ATTACKER, BYSTANDER, INTERFACE, LISTED, PREFIX, VICTIM, Lab, Sentry
 from support.portsentry import elsewhere
 from support.waiting import wait_for
 
@@ -138,6 +139,25 @@ def test_portsentry_says_blocked_of_a_source_whose_datagrams_come_through(
     wait_for(lambda: running.has_blocked(address), "it says that it has blocked")
     assert _gets_a_datagram_through(lab, address)
     assert running.deny.read_text().count(f"ALL: {address} : DENY\n") == 1
+
+
+def test_a_probe_forged_in_a_clients_name_has_portsentry_block_the_client(
+    portsentry: tuple[Lab, PortSentry],
+) -> None:
+    lab, running = portsentry
+    client = ATTACKER[4]
+    assert _connects(lab, client)
+    lab.probe(client, PORT)
+    wait_for(lambda: running.has_blocked(client), "it says that it has blocked")
+    assert not _connects(lab, client)
+
+
+def test_the_same_probe_costs_sentryfws_client_nothing(sentry: Sentry) -> None:
+    client = ATTACKER[4]
+    assert _connects(sentry.lab, client)
+    sentry.lab.probe(client, PORT)
+    assert sentry.alert(client, "allowed")["sentryfw"]["reason"] == "partner"
+    assert _connects(sentry.lab, client)
 
 
 def test_its_end_is_the_end_of_all_of_it(root: Path) -> None:
