@@ -115,7 +115,11 @@ class PortSentry:
         words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
         words += ["sh", "-c", START, "sh", str(self._home), str(self._program)]
         self._process = self._lab.victim.popen(words)
-        wait_for(self._is_ready, "both of its processes listen", 20)
+        try:
+            wait_for(self._is_ready, "both of its processes listen", 20)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

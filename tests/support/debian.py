@@ -1,6 +1,7 @@
 """Debian's portsentry 1.2, fetched when a test wants it: its licence (CPL 1.0) is not ours, so no
 file of it stands in this tree."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,9 @@ DEFAULT: Final = 'TCP_MODE="tcp"\nUDP_MODE="udp"\n'
 
 def unpack(home: Path) -> Path:
     """The package, unpacked below `home`: a root directory. Skips where it cannot be had."""
+    for program in ("apt-get", "dpkg"):
+        if shutil.which(program) is None:
+            pytest.skip(f"Debian's portsentry cannot be had here: no {program}")
     root = home / "root"
     for command in (["apt-get", "-q", "download", PACKAGE], ["sh", "-c", f"dpkg -x *.deb {root}"]):
         done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
