@@ -8,7 +8,8 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, Self, TypeVar
 
@@ -16,6 +17,7 @@ from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError, Unsupported
 
 CLONE_NEWNET: Final = 0x40000000
 PR_SET_PDEATHSIG: Final = 1
+ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 T = TypeVar("T")
 
@@ -29,12 +31,13 @@ class Namespace:
         if os.geteuid() != 0:
             raise NoPrivilege(NOT_ROOT)
         try:
-            self._holder = subprocess.Popen(
-                ["cat"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                preexec_fn=_unshare,  # noqa: PLW1509 - before any thread is made
-            )
+            with _signals_held():
+                self._holder = subprocess.Popen(
+                    ["cat"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    preexec_fn=_unshare,  # noqa: PLW1509 - before any thread is made
+                )
         except (OSError, subprocess.SubprocessError) as error:
             raise Unsupported(
                 f"no network namespace could be made ({error}): the kernel needs CONFIG_NET_NS"
@@ -67,12 +70,13 @@ class Namespace:
         env: dict[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """Start a command inside; it ends with the namespace, at the latest."""
-        process = subprocess.Popen(
-            [str(word) for word in command],
-            stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True, env=env,
-            preexec_fn=self._enter,  # noqa: PLW1509 - three system calls, no lock is taken
-        )  # fmt: skip
-        self._processes.append(process)
+        with _signals_held():
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True, env=env,
+                preexec_fn=self._enter,  # noqa: PLW1509 - four system calls, no lock is taken
+            )  # fmt: skip
+            self._processes.append(process)
         return process
 
     def run(
@@ -157,6 +161,17 @@ def _setns(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """What ends us comes before a fork or after it: what its handler raises within the hooks of
+    os.fork() goes nowhere."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _unshare() -> None:
     _die_with_parent()
     if _libc.unshare(CLONE_NEWNET):
@@ -165,4 +180,5 @@ def _unshare() -> None:
 
 
 def _die_with_parent() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

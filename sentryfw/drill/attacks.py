@@ -1,8 +1,8 @@
 """The attacks: real nmap, or the same scans forged with scapy where nmap is missing."""
 
-import contextlib
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -67,10 +67,11 @@ def scan_with_scapy(attacker: Namespace, attack: Attack, source: str, target: st
 
 
 def _connect_scan(source: str, target: str) -> None:
+    """As nmap -sT: a connection that is made is reset at once."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
-    with contextlib.ExitStack() as stack:
-        for port in PORTS:
-            client = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    for port in PORTS:
+        with socket.socket(family, socket.SOCK_STREAM) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.setblocking(False)
             client.bind((source, 0))
             client.connect_ex((target, port))

@@ -91,7 +91,7 @@ def test_the_stage_is_set(stage: Scene) -> None:
     for number, family, victim in ((1, 4, VICTIM4), (2, 6, VICTIM6)):
         source = stage.take_address(number, family)
         assert stage.reaches(stage.attacker, source, victim, LISTED_PORT)
-        assert not stage.reaches(stage.attacker, source, victim, LISTED_PORT + 1)
+        assert not stage.reaches(stage.attacker, source, victim, LISTED_PORT + 1, scene.SILENCE)
         assert stage.reaches(stage.victim, victim, source, OWN_PORT)
 
 

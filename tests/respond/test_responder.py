@@ -187,6 +187,7 @@ def test_a_line_ends_with_its_block(
     _hand_over(responder, _block(timeout=0.3))
     wait_for(lambda: _lines(deny) == [f"ALL: {A}"], "the line")
     wait_for(lambda: _lines(deny) == [], "no line")
+    wait_for(lambda: len(host.results) == 2, "both results")
     assert [(r.detail, r.ok) for r in host.results] == [("added", True), ("removed", True)]
 
 
