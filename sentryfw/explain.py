@@ -24,7 +24,7 @@ from sentryfw.record.ledger import Ledger
 
 Item = dict[str, Any]
 Warn = Callable[[str], None]
-LISTS: Final = ("blocks", "refusals", "probes")
+LISTS: Final = ("blocks", "refusals", "probes", "reactions")
 
 RULES: Final = {
     "never_block": "the address is never blocked: [never_block], and what this host depends on",
@@ -80,7 +80,7 @@ def subject(text: str) -> Subject:
 
 
 def parts(config: Config, table: Table, text: str, warn: Warn) -> Iterator[Item]:
-    """{"head": ...}, then one {"blocks" | "refusals" | "probes": ...} for each."""
+    """{"head": ...}, then one {"blocks" | "refusals" | ...: ...} for each."""
     about = subject(text)
     kernel = _kernel(table, about)
     remembered, past = _ledger(config, about, warn)
@@ -102,6 +102,8 @@ def parts(config: Config, table: Table, text: str, warn: Warn) -> Iterator[Item]
         yield {"refusals": {**_entry(refusal), "rule": rule}}
     for sight in _pending(past):
         yield {"probes": _probe(sight)}
+    for reaction in past.reactions:
+        yield {"reactions": {**reaction._asdict(), "at": timestamp(reaction.at)}}
 
 
 def whole(found: Iterable[Item]) -> Item:
@@ -146,7 +148,7 @@ def _kernel(table: Table, about: Subject) -> Kernel:
 
 
 def _ledger(config: Config, about: Subject, warn: Warn) -> tuple[list[tuple[str, str]], History]:
-    nothing = History([], [], [])
+    nothing = History([], [], [], [])
     if not config.paths.ledger.exists():
         return [], nothing
     try:

@@ -72,6 +72,10 @@ def story(found: Row) -> list[Row]:
                 told.add(probe)
                 rows.append(_probe(seen, "led to no block", refusal["id"]))
         rows.append(_decision(refusal, "not blocked", refusal["rule"]))
+    for reaction in found["reactions"]:
+        result = "done" if reaction["ok"] else "failed"
+        what = f"{reaction['reaction']} {result}"
+        rows.append(_row(reaction["at"], what, why=reaction["detail"]))
     return sorted(rows, key=lambda row: str(row["at"]))  # stable: probes before their decision
 
 

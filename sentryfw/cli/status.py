@@ -47,9 +47,13 @@ def status(config: Config, table: Table) -> dict[str, Any]:
             "kernel": queue_counts(config.queue.number),
         },
         "overload": daemon.get("overload", {}),
+        "lost_records": daemon.get("lost_records", 0),
         "faults": daemon.get("faults", {}),
         "reconciled": daemon.get("reconciled", {}),
         "healed": daemon.get("healed", {}),
+        "never_block": daemon.get("never_block", {}),
+        "reactions": daemon.get("reactions", {}),
+        "decoys": daemon.get("decoys"),
     }
 
 

@@ -1,14 +1,15 @@
-"""What the ledger knows of one source: its blocks, refusals and probes, each with its probes."""
+"""What the ledger knows of one source: blocks and refusals with their probes, probes, reactions."""
 
 import json
 from typing import Any, Final, NamedTuple
 
-from sentryfw.record.entry import Entry, Sight, Trace
+from sentryfw.record.entry import Entry, Reaction, Sight, Trace
 from sentryfw.record.ledger import Ledger
 
 MAX_BLOCKS: Final = 100
 MAX_REFUSALS: Final = 100
 MAX_PROBES: Final = 1000
+MAX_REACTIONS: Final = 1000
 
 _BLOCKS: Final = """
     SELECT id, address, family, scan, kinds, targets, probes, first_seen, blocked_at, timeout_s,
@@ -38,6 +39,7 @@ class History(NamedTuple):
     refusals: list[Entry]
     probes: list[Sight]
     """Below the trigger, as they came."""
+    reactions: list[Reaction]
 
 
 def of(ledger: Ledger, address: str) -> History:
@@ -48,7 +50,9 @@ def of(ledger: Ledger, address: str) -> History:
         Sight(row[0], row[1], row[2], bool(row[3]), row[4])
         for row in ledger.read(_PROBES, (address, MAX_PROBES))
     ]
-    return History(blocks[::-1], refusals[::-1], probes[::-1])
+    return History(
+        blocks[::-1], refusals[::-1], probes[::-1], ledger.reactions(address, MAX_REACTIONS)
+    )
 
 
 def _past(ledger: Ledger, row: tuple[Any, ...]) -> Past:

@@ -73,6 +73,10 @@ def test_everything_follows_a_block(
         ("command", True), ("hosts_deny", True), ("route", True),
     }  # fmt: skip
     assert said.read_text() == f"{address} {UNLISTED[-1]} atcp {name}\n"
+    told = json.loads(_cli(lab, daemon, "explain", address, "--json"))["reactions"]
+    assert {r["reaction"] for r in told if r["ok"]} == {"command", "hosts_deny", "route"}
+    counted = json.loads(_cli(lab, daemon, "status", "--json"))["reactions"]
+    assert counted["route"] == {"done": 1, "failed": 0, "waiting": 0}
     written = f"[{name[:-3]}]/64" if family == 6 else name
     assert _lines(deny) == ["ALL: PARANOID", f"ALL: {written}"]
     route = lab.victim.ip(f"-{family}", "route", "show", "proto", "83")
