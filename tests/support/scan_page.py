@@ -45,8 +45,6 @@ neighbour discovery breaks. `-f` and `--mtu` it refuses there.
   a host gets to what others forged in its name.
 - Datagrams to ports from 32768 on with at most 10 hops left are taken for a path trace. A UDP
   scan that sets its TTL to fit the distance (`-sU --ttl`) is missed on those ports.
-- A server that we called may still send on connections that conntrack has forgotten and our
-  program has left. That counts as an ACK scan, though it is none: three ports of ours are enough.
 - The true sender behind decoys (`-D`) is unknown, so each of the group is blocked for ten minutes
   at most, and it is no offence.
 
