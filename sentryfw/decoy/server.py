@@ -74,18 +74,18 @@ class Decoy:
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(BATCH):
             try:
-                connection, _ = listening.accept()
+                connection, peer = listening.accept()
             except OSError:  # no more, or gone again, or no descriptor left
                 return
             try:
-                self._welcome(connection)
+                self._welcome(connection, peer[0], peer[1])
             except OSError:  # it went in the middle of it
                 connection.close()
 
-    def _welcome(self, connection: socket.socket) -> None:
+    def _welcome(self, connection: socket.socket, source: str, sport: int) -> None:
         """Told first: a visitor who is gone at once was here all the same."""
         connection.setblocking(False)
-        visit = _visit(connection)
+        visit = _visit(connection, source, sport)
         if visit is None:  # nobody was redirected: our own port
             connection.close()
             return
@@ -165,9 +165,9 @@ class Decoy:
             sys.exit(0)  # the daemon is gone
 
 
-def _visit(connection: socket.socket) -> Visit | None:
-    """Who came, and where they meant to go; None if they were not redirected."""
-    source, sport = connection.getpeername()[:2]
+def _visit(connection: socket.socket, source: str, sport: int) -> Visit | None:
+    """Who came, and where they meant to go; None if they were not redirected. The peer is what
+    accept(2) said: of a connection that was reset meanwhile getpeername(2) knows nothing."""
     if connection.family == socket.AF_INET:
         raw = connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)  # struct sockaddr_in
         port, target = int.from_bytes(raw[2:4]), raw[4:8]

@@ -1,7 +1,10 @@
 """Decoys: ports that look open. A finished handshake there is evidence that nobody can forge."""
 
 import errno
+import os
+import signal
 import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,6 +298,24 @@ def test_a_decoy_that_ends_is_started_again(lab: Lab, start_daemon: StartDaemon)
     assert "the decoy ended with status -9" in daemon.log()
     lab.open(ATTACKER[4], 100)
     wait_for(lambda: _visits(daemon) == 2, "another visit")
+
+
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+def test_who_resets_before_being_accepted_was_a_visitor(
+    lab: Lab, start_daemon: StartDaemon, family: int
+) -> None:
+    """As nmap -sT does: the decoy is too slow for it here, because it stands still."""
+    daemon = start_daemon(TCP)
+    decoy = int(_decoy_process(daemon).name)
+    os.kill(decoy, signal.SIGSTOP)
+    client = lab.open(ATTACKER[family], DECOY)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    os.kill(decoy, signal.SIGCONT)
+    event = daemon.alert(ATTACKER[family])["sentryfw"]
+    assert (event["kinds"], event["sample"]) == (
+        ["connect"], [f"{VICTIM[family]} tcp/{DECOY}"],
+    )  # fmt: skip
 
 
 def test_a_flood_of_visitors_harms_nothing_else(lab: Lab, start_daemon: StartDaemon) -> None:

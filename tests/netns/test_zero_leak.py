@@ -4,6 +4,8 @@ Each source sends SYNs to three unlisted ports and to one listed port, back to b
 is on its way before the third is judged. The listed port must answer none of them.
 """
 
+import os
+import signal
 import time
 from typing import Final
 
@@ -97,11 +99,14 @@ def test_scanners_one_after_the_other_open_nothing(
 def test_without_the_suspect_rules_the_same_burst_leaks(
     routed: Lab, daemon: Sentry, family: int
 ) -> None:
-    """The counter-proof: were there a leak, the test above would see it."""
+    """The counter-proof: were there a leak, the test above would see it. The daemon stands still
+    meanwhile, or it would put the rules back within milliseconds."""
     routed.listen(LISTED, family)
-    routed.nft("flush chain inet sentryfw suspect")
     sources = _sources(family, SPACED)
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    routed.nft("flush chain inet sentryfw suspect")
     routed.wire.send(*(frame for burst in _bursts(routed, sources, family) for frame in burst))
+    os.kill(daemon.process.pid, signal.SIGCONT)
     answered = _answered(routed, daemon, BYSTANDER[family])
     assert len(list(routed.table.blocked_sources())) == SPACED
     assert set(answered) <= set(sources)
