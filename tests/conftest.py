@@ -11,9 +11,6 @@ from hypothesis import settings
 from sentryfw.netns import Namespace
 from support import debian
 
-KNOWN_FAILURES = Path(__file__).parent / "known_failures.txt"
-"""Tests that fail, or failed under load, and why; each is a fault to mend. A line goes with it."""
-
 # A deadline for each example would test the machine's load, not the code.
 settings.register_profile("sentryfw", deadline=None)
 settings.load_profile("sentryfw")
@@ -22,11 +19,7 @@ settings.load_profile("sentryfw")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     not_root = pytest.mark.skip(reason="needs root: network namespaces")
     no_nmap = pytest.mark.skip(reason="needs nmap")
-    known = [line.split(" | ") for line in KNOWN_FAILURES.read_text().splitlines() if line]
     for item in items:
-        for prefix, reason in known:
-            if item.nodeid.startswith(prefix):
-                item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
         if item.get_closest_marker("netns") and os.geteuid() != 0:
             item.add_marker(not_root)
         if item.get_closest_marker("nmap") and shutil.which("nmap") is None:

@@ -116,7 +116,9 @@ def test_a_syn_is_no_visit_but_resetting_the_answer_is_half_a_probe(
     ports = range(100, 106)  # six, because half-open ones weigh half of a trigger of three
     for port in ports:
         lab.wire.received()
-        lab.probe(ATTACKER[4], port)  # the attacker's kernel resets what it did not open
+        # The attacker's kernel resets what it did not open. Each from a port of its own: behind the
+        # redirection the next SYN would meet the half-open connection, and be judged for it.
+        lab.probe(ATTACKER[4], port, sport=40000 + port)
         wait_for(lambda port=port: ATTACKER[4] in synacks(lab.wire.received(), port), "an answer")  # type: ignore[misc]
     found = daemon.alert(ATTACKER[4])["sentryfw"]
     assert found["sample"] == [f"{VICTIM[4]} tcp/{port}" for port in ports]
