@@ -48,6 +48,7 @@ demo: setup
 
 test: setup apt-test
 	@$(BIN)/pytest
+	SENTRYFW_ENGINE=plain $(BIN)/pytest tests/engine
 
 check: setup
 	@$(BIN)/ruff format --check $(SOURCES)
@@ -79,7 +80,7 @@ FUZZ_TARGETS ?=
 FUZZ_STAMP := .venv-fuzz/set-up
 
 fuzz: setup $(FUZZ_STAMP)
-	@PYTHONPATH="$$($(BIN)/python -c 'import site; print(*site.getsitepackages())')" \
+	@SENTRYFW_ENGINE=plain PYTHONPATH="$$($(BIN)/python -c 'import site; print(*site.getsitepackages())')" \
 	  .venv-fuzz/bin/python tests/fuzz/run.py $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 $(FUZZ_STAMP): requirements-fuzz.lock
@@ -104,6 +105,7 @@ bench-quick: setup
 	@$(BIN)/python -m bench --quick
 
 setup: apt $(STAMP)
+	@$(BIN)/python -m sentryfw.build_engine || true
 
 apt:
 	@if [ "$$(id -u)" != 0 ]; then

@@ -1,11 +1,17 @@
-"""What the engine costs a packet, from decode to decision."""
+"""What the engine costs a packet, from decode to decision: compiled where it is, and plain."""
 
+import json
+import os
 import random
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from bench.figures import Figure, at_most, median_of
+from sentryfw.compiled import is_used
 from sentryfw.config import Config
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Meta
@@ -17,14 +23,23 @@ _TARGET = bytes((198, 18, 0, 1))
 
 def figures(runs: int) -> list[Figure]:
     """Scans by few sources, and a spoofed flood in which every source is new."""
-    scans = syns(sources=2000)
-    flood = syns(sources=1 << 24)
-    scanned, spread = median_of(lambda: _microseconds(scans), runs)
-    flooded, flood_spread = median_of(lambda: _microseconds(flood), runs)
-    return [
-        at_most("engine, a judged packet of a scan", scanned, "us", 8, spread),
-        at_most("engine, a judged packet of a spoofed flood", flooded, "us", 8, flood_spread),
-    ]
+    found = []
+    for engine in ("compiled", "plain"):
+        for what, sources in (("scan", 2000), ("spoofed flood", 1 << 24)):
+            cost, spread = median_of(lambda e=engine, s=sources: _apart(e, s), runs)
+            name = f"engine, {engine}, a judged packet of a {what}"
+            found.append(at_most(name, cost, "us", 8, spread))
+    return found
+
+
+def _apart(engine: str, sources: int) -> float:
+    """Microseconds in a process of its own: an engine is chosen once."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.engine", engine, str(sources)], capture_output=True,
+        text=True, check=True, cwd=Path(__file__).parent.parent,
+        env={**os.environ, "SENTRYFW_ENGINE": engine},
+    )  # fmt: skip
+    return float(json.loads(done.stdout))
 
 
 def syns(sources: int) -> list[bytes]:
@@ -50,3 +65,9 @@ def _microseconds(packets: Sequence[bytes]) -> float:
     for index, packet in enumerate(packets):
         handle(packet, meta, index * 1e-4)
     return (time.perf_counter() - begin) / len(packets) * 1e6
+
+
+if __name__ == "__main__":
+    if is_used() != (sys.argv[1] == "compiled"):
+        sys.exit("the engine is not compiled: python -m sentryfw.build_engine")
+    print(_microseconds(syns(int(sys.argv[2]))))

@@ -18,7 +18,7 @@ def figures(runs: int) -> list[Figure]:
         for command in ("list", "status"):
             seconds, spread = median_of(lambda word=command: _seconds(daemon, word), runs)
             found.append(at_most(f"sentryfw {command}, cold start", seconds, "s", 0.3, spread))
-    return [at_most("sentryfwd idle, resident", memory, "MiB", 64), *found]
+    return [at_most("sentryfwd idle, resident", memory, "MiB", 40), *found]
 
 
 def _block_some() -> None:

@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from sentryfw import __version__, account, config, listing, privileges, stops
+from sentryfw import __version__, account, compiled, config, listing, privileges, stops
 from sentryfw.config import Config
 from sentryfw.control import Answer, ControlServer, Reply, Stream
 from sentryfw.decoy.process import Decoys
@@ -355,6 +355,7 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
+            "compiled": compiled.is_used(),
             "divert": self.divert,
             "tracked_sources": len(self.engine.tracker),
             "flood": self.engine.flood,

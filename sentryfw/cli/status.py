@@ -33,6 +33,7 @@ def status(config: Config, table: Table) -> dict[str, Any]:
         "installed": kernel["installed"],
         "daemon": "running" if daemon else "stopped",
         "pid": daemon.get("pid"),
+        "compiled": daemon.get("compiled", False),
         "divert": kernel["divert"],
         "divert_reason": kernel["divert_reason"],
         "mode": config.detect.mode,
