@@ -37,7 +37,7 @@ from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import IPNetwork, Table
 from sentryfw.overload import Overload, QueueLoss
 from sentryfw.plain import PlainFormatter, plain
-from sentryfw.record.entry import Reaction, block_entry, probe_of, refusal_entry, sight_of
+from sentryfw.record.entry import Reaction, block_entry, probe_of, refusal_entry
 from sentryfw.record.evidence import Evidence, Glimpses
 from sentryfw.record.files import open_private, private_directory
 from sentryfw.record.lasting import LastingEventFile, LastingLedger
@@ -127,15 +127,16 @@ class Daemon:
     def _record(
         self, outcome: Outcome, payload: bytes = b"", *, acknowledged: float | bool
     ) -> None:
-        epoch = time.time() - clock()
+        now = time.time()
+        epoch = now - clock()
         if acknowledged:
             for block in outcome.blocks:
                 self.responder.hand_over(block, acknowledged, epoch)
         for refusal in outcome.refusals:
             self.responder.hand_over(refusal, refusal.at, epoch)
         if outcome.probe is not None:
-            self.recorder.sight(sight_of(outcome.probe, time.time()))
-            self.glimpses.keep(outcome.probe, payload, time.time())
+            self.recorder.sight(outcome.probe, now)
+            self.glimpses.keep(outcome.probe, payload, now)
         if acknowledged:
             for block in outcome.blocks:
                 self.keeper.blocked(block.source, block.timeout, acknowledged)
@@ -368,6 +369,7 @@ class Daemon:
             },
             "overload": self.overload.totals,
             "lost_records": self.recorder.lost + self.ledger.lost,
+            "unkept_probes": self.recorder.unkept,
             "faults": self.faults(),
             **self.keeper.status(),
             "never_block": self.shelter.status(),

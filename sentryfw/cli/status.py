@@ -49,6 +49,7 @@ def status(config: Config, table: Table) -> dict[str, Any]:
         },
         "overload": daemon.get("overload", {}),
         "lost_records": daemon.get("lost_records", 0),
+        "unkept_probes": daemon.get("unkept_probes", 0),
         "faults": daemon.get("faults", {}),
         "reconciled": daemon.get("reconciled", {}),
         "healed": daemon.get("healed", {}),

@@ -11,14 +11,16 @@ import threading
 import time
 from typing import Any, Final, NamedTuple
 
+from sentryfw.engine.model import Probe
 from sentryfw.errors import SentryError
-from sentryfw.record.entry import Entry, Named, Reaction, Sight
+from sentryfw.record.entry import Entry, Named, Reaction, Sight, sight_of
 from sentryfw.record.events import EventFile, render_entry, render_note, render_reaction
 from sentryfw.record.evidence import Evidence, Glimpse
 from sentryfw.record.ledger import Ledger
 
 BACKLOG: Final = 100_000
 """Entries that may wait for the disk; more are counted as lost."""
+SIGHTS_A_SECOND: Final = 1000
 BATCH: Final = 500
 TRIM_EVERY: Final = 1000
 COMPLAINT_PAUSE: Final = 60.0
@@ -61,6 +63,9 @@ class Recorder:
         self._untrimmed = 0
         self.lost = 0
         """Entries that did not reach the ledger or the event file."""
+        self.unkept = 0
+        """Probes below the trigger beyond SIGHTS_A_SECOND."""
+        self._second = self._sights = 0
 
     def start(self) -> None:
         self._thread.start()
@@ -74,9 +79,16 @@ class Recorder:
         if self._evidence is not None and glimpses:
             self._put(Capture(entry, glimpses))
 
-    def sight(self, sight: Sight) -> None:
-        """A probe below the trigger."""
-        self._put(sight)
+    def sight(self, probe: Probe, at: float) -> None:
+        """A probe below the trigger, seen at `at` s since the epoch. In a flood only the first ones
+        of each second are kept: writing all of them would cost more than judging them."""
+        if int(at) != self._second:
+            self._second, self._sights = int(at), 0
+        self._sights += 1
+        if self._sights <= SIGHTS_A_SECOND:
+            self._put(sight_of(probe, at))
+        else:
+            self.unkept += 1
 
     def reaction(self, reaction: Reaction) -> None:
         """What became of a reaction."""

@@ -13,6 +13,7 @@ import pytest
 
 from sentryfw.record import ledger as ledger_module
 from sentryfw.record import recorder as module
+from sentryfw.record.entry import probe_of
 from sentryfw.record.events import EventFile
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder
@@ -67,11 +68,23 @@ def test_entries_reach_ledger_and_event_file(
 def test_sights_reach_the_ledger_and_no_event_file(
     recorder: Recorder, ledger: Ledger, log_path: Path
 ) -> None:
-    recorder.sight(SIGHT)
+    recorder.sight(probe_of(SIGHT), SIGHT.at)
     recorder.stop(5)
     assert ledger.sights(0) == [SIGHT]
     assert _written(log_path) == []
     assert recorder.lost == 0
+
+
+def test_of_a_flood_of_sights_the_first_ones_of_each_second_are_kept(
+    recorder: Recorder, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SIGHTS_A_SECOND", 3)
+    times = [1000 + number / 10 for number in range(20)]
+    for at in times:
+        recorder.sight(probe_of(SIGHT), at)
+    recorder.stop(5)
+    assert [sight.at for sight in ledger.sights(0)] == [*times[:3], *times[10:13]]
+    assert (recorder.unkept, recorder.lost) == (14, 0)
 
 
 def test_a_sight_that_is_not_written_is_counted(
@@ -79,7 +92,7 @@ def test_a_sight_that_is_not_written_is_counted(
 ) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("DROP TABLE probes")
-    recorder.sight(SIGHT)
+    recorder.sight(probe_of(SIGHT), SIGHT.at)
     recorder.stop(5)
     assert recorder.lost == 1
     assert "ledger: no such table: probes" in caplog.text
