@@ -49,6 +49,8 @@ def make_private(path: Path) -> None:
     elif path.is_symlink():
         raise SentryError(f"{path}: {os.strerror(errno.ELOOP)}")
     elif not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            raise SentryError(f"{path}: {os.strerror(errno.EROFS)}")
         raise NoPrivilege(f"{path}: {os.strerror(errno.EACCES)}: run it with sudo")
 
 

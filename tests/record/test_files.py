@@ -3,6 +3,8 @@
 import os
 import re
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,3 +131,18 @@ def _report_as_nobody(home: Path, what: str, descriptor: int) -> None:
         os.write(descriptor, f"NoPrivilege: {error}".encode())
     finally:
         os._exit(0)
+
+
+@pytest.mark.netns
+def test_a_read_only_file_system_is_named_as_such(tmp_path: Path) -> None:
+    """Mounted in a mount namespace of its own."""
+    file = tmp_path / "ledger.db"
+    script = f"""
+        mount -t tmpfs none {tmp_path} && : > {file} && mount -o remount,ro {tmp_path} &&
+        {sys.executable} -c 'from pathlib import Path; from sentryfw.record import files
+files.make_private(Path("{file}"))'
+    """
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert f"SentryError: {file}: Read-only file system" in done.stderr
