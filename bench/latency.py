@@ -22,11 +22,24 @@ PATIENCE = 12.0
 OTHERS = 50_000
 SPOOFED = 0x0C000000
 FLOODED_PORT = 7000
+HANGING = """
+[respond.command]
+argv = ["/bin/sleep", "60"]
+timeout = 60
+[respond.mail]
+to = ["root@example.org"]
+host = "198.18.0.2"
+[respond.syslog]
+host = "198.18.0.2"
+transport = "tcp"
+"""
+"""A command that hangs, a mail server and a remote syslog at which nobody answers."""
 
 
 def figures(rounds: int, *, peers: bool) -> list[Figure]:
     """Milliseconds, idle and beside 50,000 other probes a second of ever new sources."""
     idle, _ = _run(rounds, None)
+    hanging, _ = _run(rounds, None, HANGING)
     flooded, late = _run(rounds, OTHERS)
     others = {name: _peer(name) for name in PROGRAMS} if peers else {}
     medians = {name: statistics.median(times) for name, times in others.items() if times}
@@ -37,6 +50,10 @@ def figures(rounds: int, *, peers: bool) -> list[Figure]:
                 spread_of(idle), medians),
         at_most("trigger to element, idle, p99", percentile(idle, 0.99), "ms", 5,
                 f"{len(idle)} scanners", worst),
+        at_most("trigger to element, every reaction hangs, median", statistics.median(hanging),
+                "ms", 0.5, spread_of(hanging)),
+        at_most("trigger to element, every reaction hangs, p99", percentile(hanging, 0.99), "ms", 5,
+                f"{len(hanging)} scanners"),
         at_most(f"trigger to element, {busy}, median", statistics.median(flooded), "ms", 0.5,
                 spread_of(flooded)),
         at_most(f"trigger to element, {busy}, p99", percentile(flooded, 0.99), "ms", 5,
@@ -45,11 +62,11 @@ def figures(rounds: int, *, peers: bool) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _run(rounds: int, others: int | None) -> tuple[list[float], list[int]]:
+def _run(rounds: int, others: int | None, settings: str = "") -> tuple[list[float], list[int]]:
     """Milliseconds, and the probes that a scanner sent beyond its trigger before its block."""
     times: list[float] = []
     late: list[int] = []
-    with Lab() as lab, Defence(lab, US) as defence:
+    with Lab() as lab, Defence(lab, US, settings) as defence:
         flood = lab.frames("flood", [syn(SPOOFED, FLOODED_PORT + number) for number in range(64)])
         sending = None
         if others is not None:
