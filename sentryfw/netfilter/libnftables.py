@@ -82,8 +82,12 @@ def load_binding() -> ModuleType:
             )
             if spec is not None and spec.loader is not None:
                 module = importlib.util.module_from_spec(spec)
-                sys.modules["nftables"] = module
-                spec.loader.exec_module(module)
+                sys.modules["nftables"] = module  # first: it imports from itself
+                try:
+                    spec.loader.exec_module(module)
+                except BaseException:
+                    del sys.modules["nftables"]
+                    raise
                 return module
     raise Unsupported(MISSING)
 

@@ -394,7 +394,8 @@ def test_the_distributions_copy_is_found_by_its_place(
     monkeypatch.setattr(libnftables.importlib, "import_module", _raise_missing)
     monkeypatch.delitem(libnftables.sys.modules, "nftables", raising=False)
     assert load_binding().here is True
-    monkeypatch.delitem(libnftables.sys.modules, "nftables")
+    # Not by monkeypatch, which would put this copy back at the end.
+    del libnftables.sys.modules["nftables"]
 
 
 def _raise_missing(name: str) -> None:

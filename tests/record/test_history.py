@@ -53,7 +53,7 @@ def test_probes_below_the_trigger_come_oldest_first(ledger: Ledger) -> None:
 
 def test_of_an_address_without_a_past_there_is_nothing(ledger: Ledger) -> None:
     ledger.add([TRACED, REFUSED], [SIGHT])
-    assert history.of(ledger, "203.0.113.9") == ([], [], [])
+    assert history.of(ledger, "203.0.113.9") == ([], [], [], [])
 
 
 def test_a_long_past_is_told_by_its_newest(ledger: Ledger) -> None:
