@@ -8,10 +8,11 @@ import difflib
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from sentryfw.config_forward import ListedForward
 from sentryfw.config_respond import Respond
 from sentryfw.engine.decide import Level, Policy
 from sentryfw.engine.model import ACCEPT, DROP, Kind
@@ -89,6 +90,9 @@ class Paths(Section):
 class Watch(Section):
     interfaces: tuple[Interface, ...] = ()
     """None: all but lo."""
+    forward: bool = False
+    """Whether what is routed through is judged too, as far as it comes in by `interfaces`."""
+    listed_forward: Annotated[tuple[ListedForward, ...], Field(max_length=4096)] = ()
     listed_tcp: tuple[Ports, ...] = ()
     listed_udp: tuple[Ports, ...] = ()
     listed_sctp: tuple[Ports, ...] = ()
@@ -106,6 +110,15 @@ class Watch(Section):
             raise ValueError('trap_tcp and trap_udp need mode = "traps"')
         if self.mode == "traps" and min(self.upper_tcp, self.upper_udp) < 65536:
             raise ValueError('upper_tcp and upper_udp need mode = "unlisted"')
+        if self.forward and self.mode == "traps":
+            raise ValueError('forward needs mode = "unlisted": traps are ports of this host')
+        if self.forward and not self.interfaces:
+            raise ValueError(
+                "forward needs interfaces: name those that lead outside, so that what is opened"
+                " from inside is not judged"
+            )
+        if self.listed_forward and not self.forward:
+            raise ValueError("listed_forward needs forward = true")
         return self
 
 
@@ -282,5 +295,6 @@ def _fault(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, read b
 def _keys_beside(path: list[str]) -> list[str]:
     model: Any = Config
     for part in path[:-1]:
-        model = model.model_fields[part].annotation
+        # A number is a place in a list: its items are the tuple's first argument.
+        model = get_args(model)[0] if part.isdigit() else model.model_fields[part].annotation
     return list(model.model_fields)

@@ -4,6 +4,7 @@ Each parser takes what TOML gives and raises ValueError with what to write inste
 """
 
 import re
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,6 +19,11 @@ _DURATION: Final = re.compile(r"(?:\d{1,12}[smhdw]){1,8}", re.ASCII)
 _PORTS: Final = re.compile(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", re.ASCII)
 _INTERFACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,14}\*?")
 _LONGEST: Final = 10 * 365 * 86400
+PORTS: Final = 65535
+"""The highest port."""
+
+PortRange = tuple[int, int]
+"""First and last."""
 
 
 def parse_duration(value: object) -> float:
@@ -47,8 +53,8 @@ def _parse_ports(value: object) -> tuple[int, int]:
     if match is None:
         raise ValueError(f'{str(value)[:32]!r} is no port: write 22 or "6000-6010"')
     low, high = int(match[1]), int(match[2] or match[1])
-    if not 0 <= low <= high <= 65535:
-        raise ValueError(f"{value!r} is no port range within 0-65535")
+    if not 0 <= low <= high <= PORTS:
+        raise ValueError(f"{value!r} is no port range within 0-{PORTS}")
     return low, high
 
 
@@ -89,7 +95,18 @@ def ports_text(ports: tuple[int, int]) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-Ports = Annotated[tuple[int, int], BeforeValidator(_parse_ports), PlainSerializer(ports_text)]
+def merged(ranges: Iterable[PortRange]) -> list[PortRange]:
+    """In order, and joined where they touch: an anonymous set takes no overlap."""
+    found: list[PortRange] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
+
+
+Ports = Annotated[PortRange, BeforeValidator(_parse_ports), PlainSerializer(ports_text)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)]
 Interface = Annotated[str, AfterValidator(_interface)]
 Directory = Annotated[Path, AfterValidator(_absolute)]

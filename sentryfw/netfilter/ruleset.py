@@ -5,14 +5,15 @@ that is loaded or not; nothing is spliced into a rule.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from sentryfw.config import DECOY_MARK, Config
 from sentryfw.errors import SentryError
-from sentryfw.fields import ports_text
+from sentryfw.fields import PORTS, PortRange, merged, ports_text
+from sentryfw.netfilter import forward
 from sentryfw.netfilter.host import ALWAYS
 from sentryfw.netfilter.table import TABLE, IPNetwork
 
@@ -20,7 +21,6 @@ _INCLUDE: Final = re.compile(r'^\s*include "([a-z_]+\.nft)"$', re.MULTILINE)
 _OBJECT: Final = re.compile(r"^\t(set|chain|counter) (\w+) \{$", re.MULTILINE)
 _FILLED_SET: Final = re.compile(r"^\tset (\w+) \{\n(?:\t\t.*\n)*?\t\telements = ", re.MULTILINE)
 
-PORTS: Final = 65535
 EMPTY: Final = "{ }"
 _OPTIONAL: Final = {
     "watched_if": "interfaces.nft",
@@ -30,8 +30,13 @@ _OPTIONAL: Final = {
     "decoy_udp": "decoy_udp.nft",
 }
 """What is loaded where a value is not empty."""
-
-PortRange = tuple[int, int]
+_OPTIONAL_FORWARD: Final = {
+    "unwatched_tcp": "forward_tcp.nft",
+    "unwatched_udp": "forward_udp.nft",
+    "listed_forward4": "forward_listed4.nft",
+    "listed_forward6": "forward_listed6.nft",
+}
+"""Likewise, behind forward.nft."""
 
 
 class Ruleset(NamedTuple):
@@ -60,12 +65,12 @@ def render(
     of the configuration are replaced, blocks, partners and counters stay as they are."""
     body = _load("sentryfw.nft")
     values = _values(config, never_block)
-    for name, value in values:
-        optional = _OPTIONAL.get(name)
-        if optional is not None and value != EMPTY:
-            body += _load(optional)
+    body += "".join(_optional(_OPTIONAL, values))
     if config.watch.mode == "traps":
         body += _load("traps.nft")
+    if config.watch.forward:
+        values += _forward_values(config)
+        body += _load("forward.nft") + "".join(_optional(_OPTIONAL_FORWARD, values))
     if queue_statement:
         body += _load("divert.nft")
     defines = "".join(f"define {name} = {value}\n" for name, value in values)
@@ -82,6 +87,10 @@ def render(
 def restore_elements(lines: Iterable[str]) -> str:
     """Statements that put elements back, for a table that is made anew."""
     return "".join(f"add element inet {TABLE} {line}\n" for line in lines)
+
+
+def _optional(files: dict[str, str], values: Iterable[tuple[str, str]]) -> Iterator[str]:
+    return (_load(files[name]) for name, value in values if name in files and value != EMPTY)
 
 
 def _load(name: str) -> str:
@@ -111,11 +120,16 @@ def _values(config: Config, never_block: Iterable[IPNetwork]) -> list[tuple[str,
         ("queue_number", str(config.queue.number)),
         ("unwatched_tcp", _elements(map(ports_text, unwatched(config, "tcp")))),
         ("unwatched_udp", _elements(map(ports_text, unwatched(config, "udp")))),
-        ("decoy_tcp", _elements(map(ports_text, _merged(config.decoy.tcp)))),
-        ("decoy_udp", _elements(map(ports_text, _merged(udp)))),
+        ("decoy_tcp", _elements(map(ports_text, merged(config.decoy.tcp)))),
+        ("decoy_udp", _elements(map(ports_text, merged(udp)))),
         ("decoy_port", str(config.decoy.port)),
         ("decoy_mark", f"0x{DECOY_MARK:x}"),
     ]
+
+
+def _forward_values(config: Config) -> list[tuple[str, str]]:
+    entries = config.watch.listed_forward
+    return [(f"listed_forward{v}", _elements(forward.elements(entries, v))) for v in (4, 6)]
 
 
 def unwatched(config: Config, protocol: Literal["tcp", "udp"]) -> list[PortRange]:
@@ -127,23 +141,12 @@ def unwatched(config: Config, protocol: Literal["tcp", "udp"]) -> list[PortRange
         watched = ((0, (watch.upper_tcp if protocol == "tcp" else watch.upper_udp) - 1),)
     found = []
     start = 0
-    for first, last in _merged((*watched, *(decoy.tcp if protocol == "tcp" else decoy.udp))):
+    for first, last in merged((*watched, *(decoy.tcp if protocol == "tcp" else decoy.udp))):
         if first > start:
             found.append((start, first - 1))
         start = last + 1
     if start <= PORTS:
         found.append((start, PORTS))
-    return found
-
-
-def _merged(ranges: Iterable[PortRange]) -> list[PortRange]:
-    """In order, and joined where they touch: an anonymous set takes no overlap."""
-    found: list[PortRange] = []
-    for first, last in sorted(ranges):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(found[-1][1], last))
-        else:
-            found.append((first, last))
     return found
 
 

@@ -33,6 +33,25 @@ FULL: Final = config.parse(
     """,
     "full",
 )
+FORWARD: Final = config.parse(
+    b"""
+    [watch]
+    interfaces = ["wan*"]
+    upper_tcp = 49152
+    upper_udp = 32768
+    forward = true
+    [[watch.listed_forward]]
+    to = "198.18.64.0/20"
+    tcp = [22, 80, "6000-6010"]
+    protocols = ["icmp", 47]
+    [[watch.listed_forward]]
+    to = ["198.18.64.7", "2001:2:1::/48"]
+    tcp = ["70-90", 443]
+    udp = [53]
+    sctp = [3868]
+    """,
+    "forward",
+)
 NEVER_BLOCK: Final = [
     ip_network(text)
     for text in (
@@ -66,8 +85,10 @@ class Case(NamedTuple):
 BASIC: Final = Case("default", DEFAULT, [])
 FILLED: Final = Case("full", FULL, NEVER_BLOCK)
 QUEUE: Final = Case("queue_statement", DEFAULT, [], queue_statement=True)
+ROUTER: Final = Case("forward", FORWARD, [])
 UPDATE: Final = Case("update", FULL, NEVER_BLOCK, update=True)
-CASES: Final = (BASIC, FILLED, QUEUE, UPDATE)
+CASES: Final = (BASIC, FILLED, QUEUE, UPDATE, ROUTER)
+LOADED: Final = (BASIC, FILLED, ROUTER)
 RULES: Final = [
     (path.name, line.strip())
     for path in sorted(ruleset.directory().glob("*.nft"))
@@ -101,14 +122,14 @@ def test_rulesets_are_the_golden_ones(case: Case) -> None:
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("case", [BASIC, FILLED], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", LOADED, ids=lambda case: case.name)
 def test_nft_checks_the_golden_ruleset(namespace: Namespace, case: Case) -> None:
     _load(namespace, case.name, "-c")
     assert namespace.run("nft", "list", "ruleset").stdout == ""
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("case", [BASIC, FILLED], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", LOADED, ids=lambda case: case.name)
 def test_the_kernel_holds_the_golden_table(namespace: Namespace, case: Case) -> None:
     version = namespace.run("nft", "--version").stdout
     if DUMPED_BY not in version:
@@ -124,8 +145,10 @@ def test_the_kernel_holds_the_golden_table(namespace: Namespace, case: Case) -> 
         (("full",), "default", "default"),
         (("default",), "update", "full"),
         (("full", "update"), "update", "full"),
+        (("forward",), "default", "default"),
+        (("full",), "forward", "forward"),
     ],
-    ids=["made-anew", "updated", "updated-twice"],
+    ids=["made-anew", "updated", "updated-twice", "forward-off", "forward-on"],
 )
 def test_a_table_loaded_over_another_is_the_one_a_fresh_install_makes(
     namespace: Namespace, before: tuple[str, ...], after: str, same_as: str
@@ -171,7 +194,7 @@ def _queue_rule() -> str:
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("case", [BASIC, FILLED], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", LOADED, ids=lambda case: case.name)
 def test_the_ruleset_knows_what_the_kernel_will_hold(namespace: Namespace, case: Case) -> None:
     _load(namespace, case.name)
     dump = _dump(namespace)
@@ -215,6 +238,22 @@ def test_what_is_no_trap_or_above_the_bound_is_not_watched(
 ) -> None:
     settings = config.parse(f"[watch]\n{watch}\n".encode(), "test")
     assert ruleset.unwatched(settings, "tcp") == ports
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("before", [BASIC, ROUTER], ids=lambda case: case.name)
+def test_an_update_brings_hosts_behind_and_takes_them_away(
+    namespace: Namespace, before: Case
+) -> None:
+    for case in (before, ROUTER._replace(update=True)):
+        done = namespace.run("nft", case.render().script)
+        assert done.returncode == 0, done.stderr
+    with Namespace() as fresh:
+        _load(fresh, "forward")
+        assert _dump(namespace) == _dump(fresh)
+    namespace.run("nft", BASIC._replace(update=True).render().script)
+    assert "hook forward" in _dump(namespace)  # an empty chain: it judges nothing
+    assert "jump aborted" not in _dump(namespace).partition("chain divert_forward")[2]
 
 
 def test_an_update_never_deletes_the_table() -> None:
@@ -287,6 +326,6 @@ def test_every_chain_accepts_what_it_does_not_judge() -> None:
 
 
 def test_every_ruleset_file_is_loaded() -> None:
-    everything = FILLED._replace(queue_statement=True).render().script
+    everything = FILLED._replace(queue_statement=True).render().script + ROUTER.render().script
     for path in ruleset.directory().glob("*.nft"):
         assert path.read_text().splitlines()[0] in everything, path.name
