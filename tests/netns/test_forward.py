@@ -23,6 +23,11 @@ pytestmark = [pytest.mark.netns]
 
 both_families = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 BURST: Final = 300
+NOTRACK: Final = """
+table inet nobody_tracks {
+    chain c { type filter hook prerouting priority raw; notrack; }
+}
+"""
 
 
 @pytest.fixture
@@ -120,6 +125,19 @@ def test_answers_to_forgeries_of_addresses_behind_are_no_evidence(
         router.probe(ATTACKER[4], *hosts(4, 5), flags=flags)
     wait_for(lambda: guard.lab.count("backscatter") == 15, "fifteen answers")
     assert guard.lab.count("judged") == 0
+
+
+def test_without_connection_tracking_only_syns_are_judged(router: Router, guard: Sentry) -> None:
+    """A reply to what was opened from inside cannot be told from a probe then, a SYN can."""
+    guard.lab.nft(NOTRACK)
+    guard.lab.listen(LISTED, 4, guard.lab.attacker)
+    router.open_from_behind(4, LISTED).close()
+    router.probe(ATTACKER[4], *hosts(4, 9), flags=ACK)
+    drain(guard)
+    assert guard.lab.count("judged") == 0
+    router.probe(ATTACKER[4], *hosts(4, 3))
+    guard.alert(ATTACKER[4])
+    assert guard.lab.count("judged") == 3
 
 
 @both_families
