@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from sentryfw import __version__, listing
 from sentryfw.cli import remote
+from sentryfw.cli.network import findings
 from sentryfw.config import Config
 from sentryfw.control import ask
 from sentryfw.errors import NoPrivilege, NotRunning, SentryError, Unsupported
@@ -98,7 +99,8 @@ class Finding(NamedTuple):
 
 def doctor(config: Config) -> list[Finding]:
     """Everything that SentryFW needs, each looked at by itself."""
-    return [*_library(), *_kernel(), *_installation(config), *_system()]
+    network = (Finding(*row) for row in findings(config))
+    return [*_library(), *_kernel(), *_installation(config), *_system(), *network]
 
 
 def _library() -> Iterator[Finding]:

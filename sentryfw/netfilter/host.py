@@ -91,7 +91,7 @@ def remembered(rows: Iterable[tuple[str, str]]) -> list[Protected]:
 def own_addresses() -> list[IPv4Address | IPv6Address]:
     """Every address of every interface in this network namespace (RTM_GETADDR)."""
     found = []
-    for body in _dump(RTM_GETADDR, bytes(8)):  # struct ifaddrmsg
+    for body in dump(RTM_GETADDR, bytes(8)):  # struct ifaddrmsg
         fields = nl.attributes(body[8:])
         address = fields.get(IFA_LOCAL) or fields.get(IFA_ADDRESS)
         if address:
@@ -108,7 +108,7 @@ def connected(names: Iterable[str]) -> Iterator[Protected]:
     interfaces = {
         i: n for i, n in socket.if_nameindex() if any(fnmatchcase(n, p) for p in patterns)
     }
-    for body in _dump(RTM_GETADDR, bytes(8)):
+    for body in dump(RTM_GETADDR, bytes(8)):
         _, prefix, _, _, index = _IFADDRMSG.unpack_from(body)
         address = nl.attributes(body[8:]).get(IFA_ADDRESS)
         if index in interfaces and address and prefix:
@@ -123,7 +123,7 @@ _IFADDRMSG: Final = struct.Struct("=BBBBI")
 def gateways() -> list[IPv4Address | IPv6Address]:
     """The next hops of every default route (RTM_GETROUTE)."""
     found = []
-    for body in _dump(RTM_GETROUTE, bytes(12)):  # struct rtmsg
+    for body in dump(RTM_GETROUTE, bytes(12)):  # struct rtmsg
         if body[1] != 0:  # rtm_dst_len: only default routes
             continue
         fields = nl.attributes(body[12:])
@@ -145,7 +145,8 @@ def _next_hops(data: bytes) -> Iterator[dict[int, bytes]]:
 _LITTLE: Final = struct.pack("=H", 1) == b"\x01\x00"
 
 
-def _dump(kind: int, header: bytes) -> Iterator[bytes]:
+def dump(kind: int, header: bytes) -> Iterator[bytes]:
+    """The bodies of what rtnetlink answers to an RTM_GET* of everything."""
     request = struct.pack("=IHHII", 16 + len(header), kind, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, 1, 0)
     with socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE

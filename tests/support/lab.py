@@ -93,7 +93,7 @@ class Lab:
             add_address(self.victim, INTERFACE, f"{VICTIM[family]}/{prefix}")
             for address in (ATTACKER[family], BYSTANDER[family]):
                 add_address(self.attacker, INTERFACE, f"{address}/{prefix}")
-        self.ether = self._mac(self.victim) + self._mac(self.attacker)
+        self.ether = self.mac(self.victim) + self.mac(self.attacker)
         """The first 12 bytes of a frame from attacker to victim."""
         self.table = self.victim.call(Table)
         self.wire = self.attacker.call(Wire)
@@ -109,8 +109,8 @@ class Lab:
         self.victim.close()
 
     @staticmethod
-    def _mac(namespace: Namespace) -> bytes:
-        [link] = json.loads(namespace.ip("-j", "link", "show", INTERFACE))
+    def mac(namespace: Namespace, interface: str = INTERFACE) -> bytes:
+        [link] = json.loads(namespace.ip("-j", "link", "show", interface))
         return bytes.fromhex(link["address"].replace(":", ""))
 
     def nft(self, *words: str) -> str:
