@@ -14,7 +14,6 @@ from sentryfw.netfilter.netlink import NfnetlinkSocket
 from sentryfw.netfilter.table import TABLE
 
 NFT_MSG_GETCHAIN: Final = 4
-NFT_MSG_DELRULE: Final = 8
 NFT_MSG_NEWSET: Final = 9
 NFT_MSG_GETSET: Final = 10
 NFT_MSG_NEWOBJ: Final = 18
@@ -121,7 +120,7 @@ class Blueprint(NamedTuple):
         ours = nl.text(nl.NFTA_RULE_TABLE, TABLE)
         made: list[Message] = [
             (nl.NFT_MSG_NEWTABLE, create, self.table),
-            (NFT_MSG_DELRULE, 0, ours),  # all of them, and with them the anonymous sets
+            (nl.NFT_MSG_DELRULE, 0, ours),  # all of them, and with them the anonymous sets
         ]
         made += ((nl.NFT_MSG_NEWCHAIN, create, body) for body in self.chains.values())
         made += ((NFT_MSG_NEWOBJ, create, body) for body in self.objects.values())

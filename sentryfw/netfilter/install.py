@@ -49,8 +49,13 @@ def install(table: Table, config: Config, never_block: list[Protected]) -> Insta
     """Make the table, or bring it up to date; live blocks are kept."""
     planned = plan(table, config, never_block)
     nft = Libnftables()
-    nft.run(planned.ruleset.script)
-    if planned.divert == "xt-nfqueue":
+    if planned.divert == "queue":
+        nft.run(planned.ruleset.script)
+    elif planned.update:
+        nft.run(planned.ruleset.script + divert.SHUT)
+        divert.open_with_target(table, config.queue.number)
+    else:
+        nft.run(planned.ruleset.script)
         divert.append_target(table, config.queue.number)
     _verify(table, nft, planned)
     return Installed(planned, len(table.blocks()))

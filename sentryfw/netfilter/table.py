@@ -102,15 +102,36 @@ class Table:
         flags = nl.NLM_F_CREATE | nl.NLM_F_APPEND
         self._netlink.transact([(nl.NFT_MSG_NEWRULE, flags, body)], what, commit=commit)
 
+    def replace_rule(self, body: bytes, handle: int, what: str) -> None:
+        """NFT_MSG_NEWRULE in the place of a rule."""
+        whole = body + nl.u64(nl.NFTA_RULE_HANDLE, handle)
+        self._netlink.transact([(nl.NFT_MSG_NEWRULE, nl.NLM_F_REPLACE, whole)], what)
+
+    def delete_rule(self, chain: str, handle: int) -> None:
+        body = nl.text(nl.NFTA_RULE_TABLE, TABLE) + nl.text(nl.NFTA_RULE_CHAIN, chain)
+        body += nl.u64(nl.NFTA_RULE_HANDLE, handle)
+        self._netlink.transact([(nl.NFT_MSG_DELRULE, 0, body)], f"chain {chain}: delete a rule")
+
+    def last_rule(self, chain: str) -> int:
+        """The handle of a chain's last rule. SentryError if there is none."""
+        *_, fields = [None, *self._rules(chain)]
+        if fields is None:
+            raise SentryError(f"chain {chain} has no rule")
+        return int.from_bytes(fields[nl.NFTA_RULE_HANDLE])
+
     def rule_expressions(self, chain: str) -> Iterator[str]:
         """The name of each expression in the chain's rules, in order."""
+        for fields in self._rules(chain):
+            for _, item in nl.attribute_list(fields.get(nl.NFTA_RULE_EXPRESSIONS, b"")):
+                yield nl.name_of(nl.attributes(item).get(nl.NFTA_EXPR_NAME, b""))
+
+    def _rules(self, chain: str) -> Iterator[dict[int, bytes]]:
+        """The attributes of each of the chain's rules, in order."""
         body = nl.text(nl.NFTA_RULE_TABLE, TABLE) + nl.text(nl.NFTA_RULE_CHAIN, chain)
         for reply in self._netlink.dump(nl.NFT_MSG_GETRULE, body, f"chain {chain}"):
             fields = nl.attributes(reply.body[4:])
-            if nl.name_of(fields.get(nl.NFTA_RULE_CHAIN, b"")) != chain:
-                continue  # kernels that ignore the filter send every rule of the table
-            for _, item in nl.attribute_list(fields.get(nl.NFTA_RULE_EXPRESSIONS, b"")):
-                yield nl.name_of(nl.attributes(item).get(nl.NFTA_EXPR_NAME, b""))
+            if nl.name_of(fields.get(nl.NFTA_RULE_CHAIN, b"")) == chain:
+                yield fields  # kernels that ignore the filter send every rule of the table
 
     # --- blocks
 
