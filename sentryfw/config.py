@@ -1,18 +1,21 @@
 """The configuration: TOML -> Config, every fault at once, each with its key path.
 
-A file that is not there gives the defaults only at the default place. Durations are seconds
+Files in conf.d beside it come over it (config_files.py). A file that is not there gives the
+defaults only at the default place. Durations are seconds
 or text like "90s", "5m", "4h", "1d", "1h30m".
 """
 
 import difflib
-import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from sentryfw import config_files
+from sentryfw.config_files import Sources
 from sentryfw.config_forward import ListedForward
+from sentryfw.config_metrics import Metrics
 from sentryfw.config_respond import Respond
 from sentryfw.engine.decide import Level, Policy
 from sentryfw.engine.model import ACCEPT, DROP, Kind
@@ -30,9 +33,6 @@ from sentryfw.fields import (
 )
 
 DEFAULT_PATH: Final = Path("/etc/sentryfw/sentryfw.toml")
-MAX_CONFIG_BYTES: Final = 1 << 20
-MAX_LINE_BYTES: Final = 1 << 14
-"""tomllib needs memory in the square of the parts of a dotted key: 200 kB of them fill a host."""
 DECOY_MARK: Final = 0x5E47
 """SO_MARK of the decoy's listening sockets: how nft knows them."""
 MAX_BANNER: Final = 512
@@ -213,6 +213,7 @@ class Config(Section):
     never_block: NeverBlock = NeverBlock()
     evidence: Evidence = Evidence()
     queue: Queue = Queue()
+    metrics: Metrics = Metrics()
     respond: Respond = Respond()
 
     def horizons(self) -> Horizons:
@@ -240,40 +241,43 @@ class Config(Section):
         )
 
 
+class Loaded(NamedTuple):
+    """A configuration, and the files it is made of."""
+
+    config: Config
+    sources: Sources
+
+
 def load(path: Path | None) -> Config:
-    """The configuration in a file; None: the default place. ConfigError with every fault."""
-    place = path or DEFAULT_PATH
-    try:
-        with place.open("rb") as file:
-            data = file.read(MAX_CONFIG_BYTES + 1)
-    except FileNotFoundError:
-        if path is None:
-            return Config()
-        raise ConfigError(str(place), ["no such file"]) from None
-    except OSError as error:
-        raise ConfigError(str(place), [error.strerror or str(error)]) from None
-    if len(data) > MAX_CONFIG_BYTES:
-        raise ConfigError(str(place), [f"larger than {MAX_CONFIG_BYTES} bytes"])
-    return parse(data, str(place))
+    """The configuration in a file and conf.d beside it; None: the default place. ConfigError with
+    every fault."""
+    return load_with_sources(path).config
+
+
+def load_with_sources(path: Path | None) -> Loaded:
+    """The same, and where each value came from."""
+    sources = config_files.read(path or DEFAULT_PATH, optional=path is None)
+    return Loaded(_validated(sources), sources)
 
 
 def parse(data: bytes, where: str) -> Config:
     """The configuration in TOML bytes. ConfigError with every fault."""
-    if max(map(len, data.splitlines()), default=0) > MAX_LINE_BYTES:
-        raise ConfigError(where, [f"a line is longer than {MAX_LINE_BYTES} bytes"])
+    return _validated(config_files.only(data, where))
+
+
+def _validated(sources: Sources) -> Config:
     try:
-        table = tomllib.loads(data.decode().removeprefix("\N{BYTE ORDER MARK}"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(where, [f"not UTF-8 at byte {error.start}"]) from None
-    except (ValueError, RecursionError) as error:  # a plain ValueError: a number of 5000 digits
-        raise ConfigError(where, [f"no TOML: {str(error)[:200]}"]) from None
-    try:
-        config = Config.model_validate(table)
+        config = Config.model_validate(sources.table)
     except ValidationError as error:
-        raise ConfigError(where, [_fault(item) for item in error.errors()]) from None
+        faults = [_fault(item) for item in error.errors()]
+        files = [sources.origin(item["loc"]) or sources.where for item in error.errors()]
+        raise ConfigError(sources.where, faults, files) from None
     for family in ("tcp", "udp"):
         if getattr(config.block, family) == "command" and not config.respond.command.argv:
-            raise ConfigError(where, [f'block.{family}: "command" needs respond.command.argv'])
+            file = sources.origin(("block", family)) or sources.where
+            raise ConfigError(
+                sources.where, [f'block.{family}: "command" needs respond.command.argv'], [file]
+            )
     return config
 
 

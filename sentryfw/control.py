@@ -26,7 +26,7 @@ MAX_CLIENTS: Final = 16
 PATIENCE: Final = 2.0
 CHUNK: Final = 64
 """Answers of a stream between two looks at what else there is to do."""
-READ: Final = frozenset({"status", "kernel", "list", "explain", "watch"})
+READ: Final = frozenset({"status", "kernel", "list", "explain", "watch", "config", "metrics"})
 """Requests that change nothing: for the group."""
 SO_PEERGROUPS: Final = 59
 MAX_GROUPS: Final = 256
@@ -38,9 +38,10 @@ Stream = Generator[Answer, None, None]
 Reply = Answer | Stream
 
 
-def ask(path: Path, request: Answer) -> Answer:
-    """One request to the daemon. NotRunning if there is none."""
-    with _asked(path, request) as lines:
+def ask(path: Path, request: Answer, patience: float = PATIENCE) -> Answer:
+    """One request to the daemon, with so many seconds for the answer. NotRunning if there is
+    none."""
+    with _asked(path, request, patience) as lines:
         return next(lines)
 
 
@@ -54,10 +55,10 @@ def ask_stream(path: Path, request: Answer) -> Iterator[Answer]:
 
 
 @contextlib.contextmanager
-def _asked(path: Path, request: Answer) -> Iterator[Iterator[Answer]]:
+def _asked(path: Path, request: Answer, patience: float = PATIENCE) -> Iterator[Iterator[Answer]]:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(PATIENCE)
+            client.settimeout(patience)
             client.connect(str(path))
             client.sendall(json.dumps(request).encode() + b"\n")
             with client.makefile("rb") as file:
@@ -81,8 +82,11 @@ def _checked(path: Path, line: bytes) -> Answer:
     if not isinstance(answer, dict):
         raise SentryError(f"{path}: the daemon's answer is no JSON object")
     if "error" in answer:
-        kind = NoPrivilege if answer.get("code") == NoPrivilege.exit_code else SentryError
-        raise kind(str(answer["error"]))
+        code = answer.get("code")
+        kind = NoPrivilege if code == NoPrivilege.exit_code else SentryError
+        error = kind(str(answer["error"]))
+        error.exit_code = code if isinstance(code, int) and 0 < code < 256 else error.exit_code
+        raise error
     return answer
 
 

@@ -15,12 +15,14 @@ import signal
 import socket
 import sys
 import time
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sentryfw import __version__, account, compiled, config, listing, privileges, stops
 from sentryfw.config import Config
+from sentryfw.config_metrics import Metrics
 from sentryfw.control import Answer, ControlServer, Reply, Stream
 from sentryfw.decoy.process import Decoys
 from sentryfw.decoy.wire import PAYLOAD, Visit, shown
@@ -32,9 +34,10 @@ from sentryfw.lean import asyncio
 from sentryfw.netfilter import host
 from sentryfw.netfilter.apart import apart
 from sentryfw.netfilter.features import Divert
+from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
-from sentryfw.netfilter.table import IPNetwork, Table
+from sentryfw.netfilter.table import Counter, IPNetwork, Table
 from sentryfw.overload import Overload, QueueLoss
 from sentryfw.plain import PlainFormatter, plain
 from sentryfw.record.entry import Reaction, block_entry, probe_of, refusal_entry
@@ -47,6 +50,9 @@ from sentryfw.respond.lane import Result
 from sentryfw.respond.responder import Hooks, Responder
 from sentryfw.shelter import Shelter
 
+if TYPE_CHECKING:
+    from sentryfw.metrics.exporter import Exporter
+
 log: Final = logging.getLogger("sentryfwd")
 TICK: Final = 1.0
 PAYLOADS: Final = 20
@@ -55,11 +61,26 @@ clock: Final = time.monotonic
 """The engine's clock: it does not jump when the wall clock is set."""
 
 
+class Reloaded(NamedTuple):
+    """When the configuration in effect was loaded, and what stood against a later one."""
+
+    at: float
+    error: str
+
+
 class Daemon:
     """Everything that lives as long as the daemon."""
 
-    def __init__(self, settings: Config) -> None:
+    def __init__(self, settings: Config, path: Path | None = None) -> None:
+        """`path`: where the configuration came from, for a reload; None: the default place."""
         self.config = settings
+        self._path = path
+        self._reloading = asyncio.Lock()
+        self._hangups: set[asyncio.Task[None]] = set()
+        self.reloaded = Reloaded(at=time.time(), error="")
+        self._started = time.time()
+        self._lag = 0.0
+        self._exporter: Exporter | None = None
         stops.check(settings.paths.state, settings.paths.runtime)
         self._lock = _take_lock(settings.paths.lock)
         self.ledger = LastingLedger(settings.paths.ledger)
@@ -76,12 +97,9 @@ class Daemon:
         networks = tuple(protected.network for protected in never_block)
         self.engine = Engine(settings.horizons(), settings.policy(networks))
         self._witness: Table | None = None
-        hooks = Hooks(self._reacted, self.recorder.named, self._is_blocked)
-        prefix = "s" if settings.watch.mode == "traps" else "a"
-        helper = settings.paths.helper if os.geteuid() else None
-        self.responder = Responder(settings.respond, hooks, networks, prefix, helper)
+        self.responder = self.make_responder(settings, never_block)
         self.shelter = Shelter(
-            settings, self.table, self.keeper, self.recorder, never_block, self._protect,
+            settings, self.table, self.keeper, self.recorder, never_block, self.protect,
             self._released,
         )  # fmt: skip
         self._restore()
@@ -187,6 +205,99 @@ class Daemon:
             self._witness = Table()  # a socket of its own for a thread of its own
         return self._witness.is_blocked(parse_source(address))
 
+    # --- another configuration (reload.py)
+
+    async def reload(self) -> list[str]:
+        """Take the configuration as it is on disk; the keys that changed. SentryError: it is
+        refused, and the old one goes on."""
+        from sentryfw import reload  # noqa: PLC0415 - memory that is needed when somebody asks
+
+        async with self._reloading:
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            error = ""
+            try:
+                changed = await reload.reload(self, self._path)
+            except SentryError as refusal:
+                error = str(refusal)
+                raise
+            finally:
+                notify("READY=1")
+                self.reloaded = Reloaded(self.reloaded.at if error else time.time(), error)
+                if error:
+                    self.recorder.note("reload-refused", error=error)
+                    log.error("reload refused, the old configuration goes on: %s", error)
+            self.recorder.note("reload", changed=changed)
+            log.info("reloaded: %s", ", ".join(changed) or "nothing has changed")
+            return changed
+
+    def _reload_in(self, loop: asyncio.AbstractEventLoop) -> list[str]:
+        """For who asks, in the socket's thread."""
+        return asyncio.run_coroutine_threadsafe(self.reload(), loop).result()
+
+    def _hang_up(self) -> None:
+        """SIGHUP."""
+
+        async def reload() -> None:
+            with suppress(SentryError):  # it is in the log
+                await self.reload()
+
+        task = asyncio.get_running_loop().create_task(reload())
+        self._hangups.add(task)
+        task.add_done_callback(self._hangups.discard)
+
+    def make_responder(self, settings: Config, protected: list[Protected]) -> Responder:
+        hooks = Hooks(self._reacted, self.recorder.named, self._is_blocked)
+        networks = [item.network for item in protected]
+        prefix = "s" if settings.watch.mode == "traps" else "a"
+        helper = settings.paths.helper if os.geteuid() else None
+        return Responder(settings.respond, hooks, networks, prefix, helper)
+
+    def make_evidence(self, settings: Config) -> Evidence | None:
+        return open_evidence(settings)
+
+    def watch_decoys(self, decoys: Decoys | None) -> None:
+        """Hear these, and no longer the others."""
+        loop = asyncio.get_running_loop()
+        if self.decoys is not None:
+            loop.remove_reader(self.decoys.fileno())
+        self.decoys = decoys
+        if decoys is not None:
+            loop.add_reader(decoys.fileno(), self.on_decoys, decoys)
+
+    async def expose(self, wanted: Metrics) -> None:
+        """[metrics] as it is wanted now. SentryError: the address cannot be had."""
+        if self._exporter is not None:
+            self._exporter.stop(kept=wanted.textfile)
+            self._exporter = None
+        if wanted.wanted:
+            from sentryfw.metrics.exporter import Exporter  # noqa: PLC0415 - where it is wanted
+
+            exporter = Exporter(wanted, self._figures)
+            await exporter.start()
+            self._exporter = exporter
+
+    def _figures(self) -> str:
+        """For Prometheus; in a thread of its own, of what one look takes as it is."""
+        from sentryfw.metrics import collect  # noqa: PLC0415 - where it is wanted
+
+        counters: dict[str, Counter] = {}
+        with suppress(SentryError), closing(Table()) as table:  # the table is being healed
+            counters = table.counters()
+        ends = list(self.keeper.memory.ends.items())
+        return collect.text(
+            collect.State(
+                self.status(), self.config, self._started, self.reloaded.at,
+                not self.reloaded.error, self._lag, self.queue.received,
+                [(4 if len(key) == 4 else 6, timeout, end) for key, (timeout, end) in ends],
+                clock(), dict(self.recorder.tally), counters,
+            )
+        )  # fmt: skip
+
+    def alive(self) -> dict[str, float]:
+        """The sources that are blocked, and the seconds left."""
+        now = clock()
+        return {text(key): end - now for key, (_, end) in list(self.keeper.memory.ends.items())}
+
     # --- around it
 
     async def run(self) -> None:
@@ -195,13 +306,18 @@ class Daemon:
         self._stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         self.recorder.start()
         self.responder.start()
         control = ControlServer(self.config.paths.control, self.answer)
         await control.start()
         loop.add_reader(self.queue.fileno(), self.queue.receive)
-        if self.decoys is not None:
-            loop.add_reader(self.decoys.fileno(), self.on_decoys, self.decoys)
+        self.watch_decoys(self.decoys)
+        try:
+            await self.expose(self.config.metrics)
+        except SentryError as error:  # a guard does not stay away for that
+            self.recorder.note("metrics-failed", error=str(error))
+            log.error("%s; there are no metrics until a reload", error)
         self.keeper.start()
         self.shelter.start()
         self.overload.look({}, clock())
@@ -220,6 +336,8 @@ class Daemon:
             if self.decoys is not None:
                 loop.remove_reader(self.decoys.fileno())
             control.stop()
+            if self._exporter is not None:
+                self._exporter.stop()
             self.shelter.close()
             self.keeper.close()
             self.close()
@@ -236,7 +354,9 @@ class Daemon:
 
     async def _tick(self) -> None:
         while True:
+            due = clock() + TICK
             await asyncio.sleep(TICK)
+            self._lag = max(0.0, clock() - due)
             self.engine.tick(clock())
             self._tell_flood()
             self.keeper.tick()
@@ -298,7 +418,7 @@ class Daemon:
         match request.get("do"):
             case "status":
                 return self.status()
-            case "list" | "kernel" | "explain":
+            case "list" | "kernel" | "explain" | "metrics" | "config" | "reload":
                 return self._told(request)
             case "release":
                 source = _source_in(request)
@@ -332,8 +452,18 @@ class Daemon:
                 return self._list()
             case "kernel":
                 return self._kernel()
+            case "metrics":
+                return self._one(lambda: {"text": self._figures()})
+            case "config":
+                return self._one(lambda: {"config": self.config.model_dump(mode="json")})
+            case "reload":
+                loop = asyncio.get_running_loop()
+                return self._one(lambda: {"changed": self._reload_in(loop)})
             case _:
                 return self._explain(str(request.get("address")))
+
+    def _one(self, make: Callable[[], Answer]) -> Stream:
+        yield make()
 
     def _list(self) -> Stream:
         warnings: list[str] = []
@@ -375,6 +505,8 @@ class Daemon:
             "never_block": self.shelter.status(),
             "reactions": self.responder.status(),
             "decoys": self.decoys.status() if self.decoys is not None else None,
+            "metrics": self._exporter.status() if self._exporter is not None else None,
+            "reload": self.reloaded._asdict(),
         }
 
     def faults(self) -> dict[str, str]:
@@ -384,7 +516,7 @@ class Daemon:
             found["ledger moved aside"] = ", ".join(self.ledger.moved_aside)
         return {name: fault for name, fault in found.items() if fault}
 
-    def _protect(self, networks: list[IPNetwork]) -> None:
+    def protect(self, networks: list[IPNetwork]) -> None:
         """These are never blocked from now on, and no others."""
         self.engine.protect(tuple(networks))
         self.responder.protect(networks)
@@ -398,7 +530,7 @@ class Daemon:
         now = clock()
         alive = self.keeper.memory.ends
         self.engine.decider.caps.restore([end for _, end in alive.values()])
-        self.responder.restore({text(key): end - now for key, (_, end) in alive.items()})
+        self.responder.restore(self.alive())
         epoch = time.time() - now
         for sight in self.ledger.sights(time.time() - self.config.detect.slow_window):
             if sight.at <= time.time():  # not from a future that the clock has left
@@ -474,7 +606,7 @@ def serve(path: Path | None) -> None:
     settings = config.load(path)
     leave_helper(settings, path or config.DEFAULT_PATH)
     privileges.become_owner(settings.paths)
-    daemon = Daemon(settings)
+    daemon = Daemon(settings, path)
     asyncio.run(daemon.run())
 
 
@@ -486,6 +618,7 @@ def main() -> None:
     arguments = parser.parse_args()
     named = os.environ.get("SENTRYFW_CONFIG")
     path = arguments.config or (Path(named) if named else None)
+    path = path and path.absolute()
     try:
         serve(path)
     except SentryError as error:

@@ -51,13 +51,16 @@ class ConfigError(SentryError):
 
     exit_code = 78
 
-    def __init__(self, where: str, faults: list[str]) -> None:
+    def __init__(self, where: str, faults: list[str], files: list[str] | None = None) -> None:
+        """`files`: where each fault is, if not all of them are in `where`."""
         self.where = where
         self.faults = faults
-        super().__init__("\n".join(f"{where}: {fault}" for fault in faults))
+        self.files = files or [where] * len(faults)
+        lines = zip(self.files, faults, strict=True)
+        super().__init__("\n".join(f"{file}: {fault}" for file, fault in lines))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, list[str]]]:
-        return type(self), (self.where, self.faults)
+    def __reduce__(self) -> tuple[type[Self], tuple[str, list[str], list[str]]]:
+        return type(self), (self.where, self.faults, self.files)
 
 
 class KernelError(SentryError):

@@ -86,7 +86,18 @@ def _absolute(value: Path) -> Path:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+def duration_text(seconds: float) -> str | float:
+    """As one writes it, and exactly: 90 -> "90s", 3600 -> "1h"; what is no whole second stays a
+    number."""
+    if not seconds.is_integer():
+        return seconds
+    unit = next(unit for unit in "dhms" if seconds % _UNITS[unit] == 0)
+    return f"{seconds / _UNITS[unit]:.0f}{unit}"
+
+
+Duration = Annotated[
+    float, BeforeValidator(parse_duration), PlainSerializer(duration_text, when_used="json")
+]
 
 
 def ports_text(ports: tuple[int, int]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from sentryfw.config import Config
 from sentryfw.engine.model import Source, parse_source
-from sentryfw.errors import KernelError, SentryError
+from sentryfw.errors import KernelError, NotInstalled, SentryError
 from sentryfw.lean import asyncio
 from sentryfw.netfilter import blueprint, bulk
 from sentryfw.netfilter.host import ALWAYS
@@ -162,6 +162,24 @@ class Keeper:
                 sets[name] = sets[name]._replace(elements=await self._run(look))
             self._plan = self._plan._replace(sets=sets)
             return True
+        finally:
+            self.lock.release()
+
+    def adopt(self, settings: Config) -> None:
+        """Another configuration; the table is as it wants it."""
+        self._config = settings
+
+    async def reinstall(self, work: Callable[[], T]) -> T:
+        """Have `work` make the table as another configuration wants it, and keep that from now on.
+        NotInstalled after an uninstall; if `work` fails, what it left is repaired."""
+        await self._lock()
+        try:
+            if self.lock.stamp().state == "uninstalled":
+                raise NotInstalled("the table was uninstalled: `sentryfw install` makes it")
+            made = await self._run(work)
+            self._stamp = self.lock.write("installed")
+            await self._learn()
+            return made
         finally:
             self.lock.release()
 

@@ -64,6 +64,8 @@ class Shelter:
         self._due = time.monotonic() + EVERY
         self._again = False
         self._fault = ""
+        self._newly: set[IPNetwork] = set()
+        """Protected by a reload, and not yet spared."""
         self.refreshed = 0
         """Times that the sets were changed."""
 
@@ -80,6 +82,15 @@ class Shelter:
 
     def status(self) -> dict[str, Any]:
         return {"never_block": len(self.protected), "refreshed": self.refreshed}
+
+    def adopt(self, settings: Config, protected: Iterable[Protected]) -> None:
+        """Another configuration, whose never-block sources are in the table already: who of them
+        is blocked is spared, and what changed meanwhile is looked for."""
+        self._config = settings
+        before = {protected.network for protected in self.protected}
+        self.protected = list(protected)
+        self._newly |= {protected.network for protected in self.protected} - before
+        self._refresh(Change(routes=True))
 
     def readable(self) -> None:
         """The kernel has told of something."""
@@ -134,7 +145,7 @@ class Shelter:
         loop = asyncio.get_running_loop()
         known = None if routes else self._gateways
         found, self._gateways = await loop.run_in_executor(
-            self._worker, lambda: _gather(self._config, known)
+            self._worker, lambda: gather(self._config, known)
         )
         before = {protected.network for protected in self.protected}
         after = {protected.network for protected in found}
@@ -145,7 +156,8 @@ class Shelter:
             self.refreshed += 1
             self._say(found, before, after)
         self.protected = found
-        await self._spare(after - before)
+        newly, self._newly = self._newly & after, set()
+        await self._spare((after - before) | newly)
 
     def _say(self, found: list[Protected], before: set[IPNetwork], after: set[IPNetwork]) -> None:
         added = [f"{p.network} ({p.why})" for p in found if p.network not in before]
@@ -181,8 +193,8 @@ class Shelter:
             log.info("unblocked, never blocked from now on: %s", ", ".join(spared[:NAMED]))
 
 
-def _gather(
-    config: Config, gateways: list[Address] | None
+def gather(
+    config: Config, gateways: list[Address] | None = None
 ) -> tuple[list[Protected], list[Address]]:
     """The never-block sources as of now; routes are looked through only where they changed."""
     hops = host.gateways() if gateways is None else gateways

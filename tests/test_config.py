@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentryfw import config
-from sentryfw.config import MAX_CONFIG_BYTES, MAX_LINE_BYTES, Config, load, parse
+from sentryfw.config import Config, load, parse
+from sentryfw.config_files import MAX_CONFIG_BYTES, MAX_LINE_BYTES
 from sentryfw.engine.model import ACCEPT, DROP
 from sentryfw.errors import ConfigError
 from sentryfw.fields import parse_duration

@@ -10,7 +10,7 @@ import typer
 from sentryfw import __version__, config
 from sentryfw.cli import output
 from sentryfw.config import Config
-from sentryfw.errors import ConfigError, NotFound, SentryError, UsageError
+from sentryfw.errors import ConfigError, NotFound, NotRunning, SentryError, UsageError
 
 app = typer.Typer(
     name="sentryfw",
@@ -248,13 +248,70 @@ def check(json: Json = False) -> None:
     except ConfigError as error:
         if not json:
             raise
-        faults = error.faults
+        faults = [
+            fault if file == error.where else f"{file}: {fault}"
+            for file, fault in zip(error.files, error.faults, strict=True)
+        ]
     if json:
         output.print_json({"config": where, "ok": not faults, "faults": faults})
     else:
         typer.echo(f"{where}: ok" if Path(where).exists() else f"{where}: not there, the defaults")
     if faults:
         raise typer.Exit(ConfigError.exit_code)
+
+
+configuration = typer.Typer(
+    help="Show the configuration, and what differs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(configuration, name="config")
+
+
+@configuration.command("show")
+def config_show(json: Json = False) -> None:
+    """Show every key with its value, and where that came from."""
+    from sentryfw.cli import effective
+
+    shown = effective.show(config.load_with_sources(options.path))
+    if json:
+        output.print_json(shown)
+    else:
+        output.print_rows(shown["keys"], effective.SHOWN, f"{len(shown['files'])} files")
+
+
+@configuration.command("diff")
+def config_diff(json: Json = False) -> None:
+    """Show what differs from the defaults, and from what the running daemon goes by."""
+    from sentryfw.cli import effective
+
+    found = effective.diff(config.load_with_sources(options.path))
+    if json:
+        output.print_json(found)
+        return
+    if found["running"] is None:
+        output.note("the daemon is not running: compared with the defaults only")
+    rows = effective.diff_rows(found)
+    output.print_rows(rows, effective.DIFFERENT, f"{len(rows)} differences")
+
+
+@app.command()
+def metrics() -> None:
+    """Print the daemon's figures as Prometheus reads them."""
+    from sentryfw.cli import effective
+
+    found, is_running = effective.metrics(options.load())
+    sys.stdout.write(found)
+    if not is_running:
+        raise typer.Exit(NotRunning.exit_code)
+
+
+@app.command()
+def reload() -> None:
+    """Make the running daemon take the configuration as it is now; refused if it has a fault."""
+    from sentryfw.cli import effective
+
+    typer.echo(effective.reload(options.load()))
 
 
 @app.command()

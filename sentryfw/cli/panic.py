@@ -20,6 +20,7 @@ from sentryfw import stops
 from sentryfw.cli import service
 from sentryfw.cli.running import POLL, holder
 from sentryfw.config import Paths
+from sentryfw.config_files import MAX_CONFIG_BYTES, drop_ins
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.netlink import NfnetlinkSocket
@@ -53,11 +54,21 @@ def _places(path: Path) -> list[Paths]:
     try:
         found.insert(0, configuration.load(path).paths)
     except SentryError:
-        with contextlib.suppress(OSError, ValueError):
-            text = path.read_bytes()[: configuration.MAX_CONFIG_BYTES].decode(errors="replace")
-            named = {name: Path(place) for name, place in _PLACE.findall(text)}
+        named: dict[str, Path] = {}
+        for file in _files(path):
+            with contextlib.suppress(OSError, ValueError):
+                text = file.read_bytes()[:MAX_CONFIG_BYTES].decode(errors="replace")
+                named |= {name: Path(place) for name, place in _PLACE.findall(text)}
+        with contextlib.suppress(ValueError):
             found.insert(0, Paths(**named))
     return list(dict.fromkeys(found))
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        return [path, *drop_ins(path)]
+    except SentryError:
+        return [path]
 
 
 def _stop_unit(say: Say) -> None:

@@ -135,6 +135,7 @@ def _values(service: Service) -> dict[str, str]:
     paths = service.paths
     return {
         "DAEMON": word(service.daemon),
+        "PROGRAM": word(service.daemon.with_name("sentryfw")),
         "CONFIG": word(service.config),
         "USER": account.USER,
         "STATE": word(paths.state),

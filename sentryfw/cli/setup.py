@@ -9,6 +9,7 @@ from sentryfw import privileges, stops
 from sentryfw.cli import service as service_files
 from sentryfw.cli.running import end
 from sentryfw.config import Config
+from sentryfw.config_files import DIRECTORY, drop_ins
 from sentryfw.netfilter import host
 from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.install import Installed, install, plan, uninstall
@@ -94,7 +95,7 @@ def _purge(config: Config, *, with_default: bool) -> list[Path]:
         *paths.evidence.glob("*.pcapng"), *paths.state.glob(f"{ledger.name}.corrupt-*"),
     ]  # fmt: skip
     if with_default:
-        files.append(configuration.DEFAULT_PATH)
+        files += (configuration.DEFAULT_PATH, *drop_ins(configuration.DEFAULT_PATH))
     if config.respond.history.format != "off":
         files.append(config.respond.history.path)
     removed = []
@@ -103,7 +104,7 @@ def _purge(config: Config, *, with_default: bool) -> list[Path]:
             path.unlink()
             removed.append(path)
     etc = configuration.DEFAULT_PATH.parent
-    parents = (paths.evidence, paths.state, paths.runtime, paths.log, etc)
+    parents = (paths.evidence, paths.state, paths.runtime, paths.log, etc / DIRECTORY, etc)
     for directory in parents:
         if directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()

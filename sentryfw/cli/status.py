@@ -57,6 +57,8 @@ def status(config: Config, table: Table) -> dict[str, Any]:
         "never_block": daemon.get("never_block", {}),
         "reactions": daemon.get("reactions", {}),
         "decoys": daemon.get("decoys"),
+        "metrics": daemon.get("metrics"),
+        "reload": daemon.get("reload", {}),
     }
 
 

@@ -90,6 +90,11 @@ class Caps:
         self._recent.append(now)
         heapq.heappush(self._ends, now + timeout)
 
+    def reconfigure(self, per_minute: int, max_elements: int) -> None:
+        """Other limits for what is counted already."""
+        self._per_minute = per_minute
+        self._max_elements = max_elements
+
     def restore(self, ends: list[float]) -> None:
         """Blocks that were alive before: their ends on our clock."""
         self._ends = list(ends)
@@ -103,6 +108,11 @@ class Decider:
         self.policy = policy
         self.caps = Caps(policy.per_minute, policy.max_elements)
         self._offences: OrderedDict[Source, int] = OrderedDict()
+
+    def reconfigure(self, policy: Policy) -> None:
+        """Decide by this from now on; offences and live blocks stay counted."""
+        self.policy = policy
+        self.caps.reconfigure(policy.per_minute, policy.max_elements)
 
     def restore_offences(self, offences: dict[Source, int]) -> None:
         self._offences.update(offences)

@@ -65,6 +65,16 @@ class Engine:
         self._second = 0.0
         self._newcomers = 0
 
+        self._follow(policy)
+
+    def reconfigure(self, horizons: Horizons, policy: Policy) -> None:
+        """Judge by these from the next packet on. What is known of sources, of their offences and
+        of live blocks stays; a target seen before weighs as it did then."""
+        self.tracker.reconfigure(horizons)
+        self.decider.reconfigure(policy)
+        self._follow(policy)
+
+    def _follow(self, policy: Policy) -> None:
         observe = policy.mode == "observe"
         self._answered = policy.answered
         self._unlisted = Outcome(ACCEPT if observe else policy.unlisted)

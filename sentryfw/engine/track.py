@@ -66,14 +66,11 @@ class Tracker:
     """Sources and their targets, in order of last sight."""
 
     def __init__(self, horizons: Horizons, max_sources: int = 65536) -> None:
-        self.horizons = horizons
         self._sources: dict[Source, SourceState] = {}
         self._latecomers: OrderedDict[Source, SourceState] = OrderedDict()
         self._max_sources = max_sources
         self._filter = SeenFilter(max_sources * 32)
-        self._weight: dict[Kind, float] = {k: 1 / n for k, n in horizons.triggers.items()}
-        self._default_weight = 1 / horizons.trigger
-        self._slow_share = horizons.trigger / max(horizons.slow_trigger, horizons.trigger)
+        self.reconfigure(horizons)
         self.turned_away = 0
         """Probes of sources that found no place."""
         self.newcomers = 0
@@ -81,6 +78,13 @@ class Tracker:
 
     def __len__(self) -> int:
         return len(self._sources) + len(self._latecomers)
+
+    def reconfigure(self, horizons: Horizons) -> None:
+        """Weigh by these from now on; what was seen before keeps its share of a trigger."""
+        self.horizons = horizons
+        self._weight: dict[Kind, float] = {k: 1 / n for k, n in horizons.triggers.items()}
+        self._default_weight = 1 / horizons.trigger
+        self._slow_share = horizons.trigger / max(horizons.slow_trigger, horizons.trigger)
 
     def observe(self, probe: Probe, now: float) -> Evidence | None:
         """Add a probe; what is now held against its source, None if there was no room."""

@@ -9,6 +9,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import Counter
 from typing import Any, Final, NamedTuple
 
 from sentryfw.engine.model import Probe
@@ -61,6 +62,8 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._complained: dict[str, float] = {}
         self._untrimmed = 0
+        self.tally: Counter[tuple[str, int, bool]] = Counter()
+        """Findings since the start: (scan, 4 or 6, blocked)."""
         self.lost = 0
         """Entries that did not reach the ledger or the event file."""
         self.unkept = 0
@@ -78,6 +81,10 @@ class Recorder:
         """The packets that a block rests on."""
         if self._evidence is not None and glimpses:
             self._put(Capture(entry, glimpses))
+
+    def keep_in(self, evidence: Evidence | None) -> None:
+        """Where packets are written from now on; None: nowhere."""
+        self._evidence = evidence
 
     def sight(self, probe: Probe, at: float) -> None:
         """A probe below the trigger, seen at `at` s since the epoch. In a flood only the first ones
@@ -159,9 +166,11 @@ class Recorder:
                 self._keep(item)
 
     def _keep(self, capture: Capture) -> None:
-        assert self._evidence is not None  # noqa: S101 - capture() took it
+        evidence = self._evidence
+        if evidence is None:  # a reload ended it meanwhile
+            return
         try:
-            self._evidence.write(capture.entry, capture.glimpses)
+            evidence.write(capture.entry, capture.glimpses)
         except (OSError, SentryError) as error:
             self._complain("capture", error, 1)
 
@@ -174,6 +183,7 @@ class Recorder:
     def _say_all(self, items: list[Item]) -> None:
         for item in items:
             if isinstance(item, Entry):
+                self.tally[item.scan, item.family, item.blocked] += 1
                 self._say(item)
             elif isinstance(item, Reaction):
                 self._say_reaction(item)

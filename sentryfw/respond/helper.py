@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from sentryfw import config
+from sentryfw.config_files import DIRECTORY, drop_ins
 from sentryfw.config_respond import Respond
 from sentryfw.errors import SentryError
 from sentryfw.respond.command import CommandRunner
@@ -205,8 +206,11 @@ def _end_with_parent(lifeline: int, server: Server) -> NoReturn:
 
 def check_owner(path: Path) -> None:
     """SentryError if somebody but root could have written what is done as root."""
-    for place in (path, path.parent):
-        status = place.stat()
+    for place in (path, path.parent, path.parent / DIRECTORY, *drop_ins(path)):
+        try:
+            status = place.stat()
+        except FileNotFoundError:
+            continue  # of the configuration file and conf.d one is enough
         if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise SentryError(
                 f"{place}: owned by uid {status.st_uid} with mode"

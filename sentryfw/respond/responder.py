@@ -170,6 +170,14 @@ class Responder:
         for address, seconds in alive.items():
             self._expect_end(address, seconds)
 
+    def withdraw(self, kept: Respond) -> None:
+        """Take back what lasts as long as a block, where another configuration does not want it,
+        or wants it elsewhere. Before stop()."""
+        for keeper in self._keepers:
+            name = keeper.reporter.name
+            if getattr(kept, name) != getattr(self._settings, name):
+                keeper.want_exactly(set())
+
     def stop(self) -> None:
         """Give what is under way a moment, then end it."""
         if not self.is_needed or not self._thread.is_alive():
