@@ -118,6 +118,26 @@ def test_other_directories_are_named_as_writable() -> None:
     assert setting(text, "StateDirectory") == []
 
 
+@needs_systemd
+def test_the_directory_of_a_text_file_is_writable_and_need_not_be_there(tmp_path: Path) -> None:
+    places = (Path("/var/lib/prometheus/node-exporter"), Path("/srv/a b"))
+    made = Service(BIN / "sentryfwd", Path("/etc/sentryfw/sentryfw.toml"), Paths(), places)
+    text = rendered(made)["sentryfw.service"]
+    assert setting(text, "ReadWritePaths") == ['-/var/lib/prometheus/node-exporter "-/srv/a b"']
+    path = tmp_path / "sentryfw.service"
+    path.write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", path], capture_output=True, text=True, check=False
+    )
+    said = [line for line in done.stderr.splitlines() if "sentryfw" in line]
+    assert (done.returncode, said) == (0, [])
+
+
+def test_a_reload_is_asked_of_the_daemon_and_waited_for() -> None:
+    [command] = setting(unit(), "ExecReload")
+    assert command == "/usr/bin/sentryfw --config /etc/sentryfw/sentryfw.toml reload"
+
+
 @pytest.mark.parametrize(
     ("daemon", "protect"),
     [("/usr/bin/sentryfwd", "yes"), ("/home/me/venv/bin/sentryfwd", "read-only")],

@@ -50,11 +50,15 @@ class Service(NamedTuple):
     daemon: Path
     config: Path
     paths: Paths
+    writable: tuple[Path, ...] = ()
+    """Directories of others that the daemon writes to."""
 
 
 def install(config: Config, config_path: Path | None, say: Say) -> None:
     """User, directories and, where systemd runs, the service: enabled and started."""
-    service = Service(_daemon(), _config_file(config_path), config.paths)
+    textfile = config.metrics.textfile
+    writable = () if textfile is None else (textfile.parent,)
+    service = Service(_daemon(), _config_file(config_path), config.paths, writable)
     owner = _make_account(say)
     own_directories(config.paths, owner)
     if not SYSTEMD.is_dir():
@@ -141,13 +145,14 @@ def _values(service: Service) -> dict[str, str]:
         "STATE": word(paths.state),
         "RUNTIME": word(paths.runtime),
         "LOG": word(paths.log),
-        "DIRECTORIES": _directories(paths),
+        "DIRECTORIES": _directories(paths, service.writable),
         "HOME": "read-only" if _lives_in_a_home(service) else "yes",
     }
 
 
-def _directories(paths: Paths) -> str:
-    """systemd makes and owns the usual ones; others were made by install, and are named."""
+def _directories(paths: Paths, writable: tuple[Path, ...]) -> str:
+    """systemd makes and owns the usual ones; others were made by install, and are named. Those
+    of others need not be there."""
     lines, others = [], []
     default = Paths()
     for key, name in (("State", "state"), ("Runtime", "runtime"), ("Logs", "log")):
@@ -156,6 +161,7 @@ def _directories(paths: Paths) -> str:
             lines += [f"{key}Directory={path.name}", f"{key}DirectoryMode=0750"]
         else:
             others.append(word(path))
+    others += (word(Path(f"-{path}")) for path in writable)
     return "\n".join([*lines, *([f"ReadWritePaths={' '.join(others)}"] if others else [])])
 
 
