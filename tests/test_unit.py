@@ -30,7 +30,7 @@ from sentryfw.account import Account
 from sentryfw.cli import service
 from sentryfw.cli.service import FILES, Service, own_directories, rendered, template, word
 from sentryfw.config import Config, Paths
-from sentryfw.control import ask_stream
+from sentryfw.control import ask, ask_stream
 from sentryfw.errors import SentryError
 from support import users
 from support.box import BIN, SERVICE_USER
@@ -40,6 +40,16 @@ from support.waiting import wait_for
 MAX_EXPOSURE: Final = 2.0
 """`systemd-analyze security`; a unit without hardening has 9.6."""
 ELSEWHERE: Final = Paths(state="/srv/fw/state", runtime="/run/fw", log="/srv/fw/log 50%")
+
+MORE: Final = """
+[watch]
+listed_tcp = [7100]
+[metrics]
+listen = "127.0.0.1:9577"
+[respond.route]
+enabled = true
+"""
+"""What a reload under the sandbox brings."""
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="needs systemd-analyze"
@@ -257,8 +267,8 @@ def lab() -> Iterator[Lab]:
 @pytest.mark.netns
 @needs_systemd
 def test_it_lives_within_its_system_calls(lab: Lab) -> None:
-    """The daemon starts, blocks, lists and stops, with what the unit leaves it; a system call
-    that it does not allow, or memory to write and execute, would end it."""
+    """The daemon starts, blocks, lists, reloads and stops, with what the unit leaves
+    it; a system call that it does not allow, or memory to write and execute, would end it."""
     numbers = _numbers()
     allowed = sorted(numbers[name] for name in _allowed(unit()) if name in numbers)
     assert len(allowed) > 200
@@ -282,9 +292,42 @@ def test_it_lives_within_its_system_calls(lab: Lab) -> None:
         sentry.alert(ATTACKER[4])
         with contextlib.closing(ask_stream(sentry.settings.paths.control, {"do": "list"})) as items:
             assert [item["address"] for item in items] == [ATTACKER[4]]
+        with sentry.config.open("a") as file:
+            file.write(MORE)
+        asked = ask(sentry.settings.paths.control, {"do": "reload"}, 30)
+        assert set(asked["changed"]) == {
+            "watch.listed_tcp", "metrics.listen", "respond.route.enabled"
+        }  # fmt: skip
+        wait_for(lambda: lab.victim.run("ip", "route", "show", "proto", "83").stdout, "a route")
+        with lab.victim.call(lambda: socket.create_connection(("127.0.0.1", 9577))) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 200"
         sentry.stop()
     finally:
         sentry.close()
+
+
+@pytest.mark.netns
+def test_systemd_is_told_when_a_reload_begins_and_ends(lab: Lab) -> None:
+    sentry = Sentry(lab)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(sentry.home / "notify"))
+        listener.settimeout(10)
+        sentry.command = ["env", f"NOTIFY_SOCKET={sentry.home / 'notify'}", *sentry.command]
+        try:
+            sentry.start()
+            assert listener.recv(4096) == b"READY=1"
+            for text in ("", "nonsense"):
+                with sentry.config.open("a") as file:
+                    file.write(text)
+                sentry.process.send_signal(signal.SIGHUP)
+                said = iter(lambda: listener.recv(4096).decode(), "")
+                begun = next(word for word in said if not word.startswith("WATCHDOG"))
+                assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", begun)
+                assert next(word for word in said if not word.startswith("WATCHDOG")) == "READY=1"
+            sentry.stop()
+        finally:
+            sentry.close()
 
 
 # --- the watchdog

@@ -19,6 +19,7 @@ import pytest
 
 from sentryfw import account, control
 from sentryfw.engine.model import Source, parse_source
+from sentryfw.errors import SentryError
 from sentryfw.record.ledger import Ledger
 from support import users
 from support.box import LAUNCH, SERVICE_USER
@@ -106,6 +107,16 @@ def test_with_net_admin_alone_it_judges_blocks_and_stops(
     assert lab.answers(ATTACKER[4])
     assert demoted.status()["queue"]["failures"] == 0
     _assert_owned(demoted, user)
+    with demoted.config.open("a") as file:
+        file.write("[watch]\nlisted_tcp = [7100]\n")
+    assert _sentryfw(demoted, "reload") == "reloaded: watch.listed_tcp\n"
+    assert lab.elements("listed_tcp") == {7100}
+    with demoted.config.open("a") as file:
+        file.write('[respond.hosts_deny]\nenabled = true\nline = "X: {address}"\n')
+    with pytest.raises(SentryError) as refused:
+        demoted.ask(do="reload")
+    for key in ("enabled", "line"):
+        assert f"respond.hosts_deny.{key} is done by root's helper" in str(refused.value)
     demoted.stop()
     notes = [e["sentryfw"].get("event") for e in demoted.events()]
     assert notes[-1] == "stop"
