@@ -68,6 +68,18 @@ class Reloaded(NamedTuple):
     error: str
 
 
+class Witness:
+    """Asks the kernel through a socket of its own, for a thread of its own."""
+
+    def __init__(self) -> None:
+        self._table: Table | None = None
+
+    def is_blocked(self, address: str) -> bool:
+        if self._table is None:
+            self._table = Table()
+        return self._table.is_blocked(parse_source(address))
+
+
 class Daemon:
     """Everything that lives as long as the daemon."""
 
@@ -96,7 +108,6 @@ class Daemon:
             self.keeper.prepare(self.ledger)
         networks = tuple(protected.network for protected in never_block)
         self.engine = Engine(settings.horizons(), settings.policy(networks))
-        self._witness: Table | None = None
         self.responder = self.make_responder(settings, never_block)
         self.shelter = Shelter(
             settings, self.table, self.keeper, self.recorder, never_block, self.protect,
@@ -200,11 +211,6 @@ class Daemon:
     def _reacted(self, result: Result) -> None:
         self.recorder.reaction(Reaction(*result))
 
-    def _is_blocked(self, address: str) -> bool:
-        if self._witness is None:
-            self._witness = Table()  # a socket of its own for a thread of its own
-        return self._witness.is_blocked(parse_source(address))
-
     # --- another configuration (reload.py)
 
     async def reload(self) -> list[str]:
@@ -246,7 +252,7 @@ class Daemon:
         task.add_done_callback(self._hangups.discard)
 
     def make_responder(self, settings: Config, protected: list[Protected]) -> Responder:
-        hooks = Hooks(self._reacted, self.recorder.named, self._is_blocked)
+        hooks = Hooks(self._reacted, self.recorder.named, Witness().is_blocked)
         networks = [item.network for item in protected]
         prefix = "s" if settings.watch.mode == "traps" else "a"
         helper = settings.paths.helper if os.geteuid() else None
@@ -597,11 +603,21 @@ def leave_helper(settings: Config, path: Path) -> None:
     helper.fork(settings.respond, settings.paths.helper, owner.uid)
 
 
-def serve(path: Path | None) -> None:
-    """Run the daemon in the foreground until it is told to stop."""
+def log_handler() -> logging.Handler:
+    """For stderr, or for the journal that it leads to."""
+    if os.environ.get("JOURNAL_STREAM"):
+        from sentryfw.record import journal  # noqa: PLC0415 - where systemd is
+
+        if journal.is_stderr(os.environ):
+            return journal.JournalHandler()
     handler = logging.StreamHandler()
     handler.setFormatter(PlainFormatter("%(name)s: %(levelname)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.INFO)
+    return handler
+
+
+def serve(path: Path | None) -> None:
+    """Run the daemon in the foreground until it is told to stop."""
+    logging.basicConfig(handlers=[log_handler()], level=logging.INFO)
     privileges.require_net_admin()
     settings = config.load(path)
     leave_helper(settings, path or config.DEFAULT_PATH)

@@ -17,6 +17,9 @@ from sentryfw.engine.model import (
     source_text,
 )
 
+LOG_FIELDS: Final = "sentryfw"
+"""The attribute of a log record that holds its fields: logging's `extra`."""
+
 
 class Trace(NamedTuple):
     """One probe that a block or a refusal rests on."""
@@ -54,6 +57,25 @@ class Entry(NamedTuple):
 def event_id(entry: Entry) -> str:
     """What names a block or a refusal in events, in `explain` and in captures; sorts by time."""
     return f"{stamp(entry.blocked_at)}-{crc32(entry.address.encode()):08x}"
+
+
+def entry_fields(entry: Entry) -> dict[str, dict[str, str]]:
+    """What the log is told of a block or a refusal, for `extra`."""
+    fields = {
+        "action": "blocked" if entry.blocked else "refused",
+        "address": entry.address,
+        "family": str(entry.family),
+        "scan": entry.scan,
+        "kinds": ",".join(entry.kinds),
+        "targets": str(entry.targets),
+        "probes": str(entry.probes),
+        "timeout": f"{entry.timeout_s:.0f}",
+        "offence": str(entry.offence),
+        "reason": entry.reason,
+        "tool": entry.tool,
+        "event_id": event_id(entry),
+    }
+    return {LOG_FIELDS: fields}
 
 
 def stamp(seconds: float) -> str:

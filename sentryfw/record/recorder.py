@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from sentryfw.engine.model import Probe
 from sentryfw.errors import SentryError
-from sentryfw.record.entry import Entry, Named, Reaction, Sight, sight_of
+from sentryfw.record.entry import Entry, Named, Reaction, Sight, entry_fields, sight_of
 from sentryfw.record.events import EventFile, render_entry, render_note, render_reaction
 from sentryfw.record.evidence import Evidence, Glimpse
 from sentryfw.record.ledger import Ledger
@@ -194,9 +194,13 @@ class Recorder:
             log.info(
                 "blocked %s for %ds: %s, %s, offence %d",
                 entry.address, entry.timeout_s, what, entry.reason, entry.offence,
+                extra=entry_fields(entry),
             )  # fmt: skip
         else:
-            log.info("not blocked %s: %s, because: %s", entry.address, what, entry.reason)
+            log.info(
+                "not blocked %s: %s, because: %s", entry.address, what, entry.reason,
+                extra=entry_fields(entry),
+            )  # fmt: skip
 
     def _say_reaction(self, reaction: Reaction) -> None:
         about = f" to {reaction.address}" if reaction.address else ""
