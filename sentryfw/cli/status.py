@@ -14,6 +14,7 @@ from sentryfw.control import ask
 from sentryfw.errors import NoPrivilege, NotRunning, SentryError, Unsupported
 from sentryfw.netfilter import features
 from sentryfw.netfilter.libnftables import Libnftables
+from sentryfw.netfilter.queue import require_library
 from sentryfw.netfilter.table import Table
 
 QUEUES: Final = Path("/proc/net/netfilter/nfnetlink_queue")
@@ -111,6 +112,11 @@ def _library() -> Iterator[Finding]:
         yield Finding("libnftables", "ok", version)
     except SentryError as error:
         yield Finding("libnftables", "fail", str(error))
+    try:
+        require_library()
+        yield Finding("libnetfilter_queue", "ok", "loads")
+    except SentryError as error:
+        yield Finding("libnetfilter_queue", "fail", str(error))
 
 
 def _nft_version() -> str:

@@ -96,4 +96,9 @@ def _failure(message: str) -> SentryError:
     message = message.strip()
     if "Operation not permitted" in message:
         return NoPrivilege(NOT_ROOT)
+    if "Could not resolve protocol name" in message:
+        return Unsupported(
+            "nft knows no protocol by name: /etc/protocols is missing; apt install netbase"
+            " (dnf install setup, apk add alpine-baselayout-data)"
+        )
     return NftError(f"nft refused:\n{message}")

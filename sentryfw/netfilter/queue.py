@@ -12,10 +12,14 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
-from netfilterqueue import COPY_PACKET, NetfilterQueue
-
 from sentryfw.engine.model import ACCEPT, Meta, Verdict
-from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError
+from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError, Unsupported
+
+_missing: str = ""
+try:
+    from netfilterqueue import COPY_PACKET, NetfilterQueue
+except ImportError as error:  # an extension module: it asks for its C library when imported
+    _missing = str(error)
 
 UNLISTED_BIT: Final = 0x10000000
 PARTNER_BIT: Final = 0x20000000
@@ -41,6 +45,15 @@ METAS: Final = {
 }
 
 Judge = Callable[["QueuedPacket"], None]
+
+
+def require_library() -> None:
+    """Unsupported if netfilterqueue, or the C library that it is made for, does not load."""
+    if _missing:
+        raise Unsupported(
+            f"libnetfilter_queue does not load ({_missing}): apt install libnetfilter-queue1"
+            " (dnf, apk: libnetfilter_queue; opkg: libnetfilter-queue1)"
+        )
 
 
 class QueuedPacket:
@@ -79,6 +92,7 @@ class PacketQueue:
         self.skipped = 0
         """Packets that the kernel numbered but found no room for in our socket: it dropped them."""
         self._last_id = 0
+        require_library()
         try:
             self._queue = NetfilterQueue()
         except OSError as error:
