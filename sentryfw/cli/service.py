@@ -21,6 +21,8 @@ from sentryfw.errors import SentryError
 Say = Callable[[str], None]
 
 ETC: Path = Path("/etc")
+VENDOR: Path = Path("/usr/lib")
+"""Where a distribution's package puts what `install` writes below ETC."""
 SYSTEMD: Path = Path("/run/systemd/system")
 UNIT: Final = "sentryfw.service"
 FILES: Final = {
@@ -52,6 +54,8 @@ class Service(NamedTuple):
     paths: Paths
     writable: tuple[Path, ...] = ()
     """Directories of others that the daemon writes to."""
+    prefix: Path = Path(sys.prefix)
+    python: Path = Path(sys.executable)
 
 
 def install(config: Config, config_path: Path | None, say: Say) -> None:
@@ -68,9 +72,7 @@ def install(config: Config, config_path: Path | None, say: Say) -> None:
     wanted = HELPER if config.respond.needs_root else ()
     _remove_helper(keep=wanted)
     for name, text in (rendered(service) | _rendered_helper(service, owner, wanted)).items():
-        place = ETC / (FILES | HELPER_FILES)[name]
-        place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _write(place, text)
+        _provide((FILES | HELPER_FILES)[name], text)
     _systemctl("daemon-reload")
     for unit in wanted[:1]:
         _systemctl("enable", unit)
@@ -82,8 +84,7 @@ def install(config: Config, config_path: Path | None, say: Say) -> None:
 
 def remove(say: Say) -> None:
     """Stop the service and take its files away; the user stays, files may still be its own."""
-    unit = ETC / FILES[UNIT]
-    there = unit.exists()
+    there = any((root / FILES[UNIT]).exists() for root in (ETC, VENDOR))
     if there and SYSTEMD.is_dir():
         _systemctl("disable", "--now", UNIT)
     _remove_helper()
@@ -167,7 +168,7 @@ def _directories(paths: Paths, writable: tuple[Path, ...]) -> str:
 
 def _lives_in_a_home(service: Service) -> bool:
     """Whether the program or its configuration is where ProtectHome=yes would hide it."""
-    used = (service.daemon, service.config, Path(sys.prefix), Path(sys.executable).resolve())
+    used = (service.daemon, service.config, service.prefix, service.python.resolve())
     return any(path.is_relative_to(home) for path in used for home in HOMES)
 
 
@@ -289,6 +290,17 @@ def _config_file(config_path: Path | None) -> Path:
         path.parent.mkdir(mode=0o755, exist_ok=True)
         path.touch(mode=0o644)
     return path
+
+
+def _provide(place: str, text: str) -> None:
+    """One of our files below /etc; a package's own, where that says the same, is left to it, so
+    that its next version is not hidden by a copy of this one."""
+    ours, packaged = ETC / place, VENDOR / place
+    if packaged.is_file() and packaged.read_text() == text:
+        ours.unlink(missing_ok=True)
+        return
+    ours.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _write(ours, text)
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,9 @@ NO_BINDING = """
 sys.modules["nftables"] = None
 from sentryfw.netfilter import libnftables
 libnftables.DISTRIBUTION_COPIES = ()
+"""
+NO_QUEUE = """
+sys.modules["netfilterqueue"] = None
 """
 OLDER = """
 table inet sentryfw {
@@ -249,6 +253,41 @@ def test_the_service_may_write_where_the_configuration_says(box: Box) -> None:
         assert str(path) in line
 
 
+def ship(box: Box) -> Path:
+    """Move the unit that install wrote to where a package has it."""
+    packaged = box.home / "vendor" / "systemd" / "system" / "sentryfw.service"
+    packaged.parent.mkdir(parents=True)
+    return box.unit.rename(packaged)
+
+
+def test_the_unit_of_a_package_is_used_as_it_is(box: Box, systemctl: Path) -> None:
+    box.sentryfw("install", env=with_systemctl(box))
+    ship(box)
+    systemctl.unlink()
+    assert box.sentryfw("install", env=with_systemctl(box)).returncode == 0
+    assert not box.unit.exists(), "it would hide the next version's"
+    told = ["daemon-reload", "enable sentryfw.service", "restart sentryfw.service"]
+    assert systemctl.read_text().splitlines() == told
+
+
+@pytest.mark.usefixtures("systemctl")
+def test_a_unit_of_a_package_that_says_something_else_is_overridden(box: Box) -> None:
+    box.sentryfw("install", env=with_systemctl(box))
+    written = box.unit.read_text()
+    ship(box).write_text(written.replace("sentryfw.toml", "other.toml"))
+    assert box.sentryfw("install", env=with_systemctl(box)).returncode == 0
+    assert box.unit.read_text() == written
+
+
+def test_uninstall_stops_the_service_of_a_package(box: Box, systemctl: Path) -> None:
+    box.sentryfw("install", env=with_systemctl(box))
+    packaged = ship(box)
+    systemctl.unlink()
+    assert box.sentryfw("uninstall", env=with_systemctl(box)).returncode == 0
+    assert systemctl.read_text().splitlines()[0] == "disable --now sentryfw.service"
+    assert packaged.exists(), "the package's to remove"
+
+
 def test_a_systemctl_that_fails_is_said(box: Box, systemctl: Path) -> None:
     script = box.home / "bin" / "systemctl"
     script.write_text("#!/bin/sh\necho no bus here >&2\nexit 1\n")
@@ -382,6 +421,31 @@ def test_doctor_names_the_missing_binding(box: Box) -> None:
     done = box.sentryfw("doctor", prelude=NO_BINDING)
     assert done.returncode == 6
     assert "libnftables\tfail\tthe Python binding" in done.stdout
+
+
+def test_doctor_names_the_missing_library_of_the_queue(box: Box) -> None:
+    done = box.sentryfw("doctor", prelude=NO_QUEUE)
+    assert done.returncode == 6
+    assert "libnetfilter_queue\tfail\tlibnetfilter_queue does not load (" in done.stdout
+    assert "apt install libnetfilter-queue1" in done.stdout
+
+
+def test_without_the_library_of_the_queue_the_daemon_ends_in_6_and_names_it(box: Box) -> None:
+    code = f"import sys\n{NO_QUEUE}\nfrom sentryfw.daemon import main\nmain()\n"
+    done = box.namespace.run(sys.executable, "-P", "-c", code, "--config", box.config)
+    assert done.returncode == 6, done.stderr
+    assert "apt install libnetfilter-queue1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_etc_protocols_it_says_what_to_install(box: Box) -> None:
+    """A minimal Debian, or a container, without netbase."""
+    hide = 'mount --make-rprivate / && mount --bind /dev/null /etc/protocols && exec "$@"'
+    prefix = ("unshare", "--mount", "sh", "-c", hide, "sh")
+    done = box.sentryfw("install", "--no-service", prefix=prefix)
+    assert done.returncode == 6
+    assert "apt install netbase" in done.stderr
+    assert box.ruleset() == ""
 
 
 def test_the_distributions_copy_is_found_by_its_place(

@@ -40,6 +40,7 @@ sys.argv[0], root = {program!r}, Path({root!r})
 config.DEFAULT_PATH = root / "etc" / "sentryfw.toml"
 account.USER = {user!r}
 service.ETC = root / "system"
+service.VENDOR = root / "vendor"
 service.SYSTEMD = root / "systemd"
 {prelude}
 app.main()
