@@ -15,7 +15,11 @@ TEST_PACKAGES := hping3 masscan zmap traceroute iputils-tracepath iputils-ping c
   openssl systemd
 STOCK_PACKAGES := qemu-system-x86 linux-image-amd64 kmod busybox-static
 STOCK_STAMP := .venv-stock/set-up
-SOURCES := sentryfw tests bench
+# What builds packages, and makes the Debian that the .deb is tried in.
+PACKAGE_PACKAGES := binutils dpkg-dev lintian musl-tools
+PACKAGE_TEST_PACKAGES := debootstrap rpm
+PACKAGE_STAMP := .venv-package/set-up
+SOURCES := sentryfw tests bench packaging
 
 # Installs the Debian packages of a list that are missing.
 define install
@@ -33,7 +37,7 @@ if [ "$${#missing[@]}" != 0 ]; then
 fi
 endef
 
-.PHONY: apt-test test-stock-kernel apt-stock fuzz help setup apt demo test check fmt golden bench bench-quick lock clean
+.PHONY: deb packages wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help setup apt demo test check fmt golden bench bench-quick lock clean
 
 help:
 	@echo "make demo    set up what is missing, then run the fire drill (sentryfw drill)"
@@ -41,6 +45,8 @@ help:
 	echo "make check   format, lint, types, architecture"
 	echo "make setup   only set up: .venv/bin/sentryfw and .venv/bin/sentryfwd"
 	echo "make bench   measure; make bench-quick: the short form"
+	echo "make deb     build dist/*.deb; make packages: also rpm, apk, ipk, wheel and sdist"
+	echo "make test-deb  install, use, upgrade and remove it in a Debian made for that"
 	echo "make fuzz    hostile bytes, for FUZZ_SECONDS=60"
 
 demo: setup
@@ -59,6 +65,33 @@ check: setup
 # On a stock distribution kernel with the queue statement, emulated: some minutes.
 test-stock-kernel: setup apt-stock $(STOCK_STAMP)
 	@$(BIN)/pytest -m stock_kernel tests/stock_kernel
+
+# Packages for others' machines, below dist/: docs/appliances.md says what each is for.
+deb: setup apt-package $(PACKAGE_STAMP)
+	@$(BIN)/python packaging/build.py deb
+	lintian --allow-root --fail-on error,warning,info --display-info dist/*.deb
+
+packages: deb wheel
+	@$(BIN)/python packaging/build.py rpm apk ipk
+
+wheel: setup
+	@$(BIN)/hatchling build --directory dist
+
+test-deb: packages apt-package-test
+	@$(BIN)/pytest -m package tests/package
+
+apt-package: apt
+	@$(call install,$(PACKAGE_PACKAGES))
+
+apt-package-test: apt
+	@$(call install,$(PACKAGE_TEST_PACKAGES))
+
+$(PACKAGE_STAMP): requirements-package.lock
+	@echo "make: .venv-package: installing what packs packages"
+	$(PYTHON) -m venv --clear .venv-package
+	.venv-package/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $< \
+	  || { echo "make: pip failed: is there a network?" >&2; exit 1; }
+	touch $@
 
 apt-test: apt
 	@$(call install,$(TEST_PACKAGES))
@@ -135,7 +168,8 @@ lock:
 	$$compile pyproject.toml -o requirements.lock
 	$$compile pyproject.toml --group dev -o requirements-dev.lock
 	$$compile --group stock -o requirements-stock.lock
+	$$compile --group package -o requirements-package.lock
 	$$compile --group fuzz -o requirements-fuzz.lock
 
 clean:
-	@rm -rf .venv .venv-stock .venv-fuzz tests/fuzz/findings build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-stock .venv-package .venv-fuzz tests/fuzz/findings build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

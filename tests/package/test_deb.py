@@ -1,0 +1,190 @@
+"""The .deb in a Debian 12 that was made for it: installed, used, upgraded, removed, purged.
+
+`make test-deb`. One story: each fixture is the state that the one before it leads to.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED, Lab
+from support.machine import Machine, debootstrap, fetch
+from support.packaged import Packaged
+from support.waiting import wait_for
+
+pytestmark = [pytest.mark.package, pytest.mark.netns]
+
+REPOSITORY: Final = Path(__file__).resolve().parent.parent.parent
+UNIT: Final = "/lib/systemd/system/sentryfw.service"
+EDITED: Final = "/etc/sentryfw/sentryfw.toml"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    root = tmp_path_factory.mktemp("debian") / "root"
+    debootstrap(root)
+    for release in ("1", "2"):
+        output = root / "tmp" / release
+        command = [sys.executable, REPOSITORY / "packaging" / "build.py", "deb"]
+        words = ["--release", release, "--output", output]
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        [package] = output.glob("*.deb")
+        package.rename(root / "tmp" / f"{release}.deb")
+    fetch(root, "/tmp/1.deb")  # noqa: S108 - of a root that is nobody else's
+    with Lab() as lab, Machine(lab, root) as made:
+        yield made
+    shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def installed(machine: Machine) -> str:
+    """What the installation printed."""
+    return machine.apt("install", "/tmp/1.deb")  # noqa: S108
+
+
+@pytest.fixture(scope="module")
+def running(machine: Machine, installed: str) -> Packaged:
+    """Tried, confirmed, started, and with one source blocked."""
+    assert installed
+    machine.said("sentryfw", "install", "--trial", "5m")
+    machine.said("sentryfw", "confirm")
+    packaged = Packaged(machine, UNIT)
+    packaged.start()
+    machine.lab.listen(LISTED)
+    return packaged
+
+
+@pytest.fixture(scope="module")
+def upgraded(running: Packaged) -> Packaged:
+    config = running.machine.path(EDITED)
+    config.write_text(config.read_text().replace("# trigger = 3 ", "trigger = 4 "))
+    running.machine.apt("install", "/tmp/2.deb")  # noqa: S108
+    return running
+
+
+@pytest.fixture(scope="module")
+def removed(upgraded: Packaged) -> Packaged:
+    upgraded.machine.apt("remove", "sentryfw")
+    return upgraded
+
+
+@pytest.fixture(scope="module")
+def purged(removed: Packaged) -> Packaged:
+    removed.machine.apt("purge", "sentryfw")
+    return removed
+
+
+# --- installed
+
+
+def test_installing_ends_by_saying_how_to_begin(installed: str) -> None:
+    lines = [line for line in installed.splitlines() if not line.startswith("Processing triggers")]
+    assert "First run: sentryfw install --trial 5m" in lines[-1]
+
+
+@pytest.mark.usefixtures("installed")
+def test_installing_loads_no_table_and_starts_nothing(machine: Machine) -> None:
+    assert machine.lab.nft("list", "ruleset") == ""
+    assert machine.run("sentryfw", "status").returncode == 5
+    found = machine.said("find", "/etc/systemd/system", "-name", "*sentryfw*")
+    assert found == "", "the service is not enabled"
+
+
+@pytest.mark.usefixtures("installed")
+def test_every_file_is_as_it_was_shipped_and_the_configuration_is_the_operators(
+    machine: Machine,
+) -> None:
+    assert machine.said("dpkg", "--verify", "sentryfw") == ""
+    conffiles = machine.said("dpkg-query", "-W", "-f", "${Conffiles}", "sentryfw")
+    assert EDITED in conffiles
+    assert "ok" in machine.said("sentryfw", "check")
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_daemons_directories_are_its_users_alone(machine: Machine) -> None:
+    for path in ("/var/lib/sentryfw", "/var/log/sentryfw"):
+        assert machine.said("stat", "-c", "%U:%G %a", path) == "sentryfw:sentryfw 750\n"
+
+
+@pytest.mark.usefixtures("installed")
+def test_doctor_finds_all_that_the_package_depends_on(machine: Machine) -> None:
+    done = machine.run("sentryfw", "doctor")
+    failed = [line for line in done.stdout.splitlines() if "\tfail\t" in line]
+    assert failed == []
+    assert "libnetfilter_queue\tok" in done.stdout
+
+
+@pytest.mark.usefixtures("installed")
+def test_nobody_may_change_what_root_runs(machine: Machine) -> None:
+    words = ("find", "/usr/lib/sentryfw", "!", "-user", "root", "-o", "-perm", "/022", "!", "-type")
+    assert machine.said(*words, "l") == ""
+
+
+# --- running
+
+
+def test_the_services_command_blocks_who_scans(running: Packaged) -> None:
+    lab = running.lab
+    assert lab.answers(ATTACKER[4])
+    lab.probe(BYSTANDER[4], *UNLISTED)
+    wait_for(lambda: lab.is_blocked(BYSTANDER[4]), "a block")
+    assert not lab.answers(BYSTANDER[4])
+    assert running.blocked() == [BYSTANDER[4]]
+    assert "syn" in running.machine.said("sentryfw", "explain", BYSTANDER[4])
+
+
+def test_the_daemon_is_not_root(running: Packaged) -> None:
+    pid = running.status()["pid"]
+    assert running.machine.said("stat", "-c", "%U", f"/proc/{pid}") == "sentryfw\n"
+
+
+# --- upgraded
+
+
+def test_an_upgrade_keeps_blocks_state_and_the_edited_configuration(upgraded: Packaged) -> None:
+    machine = upgraded.machine
+    assert machine.said("dpkg-query", "-W", "-f", "${Version}", "sentryfw").endswith("-2")
+    assert "\ntrigger = 4 " in machine.path(EDITED).read_text()
+    assert upgraded.lab.is_blocked(BYSTANDER[4])
+    assert not upgraded.ended()
+
+
+def test_the_new_daemon_takes_the_blocks_over(upgraded: Packaged) -> None:
+    assert upgraded.process is not None
+    upgraded.machine.said("sh", "-c", f"kill {upgraded.status()['pid']}")
+    wait_for(upgraded.ended, "the old daemon's end")
+    assert upgraded.lab.is_blocked(BYSTANDER[4]), "while none runs"
+    upgraded.start()
+    assert upgraded.blocked() == [BYSTANDER[4]]
+    assert "syn" in upgraded.machine.said("sentryfw", "explain", BYSTANDER[4])
+
+
+# --- removed
+
+
+def test_removing_ends_the_daemon_and_takes_the_table_away(removed: Packaged) -> None:
+    assert removed.ended()
+    assert removed.lab.nft("list", "ruleset") == ""
+    assert removed.lab.answers(BYSTANDER[4])
+
+
+def test_removing_keeps_state_and_configuration(removed: Packaged) -> None:
+    machine = removed.machine
+    assert machine.path("/var/lib/sentryfw/ledger.db").exists()
+    assert machine.path(EDITED).exists()
+    assert not machine.path("/usr/lib/sentryfw").exists()
+
+
+# --- purged
+
+
+def test_purging_leaves_nothing(purged: Packaged) -> None:
+    assert purged.leftovers() == []
+    assert "sentryfw" not in purged.machine.path("/etc/passwd").read_text()
+    assert "sentryfw" not in purged.machine.path("/etc/group").read_text()
