@@ -25,7 +25,7 @@ from typing import Final
 
 import pytest
 
-from sentryfw import account
+from sentryfw import account, stops
 from sentryfw.account import Account
 from sentryfw.cli import service
 from sentryfw.cli.service import FILES, Service, own_directories, rendered, template, word
@@ -106,6 +106,11 @@ def test_it_is_not_root_and_has_one_capability() -> None:
     for name in ("AmbientCapabilities", "CapabilityBoundingSet"):
         assert setting(text, name) == ["CAP_NET_ADMIN"]
     assert setting(text, "NoNewPrivileges") == ["yes"]
+
+
+def test_it_is_told_the_boot_that_its_sandbox_hides() -> None:
+    assert setting(unit(), "ProcSubset") == ["pid"]
+    assert setting(unit(), "Environment") == [f"{stops.BOOT_ID_GIVEN}=%b"]
 
 
 def test_the_watchdog_has_time_for_a_notice_every_second() -> None:

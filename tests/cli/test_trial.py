@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from sentryfw import stops
+from sentryfw.errors import SentryError
 from support.box import BIN, Box, environment
 from support.waiting import wait_for
 
@@ -93,6 +94,19 @@ def test_a_reboot_ends_a_trial(box: Box) -> None:
     place.write_text(json.dumps({**fields, "boot": "another"}))
     wait_for(lambda: box.ruleset() == "", "taken back", 15)
     assert box.sentryfw("confirm").returncode == 7
+
+
+def test_the_service_knows_its_boot_though_its_sandbox_has_no_proc_sys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops.begin_trial(tmp_path, 60)
+    this = stops.boot_id()
+    monkeypatch.setattr(stops, "BOOT_ID", tmp_path / "hidden")
+    monkeypatch.setenv(stops.BOOT_ID_GIVEN, this)  # as systemd writes its specifier %b
+    stops.check(tmp_path, tmp_path)
+    monkeypatch.setenv(stops.BOOT_ID_GIVEN, "0" * 32)
+    with pytest.raises(SentryError, match="not confirmed in time"):
+        stops.check(tmp_path, tmp_path)
 
 
 def test_an_uninstall_ends_a_trial(box: Box) -> None:
