@@ -24,7 +24,7 @@ from typing import Final
 
 import pages
 
-from sentryfw import __version__
+from sentryfw import __version__, build_engine
 from sentryfw.cli import service
 from sentryfw.config import DEFAULT_PATH, Paths
 
@@ -111,7 +111,7 @@ def _program(tree: Path) -> None:
 
 
 def _deb(tree: Path, when: float, release: str) -> None:
-    _environment(tree, glibc_wheels())
+    _environment(tree, glibc_wheels(), engine=build_engine.make())
     _systemd(tree, "lib/systemd/system")
     _papers(tree, when)
     _write(tree / "usr/share/lintian/overrides/sentryfw", (OWN / "deb/lintian").read_text())
@@ -125,7 +125,7 @@ def _deb(tree: Path, when: float, release: str) -> None:
 
 
 def _rpm(tree: Path, when: float) -> None:
-    _environment(tree, glibc_wheels(), compiled=True)
+    _environment(tree, glibc_wheels(), compiled=True, engine=build_engine.make())
     _systemd(tree, "usr/lib/systemd/system")
     _papers(tree, when)
 
@@ -192,13 +192,18 @@ def copyright_of(environment: Path) -> str:
 # --- the private environment
 
 
-def _environment(tree: Path, wheels: list[Path], *, compiled: bool = False) -> None:
-    """A virtual environment whose interpreter is the system's, with these packages and no pip."""
+def _environment(
+    tree: Path, wheels: list[Path], *, compiled: bool = False, engine: Path | None = None
+) -> None:
+    """A virtual environment whose interpreter is the system's, with these packages and no pip.
+    `engine`: the engine in machine code."""
     home = tree / HOME
     site = home / "lib" / f"python{PYTHON}" / "site-packages"
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
+    if engine is not None:
+        shutil.copytree(engine, site / engine.relative_to(ROOT))
     for pattern in NO_PART:
         for path in site.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

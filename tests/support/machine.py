@@ -1,13 +1,16 @@
-"""A Debian of its own: a root that debootstrap made, in private mount, pid and network namespaces.
+"""A Debian of its own: a root that debootstrap made, booted by its systemd in private namespaces
+(mount, pid, network, cgroup, uts, ipc), in a control group of its own.
 
 The network is the victim's of a Lab, so packages are fetched before it starts.
 """
 
+import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import pytest
 
@@ -21,12 +24,31 @@ ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8",
     "HOME": "/root",
 }
-INIT: Final = """\
+CGROUP: Final = """\
 set -e
 mount --make-rprivate /
+mount -t cgroup2 cgroup2 "$0/sys"
+mkdir -p "$0/sys/$1"
+echo $$ > "$0/sys/$1/cgroup.procs"
+umount "$0/sys"
+shift
+exec "$@"
+"""
+"""A control group of its own, which is the root of the machine's."""
+BOOT: Final = """\
+set -e
+mount --bind "$0" "$0"
 mount -t proc proc "$0/proc"
-mount -t devpts devpts "$0/dev/pts"
-exec chroot "$0" sleep infinity
+mount -t sysfs sysfs "$0/sys"
+mount -t cgroup2 cgroup2 "$0/sys/fs/cgroup"
+mount -t tmpfs -o mode=755 tmpfs "$0/run"
+mount -t devpts devpts "$0/dev/pts" -o newinstance,ptmxmode=0666
+exec env -i container=lab PATH="$PATH" chroot "$0" /lib/systemd/systemd
+"""
+SWEEP: Final = """\
+mount --make-rprivate /
+mount -t cgroup2 cgroup2 /mnt
+find "/mnt/$0" -depth -type d -exec rmdir {} +
 """
 APT: Final = ("apt-get", "-q", "-y", "--no-install-recommends")
 
@@ -35,7 +57,7 @@ def debootstrap(root: Path, suite: str = "bookworm") -> None:
     """A minimal Debian in an empty directory; skips where it cannot be had."""
     if shutil.which("debootstrap") is None:
         pytest.skip("no debootstrap here: make test-deb")
-    command = ["debootstrap", "--variant=minbase", suite, root, MIRROR]
+    command = ["debootstrap", "--variant=minbase", "--include=systemd-sysv", suite, root, MIRROR]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no Debian can be made here: {done.stdout[-300:]}")
@@ -52,15 +74,21 @@ def fetch(root: Path, *packages: str) -> None:
 
 
 class Machine:
-    """The root, as it runs: every command is in the same namespaces."""
+    """The root, as it runs: systemd is its first process; every command is in its namespaces."""
 
     def __init__(self, lab: Lab, root: Path) -> None:
         self.lab = lab
         self.root = root
-        words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", INIT, root]
-        self._holder = lab.victim.popen(words)
+        self._cgroup = f"sentryfw-test-{os.getpid()}"
+        spaces = ["--mount", "--pid", "--cgroup", "--uts", "--ipc", "--fork", "--kill-child"]
+        boot = ["unshare", *spaces, "sh", "-c", BOOT, root]
+        self._output = (root / "root" / "boot").open("w+")
+        self._holder = lab.victim.popen(
+            ["unshare", "--mount", "sh", "-c", CGROUP, root, self._cgroup, *boot],
+            stdout=self._output, stderr=self._output,
+        )  # fmt: skip
         self._init = wait_for(self._find_init, "the machine's first process")
-        wait_for(lambda: self.run("test", "-e", "/proc/self/stat").returncode == 0, "its /proc")
+        wait_for(self._has_booted, "the machine has booted", 60)
 
     def __enter__(self) -> Self:
         return self
@@ -68,17 +96,27 @@ class Machine:
     def __exit__(self, *_: object) -> None:
         self._holder.kill()
         self._holder.wait()
+        self._output.close()
+        wait_for(self._swept, "no control group of the machine is left")
+
+    def _swept(self) -> bool:
+        command = ["unshare", "--mount", "sh", "-c", SWEEP, self._cgroup]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def _find_init(self) -> int:
-        assert self._holder.poll() is None, self._holder.stderr.read()
+        assert self._holder.poll() is None, (self.root / "root" / "boot").read_text()
         pid = self._holder.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if not children or Path(f"/proc/{children[0]}/root").readlink() != self.root:
-            return 0
-        return int(children[0])
+        with suppress(FileNotFoundError):  # it ended meanwhile: said by the next look
+            if children and Path(f"/proc/{children[0]}/root").readlink() == self.root:
+                return int(children[0])
+        return 0
+
+    def _has_booted(self) -> bool:
+        return self.run("systemctl", "is-system-running").stdout.strip() in {"running", "degraded"}
 
     def _inside(self, *words: str) -> list[str]:
-        spaces = ["--mount", "--pid", "--net", "--root", "--wdns=/"]
+        spaces = ["--mount", "--pid", "--net", "--cgroup", "--uts", "--ipc", "--root", "--wdns=/"]
         return ["nsenter", f"--target={self._init}", *spaces, "--", *words]
 
     def run(self, *words: str) -> CompletedProcess[str]:
@@ -96,13 +134,6 @@ class Machine:
 
     def apt(self, *words: str) -> str:
         return self.said(*APT, *words)
-
-    def start(self, *words: str) -> subprocess.Popen[Any]:
-        with (self.root / "root" / "output").open("a") as output:
-            return subprocess.Popen(
-                self._inside(*words), stdout=output, stderr=output, env=ENVIRONMENT,
-                stdin=subprocess.DEVNULL,
-            )  # fmt: skip
 
     def path(self, name: str) -> Path:
         """An absolute path of the machine's, seen from here."""
