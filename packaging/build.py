@@ -141,7 +141,7 @@ def _ipk(tree: Path) -> None:
     """OpenWrt: no manual pages, procd, and a state directory that is not in memory."""
     _environment(tree, musl_wheels(), compiled=True)
     _script(tree / "etc/init.d/sentryfw", (OWN / "openwrt/sentryfw.initd").read_text())
-    text = pages.configuration(state="/etc/sentryfw/state")
+    text = pages.configuration(state="/etc/sentryfw/state", runtime="/var/run/sentryfw")
     _write(STAGE / "config" / "sentryfw.openwrt.toml", text)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import click
-from typer.completion import get_completion_script  # type: ignore[attr-defined]
+from click.shell_completion import get_completion_class
 from typer.main import get_command
 
 from sentryfw import __version__
@@ -22,6 +22,8 @@ COMPLETIONS: Final = {
     "fish": "usr/share/fish/vendor_completions.d/sentryfw.fish",
 }
 """Where each shell looks, below the root."""
+WHOLE: Final = "[detect.triggers]"
+"""A table that is taken as it is written: its header alone would be an empty one."""
 HEADER: Final = """\
 # SentryFW's configuration, see sentryfw.toml(5): every key with its default. Take the # off a key
 # to change it, then: sentryfw check, sentryfw install, systemctl restart sentryfw.
@@ -44,7 +46,7 @@ def configuration(**paths: str) -> str:
         name = line.partition(" ")[0]
         if name in paths:
             line = f'{name} = "{paths[name]}"'  # noqa: PLW2901 - the one that is set
-        elif line and line[0] not in "[#":
+        elif line and (line[0] not in "[#" or line.startswith(WHOLE)):
             line = f"# {line}"  # noqa: PLW2901
         lines.append(line)
     return HEADER + "\n".join(lines) + "\n"
@@ -64,9 +66,13 @@ def page(name: str, when: float) -> str:
 
 def completion(shell: str) -> str:
     """What asks `sentryfw` itself for the words that fit."""
-    variable = f"_{PROGRAM.upper()}_COMPLETE"
-    text = get_completion_script(prog_name=PROGRAM, complete_var=variable, shell=shell)
-    return text.rstrip() + "\n"
+    complete = get_completion_class(shell)
+    if complete is None:
+        raise ValueError(f"click completes nothing in {shell}")
+    asked = complete(get_command(app), {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE")
+    text = asked.source_template % asked.source_vars()
+    # typer reads the words of the instruction the other way round.
+    return text.strip().replace(f"{shell}_complete", f"complete_{shell}") + "\n"
 
 
 def roff(text: str) -> str:

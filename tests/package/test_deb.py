@@ -3,42 +3,18 @@
 `make test-deb`. One story: each fixture is the state that the one before it leads to.
 """
 
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED, Lab
-from support.machine import Machine, debootstrap, fetch
+from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED
+from support.machine import Machine
 from support.packaged import Packaged
 from support.waiting import wait_for
 
 pytestmark = [pytest.mark.package, pytest.mark.netns]
 
-REPOSITORY: Final = Path(__file__).resolve().parent.parent.parent
 EDITED: Final = "/etc/sentryfw/sentryfw.toml"
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    root = tmp_path_factory.mktemp("debian") / "root"
-    debootstrap(root)
-    for release in ("1", "2"):
-        output = root / "srv" / release
-        command = [sys.executable, REPOSITORY / "packaging" / "build.py", "deb"]
-        words = ["--release", release, "--output", output]
-        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        [package] = output.glob("*.deb")
-        package.rename(root / "srv" / f"{release}.deb")
-    fetch(root, "/srv/1.deb")
-    with Lab() as lab, Machine(lab, root) as made:
-        yield made
-    shutil.rmtree(root)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +52,7 @@ def removed(upgraded: Packaged) -> Packaged:
 @pytest.fixture(scope="module")
 def purged(removed: Packaged) -> Packaged:
     removed.machine.apt("purge", "sentryfw")
+    removed.lab.close_sockets()
     return removed
 
 

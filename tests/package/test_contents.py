@@ -1,0 +1,164 @@
+"""What packages are made of, without building one: pages, completions, configuration, scripts."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import pytest
+
+from sentryfw import config
+from sentryfw.cli.service import FILES
+from sentryfw.config import Config
+from support.box import BIN
+
+PACKAGING: Final = Path(__file__).resolve().parent.parent.parent / "packaging"
+pytestmark = pytest.mark.filterwarnings("ignore:'click:DeprecationWarning")
+"""typer's, when it is imported."""
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, PACKAGING / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pages() -> Iterator[Any]:
+    yield load("pages")
+    del sys.modules["pages"]
+
+
+@pytest.fixture(scope="module")
+def build(pages: Any) -> Iterator[Any]:
+    assert pages
+    yield load("build")
+    del sys.modules["build"]
+
+
+def test_the_shipped_configuration_sets_nothing(pages: Any) -> None:
+    text = pages.configuration()
+    assert config.parse(text.encode(), "shipped") == Config()
+    assert not any(tomllib.loads(text)[section].get("mode") for section in ("watch", "detect"))
+
+
+def test_a_key_of_the_shipped_configuration_is_set_by_taking_its_comment_away(pages: Any) -> None:
+    text = re.sub(r"^# (trigger = )3", r"\g<1>7", pages.configuration(), flags=re.MULTILINE)
+    assert config.parse(text.encode(), "edited").detect.trigger == 7
+
+
+def test_openwrt_keeps_its_state_out_of_memory(pages: Any) -> None:
+    text = pages.configuration(state="/etc/sentryfw/state")
+    parsed = config.parse(text.encode(), "openwrt")
+    assert str(parsed.paths.state) == "/etc/sentryfw/state"
+    assert parsed.model_copy(update={"paths": Config().paths}) == Config()
+
+
+def test_the_manual_has_every_command_and_every_key(pages: Any) -> None:
+    manual = pages.page("sentryfw.8", 0.0)
+    names = pages.get_command(pages.app).commands
+    assert len(names) > 10
+    assert [name for name in names if f"\\fB{pages.roff(name)}\\fR" not in manual] == []
+    assert "1970-01-01" in manual
+    keys = pages.page("sentryfw.toml.5", 0.0)
+    assert "[respond.mail]" in keys
+    assert "per_minute = 6000" in keys
+
+
+def test_text_of_a_page_is_no_request_to_roff(pages: Any) -> None:
+    assert pages.roff(".so /etc/shadow") == "\\&.so /etc/shadow"
+    assert pages.roff("a-b\\n'x") == "a\\-b\\en\\(aqx"
+
+
+def tab(shell: str, script: Path) -> list[str]:
+    """A shell's words that complete "sentryfw unb", with the shipped script loaded."""
+    program = {
+        "bash": 'source "$1"; COMP_WORDS=(sentryfw unb); COMP_CWORD=1; _sentryfw_completion '
+        'sentryfw; printf "%s\\n" "${COMPREPLY[@]}"',
+        "fish": 'source $argv[1]; complete --do-complete "sentryfw unb"',
+    }
+    words = {"bash": ["bash", "-c", program["bash"], "bash", script]}.get(
+        shell, ["fish", "--no-config", "-c", program["fish"], script]
+    )
+    path = f"{BIN}:{os.environ['PATH']}"
+    done = subprocess.run(
+        words, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [line.partition("\t")[0] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish"])
+def test_a_shell_completes_commands(pages: Any, shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} here")
+    script = tmp_path / "completion"
+    script.write_text(pages.completion(shell))
+    assert tab(shell, script) == ["unblock"]
+
+
+def test_the_program_answers_the_script_for_zsh(pages: Any) -> None:
+    """zsh completes on a terminal alone: with the variables that the script sets."""
+    script = pages.completion("zsh")
+    variables = {"_SENTRYFW_COMPLETE": "complete_zsh", "COMP_WORDS": "sentryfw unb"}
+    assert "_SENTRYFW_COMPLETE=complete_zsh" in script
+    assert script.startswith("#compdef sentryfw\n")
+    done = subprocess.run(
+        [BIN / "sentryfw"], env={**os.environ, **variables, "COMP_CWORD": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[:2] == ["plain", "unblock"]
+
+
+def test_the_shipped_unit_is_what_install_would_write(build: Any, tmp_path: Path) -> None:
+    build._systemd(tmp_path, "lib/systemd/system")
+    unit = (tmp_path / "lib/systemd/system/sentryfw.service").read_text()
+    assert "ExecStart=/usr/lib/sentryfw/bin/sentryfwd --config /etc/sentryfw/sentryfw.toml" in unit
+    assert "ProtectHome=yes" in unit, "wherever it was built"
+    for place in FILES.values():
+        if not place.endswith(".service"):
+            text = (tmp_path / "usr/lib" / place).read_text()
+            assert re.findall(r"@\w+@", text) == []
+    modules = (tmp_path / "usr/lib/modules-load.d/sentryfw.conf").read_text()
+    assert "xt_NFQUEUE" in modules, "whatever the building kernel has"
+
+
+SCRIPTS: Final = [
+    path
+    for path in sorted(PACKAGING.glob("*/*"))
+    if path.name not in {"lintian", "copyright", "logrotate"}
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_maintainers_script_is_shell(script: Path) -> None:
+    done = subprocess.run(["sh", "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "script", [path for path in SCRIPTS if path.name in {"postinst", "post", "post-install"}],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)  # fmt: skip
+def test_installing_says_how_to_begin_and_starts_nothing(script: Path) -> None:
+    text = script.read_text()
+    assert "First run: sentryfw install --trial 5m" in text
+    assert re.findall(r"systemctl\s+(?:enable|start)|rc-service \S+ start$", text) == []
+
+
+def test_the_locks_entry_of_one_package_is_found_whole(build: Any) -> None:
+    first = "a==1 \\\n    --hash=sha256:1\n    # via x\n"
+    second = "bc==2 \\\n    --hash=sha256:2 \\\n    --hash=sha256:3\n"
+    assert build._only(first + second, "bc") == second
+    assert build._without(first + second, "bc") == first

@@ -1,0 +1,56 @@
+"""The .rpm's files and scripts, installed and erased by rpm(8) in a Debian 12, which has the same
+Python 3.11. What dnf would make of its dependencies on a RHEL 9 is not known from this.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED
+from support.machine import Machine
+from support.packaged import Packaged
+from support.waiting import wait_for
+
+pytestmark = [pytest.mark.package, pytest.mark.netns]
+
+RPM: Final = ("rpm", "--force-debian", "--nodeps")
+NEEDED: Final = ("rpm", "python3", "python3-nftables", "libnetfilter-queue1", "nftables", "netbase")
+
+
+@pytest.fixture(scope="module")
+def packaged(machine: Machine) -> Iterator[Packaged]:
+    """Installed by rpm, tried and confirmed; erased in the end."""
+    machine.apt("install", *NEEDED)
+    said = machine.said(*RPM, "--install", "/srv/1.rpm")
+    assert "First run: sentryfw install --trial 5m" in said.splitlines()[-1]
+    assert machine.lab.nft("list", "ruleset") == ""
+    machine.said("sentryfw", "install", "--trial", "5m")
+    machine.said("sentryfw", "confirm")
+    machine.lab.listen(LISTED)
+    yield Packaged(machine)
+    machine.lab.close_sockets()
+    machine.run(*RPM, "--erase", "sentryfw")
+
+
+def test_the_service_of_the_rpm_blocks_who_scans(packaged: Packaged) -> None:
+    lab = packaged.lab
+    assert packaged.show("FragmentPath").endswith("/systemd/system/sentryfw.service")
+    assert packaged.is_running()
+    lab.probe(BYSTANDER[4], *UNLISTED)
+    wait_for(lambda: lab.is_blocked(BYSTANDER[4]), "a block")
+    assert not lab.answers(BYSTANDER[4])
+    assert lab.answers(ATTACKER[4])
+
+
+def test_every_file_of_the_rpm_is_as_it_was_shipped(packaged: Packaged) -> None:
+    assert packaged.machine.said(*RPM, "--verify", "sentryfw") == ""
+
+
+def test_erasing_the_rpm_takes_the_table_away_and_keeps_state(packaged: Packaged) -> None:
+    packaged.former_pid = packaged.show("MainPID")
+    packaged.machine.said(*RPM, "--erase", "sentryfw")
+    assert packaged.machine.run("test", "-e", f"/proc/{packaged.former_pid}").returncode == 1
+    assert packaged.lab.nft("list", "ruleset") == ""
+    assert packaged.machine.path("/var/lib/sentryfw/ledger.db").exists()
+    assert not packaged.machine.path("/usr/lib/sentryfw").exists()
