@@ -66,6 +66,11 @@ class Paths(Section):
         return self.state / "ledger.db"
 
     @property
+    def allowlist(self) -> Path:
+        """What `sentryfw allow` keeps; lists that others keep are [never_block] files."""
+        return self.state / "allowlist"
+
+    @property
     def evidence(self) -> Path:
         return self.state / "evidence"
 

@@ -445,6 +445,9 @@ class Daemon:
             case "reconcile":
                 self.keeper.reconcile()
                 return {}
+            case "protect":
+                self.shelter.look_again()
+                return {}
             case "stop":
                 self._stopped.set()
                 return {}

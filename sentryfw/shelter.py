@@ -1,9 +1,9 @@
 """Whom this host depends on, kept up to date: the never-block sources follow the live host.
 
-The kernel tells of addresses, default routes and links (netfilter/rtnetlink.py); resolv.conf is
-looked at every second, everything else once a minute. What is looked at is looked at in a
-thread; what follows is done in the loop: nft's sets in one transaction, the engine's policy,
-and the blocks of who must not be blocked from now on.
+The kernel tells of addresses, default routes and links (netfilter/rtnetlink.py); resolv.conf, the
+allowlist and [never_block] files are looked at every second, everything else once a minute. What
+is looked at is looked at in a thread; what follows is done in the loop: nft's sets in one
+transaction, the engine's policy, and the blocks of who must not be blocked from now on.
 """
 
 import logging
@@ -58,7 +58,10 @@ class Shelter:
         self._worker = ThreadPoolExecutor(1, "shelter")
         self.protected = list(protected)
         self._gateways: list[Address] | None = None
-        self._resolv_conf = _states(host.RESOLV_CONF)
+        self._files = (
+            *host.RESOLV_CONF, *settings.never_block.files, settings.paths.allowlist,
+        )  # fmt: skip
+        self._known = _states(self._files)
         self._pending = Change()
         self._task: asyncio.Task[None] | None = None
         self._due = time.monotonic() + EVERY
@@ -100,10 +103,15 @@ class Shelter:
 
     def tick(self) -> None:
         """Once a second."""
-        states = _states(host.RESOLV_CONF)
-        if states != self._resolv_conf or time.monotonic() >= self._due:
-            self._resolv_conf = states
+        states = _states(self._files)
+        if states != self._known or time.monotonic() >= self._due:
+            self._known = states
             self._refresh(Change())
+
+    def look_again(self) -> None:
+        """Somebody changed a list, and waits for it to be followed."""
+        self._known = _states(self._files)
+        self._refresh(Change())
 
     def _refresh(self, change: Change) -> None:
         """Soon, and once for all that comes meanwhile."""

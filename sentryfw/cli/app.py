@@ -23,6 +23,13 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+allow = typer.Typer(
+    help="Keep the allowlist: who is never blocked. Kernel and daemon follow at once.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(allow, name="allow")
+
 
 class Options:
     """What the global options say."""
@@ -358,6 +365,56 @@ def replay(
     from sentryfw.cli import replay as module
 
     raise typer.Exit(module.run(capture, options.load(), local, listed, json=json))
+
+
+@allow.command("add")
+def allow_add(
+    address: Annotated[str, typer.Argument(metavar="ADDR|CIDR")],
+    comment: Annotated[str, typer.Option(help="Why; kept in the list.")] = "",
+) -> None:
+    """Never block an address or a network; if it is blocked, unblock it."""
+    from sentryfw.cli import allow as module
+    from sentryfw.netfilter.table import Table
+
+    module.add(options.load(), Table(), address, comment, typer.echo)
+
+
+@allow.command("del")
+def allow_del(address: Annotated[str, typer.Argument(metavar="ADDR|CIDR")]) -> None:
+    """Take an address or a network off the list."""
+    from sentryfw.cli import allow as module
+    from sentryfw.netfilter.table import Table
+
+    module.delete(options.load(), Table(), address, typer.echo)
+
+
+@allow.command("list")
+def allow_list(
+    json: Json = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also who is never blocked for another reason.")
+    ] = False,
+) -> None:
+    """List who is on the allowlist."""
+    from sentryfw.cli import allow as module
+
+    rows = module.listing(options.load(), everything=all_)
+    if json:
+        output.print_json(rows)
+    else:
+        output.print_rows(rows, module.COLUMNS, f"{len(rows)} never blocked")
+
+
+@allow.command("import")
+def allow_import(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="One a line; -: standard input.")],
+) -> None:
+    """Add every address and network in a file."""
+    from sentryfw.cli import allow as module
+    from sentryfw.netfilter.table import Table
+
+    done = module.import_file(options.load(), Table(), file, output.note)
+    typer.echo(f"allowed {done.added} more; {done.known} were on the list already")
 
 
 @app.command("import-portsentry")

@@ -92,6 +92,7 @@ def _purge(config: Config, *, with_default: bool) -> list[Path]:
         ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"),
         paths.events, paths.lock, paths.control, paths.helper, paths.runtime / TABLE_LOCK,
         paths.state / stops.PANIC, paths.runtime / stops.PANIC, paths.state / stops.TRIAL,
+        paths.allowlist, paths.allowlist.with_name(f"{paths.allowlist.name}.new"),
         *paths.evidence.glob("*.pcapng"), *paths.state.glob(f"{ledger.name}.corrupt-*"),
     ]  # fmt: skip
     if with_default:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sentryfw import allowlist
+from sentryfw import account, allowlist
 from sentryfw.config import Config
 from sentryfw.errors import ConfigError
 from sentryfw.netfilter import nfnetlink as nl
@@ -37,6 +37,8 @@ RESOLV_CONF: Final = (
     Path("/run/systemd/resolve/resolv.conf"),  # behind the stub resolver at 127.0.0.53
 )
 MAX_ANCESTORS: Final = 32
+ALLOWLIST: Final = "allowlist"
+"""Why somebody is never blocked whom `sentryfw allow` was told of."""
 
 
 Address = IPv4Address | IPv6Address
@@ -57,6 +59,7 @@ def never_block(
     settings = config.never_block
     found = [Protected(network, "never_block.addresses") for network in settings.addresses]
     found += (listed for path in settings.files for listed in _allowlist(path))
+    found += allowed(config.paths.allowlist)
     found += (Protected(_host(address), "own address") for address in own_addresses())
     found += connected(settings.interfaces)
     if settings.gateways:
@@ -77,10 +80,29 @@ def _allowlist(path: Path) -> Iterator[Protected]:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError("never_block.files", [f"{path}: {error.strerror}"]) from None
+    yield from _parsed(data, path, str(path))
+
+
+def allowed(path: Path) -> Iterator[Protected]:
+    """The networks that `sentryfw allow` keeps; none without a file. ConfigError as above. It
+    lies in the daemon's directory: root reads it with the rights of the daemon's user."""
+    try:
+        with account.acting_as_owner(path.parent):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            data = file.read(allowlist.MAX_BYTES + 1)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError("allowlist", [f"{path}: {error.strerror}"]) from None
+    yield from _parsed(data, path, ALLOWLIST)
+
+
+def _parsed(data: bytes, path: Path, why: str) -> Iterator[Protected]:
     parsed = allowlist.parse(data)
     for line, said in parsed.warnings:
         log.warning("%s:%d: %s", path, line, said)
-    yield from (Protected(entry.network, str(path)) for entry in parsed.entries)
+    yield from (Protected(entry.network, why) for entry in parsed.entries)
 
 
 def remembered(rows: Iterable[tuple[str, str]]) -> list[Protected]:
