@@ -26,7 +26,9 @@ MAX_CLIENTS: Final = 16
 PATIENCE: Final = 2.0
 CHUNK: Final = 64
 """Answers of a stream between two looks at what else there is to do."""
-READ: Final = frozenset({"status", "kernel", "list", "explain", "watch", "config", "metrics"})
+READ: Final = frozenset(
+    {"status", "kernel", "list", "explain", "watch", "sources", "config", "metrics"}
+)
 """Requests that change nothing: for the group."""
 SO_PEERGROUPS: Final = 59
 MAX_GROUPS: Final = 256

@@ -424,7 +424,10 @@ class Daemon:
         match request.get("do"):
             case "status":
                 return self.status()
-            case "list" | "kernel" | "explain" | "metrics" | "config" | "reload":
+            case (
+                "list" | "kernel" | "explain" | "watch" | "sources" | "metrics" | "config"
+                | "reload"
+            ):  # fmt: skip
                 return self._told(request)
             case "release":
                 source = _source_in(request)
@@ -468,6 +471,10 @@ class Daemon:
             case "reload":
                 loop = asyncio.get_running_loop()
                 return self._one(lambda: {"changed": self._reload_in(loop)})
+            case "watch":
+                return self._watch()
+            case "sources":
+                return self._sources(request)
             case _:
                 return self._explain(str(request.get("address")))
 
@@ -487,6 +494,22 @@ class Daemon:
         with closing(Table()) as table:
             yield from explain.parts(self.config, table, address, warnings.append)
         yield from ({"warning": text} for text in warnings)
+
+    def _watch(self) -> Stream:
+        from sentryfw import watching  # noqa: PLC0415 - likewise
+
+        warnings: list[str] = []
+        with closing(Table()) as table:
+            yield from watching.parts(table, self.config.paths.ledger, warnings.append)
+        yield from ({"warning": text} for text in warnings)
+
+    def _sources(self, request: Answer) -> Stream:
+        """Near the trigger: what is held is copied here, and weighed in the socket's thread."""
+        from sentryfw import nearest  # noqa: PLC0415 - likewise
+
+        top = nearest.wanted(request.get("top", nearest.DEFAULT_TOP))
+        seen = nearest.snapshot(self.engine.tracker, clock())
+        return (item for item in nearest.items(seen, top))
 
     def _kernel(self) -> Stream:
         with closing(Table()) as table:

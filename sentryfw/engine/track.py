@@ -119,6 +119,11 @@ class Tracker:
         self.observe(probe, at)
         self.newcomers = newcomers  # what was known before is no flood now
 
+    def everything(self) -> tuple[list[Source], list[SourceState]]:
+        """All sources and, in the same order, their states: references, for who only reads."""
+        first, second = self._sources, self._latecomers
+        return [*first, *second], [*first.values(), *second.values()]
+
     def get(self, source: Source) -> SourceState | None:
         return self._sources.get(source) or self._latecomers.get(source)
 
