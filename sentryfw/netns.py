@@ -65,6 +65,7 @@ class Namespace:
         self,
         command: Sequence[str | Path],
         *,
+        stdin: int | IO[Any] | None = subprocess.DEVNULL,
         stdout: int | IO[Any] | None = subprocess.PIPE,
         stderr: int | IO[Any] | None = subprocess.PIPE,
         env: dict[str, str] | None = None,
@@ -73,7 +74,7 @@ class Namespace:
         with _signals_held():
             process = subprocess.Popen(
                 [str(word) for word in command],
-                stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True, env=env,
+                stdin=stdin, stdout=stdout, stderr=stderr, text=True, env=env,
                 preexec_fn=self._enter,  # noqa: PLW1509 - four system calls, no lock is taken
             )  # fmt: skip
             self._processes.append(process)

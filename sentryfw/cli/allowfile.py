@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sentryfw import allowlist
 from sentryfw.account import acting_as_owner
 from sentryfw.allowlist import IPNetwork
-from sentryfw.errors import SentryError
+from sentryfw.errors import NoPrivilege, SentryError
 from sentryfw.plain import plain
 from sentryfw.record.files import open_private, private_directory
 
@@ -36,6 +36,8 @@ def read(path: Path) -> str:
             data = file.read(allowlist.MAX_BYTES + 1)
     except FileNotFoundError:
         return ""
+    except PermissionError as error:
+        raise NoPrivilege(f"{path}: {error.strerror}: run it with sudo") from None
     except OSError as error:
         raise SentryError(f"{path}: {error.strerror}") from None
     if len(data) > allowlist.MAX_BYTES:

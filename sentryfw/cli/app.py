@@ -246,6 +246,23 @@ def explain(
 
 
 @app.command()
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Print one frame, and end.")] = False,
+    json: Json = False,
+) -> None:
+    """Show probes, sources near their trigger and fresh blocks, live; keys unblock and allow."""
+    from sentryfw.cli import watch as module
+
+    settings = options.load()
+    if once:
+        raise typer.Exit(module.once(settings, json=json))
+    if json:
+        module.json_lines(settings)
+    else:
+        raise typer.Exit(module.live(settings))
+
+
+@app.command()
 def check(json: Json = False) -> None:
     """Check the configuration; every fault at once."""
     where = str(options.path or config.DEFAULT_PATH)

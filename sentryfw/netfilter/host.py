@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from sentryfw import account, allowlist
 from sentryfw.config import Config
-from sentryfw.errors import ConfigError
+from sentryfw.errors import ConfigError, NoPrivilege
 from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.table import IPNetwork
 
@@ -93,6 +93,8 @@ def allowed(path: Path) -> Iterator[Protected]:
             data = file.read(allowlist.MAX_BYTES + 1)
     except FileNotFoundError:
         return
+    except PermissionError as error:
+        raise NoPrivilege(f"{path}: {error.strerror}: run it with sudo") from None
     except OSError as error:
         raise ConfigError("allowlist", [f"{path}: {error.strerror}"]) from None
     yield from _parsed(data, path, ALLOWLIST)

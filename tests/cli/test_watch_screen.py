@@ -1,0 +1,215 @@
+"""The screen of watch, without a terminal: what fits, what is told, what keys do."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from sentryfw.cli.terminal import Keys
+from sentryfw.cli.watch_look import View
+from sentryfw.cli.watch_screen import Action, Screen, story
+
+STATUS = {
+    "pid": 7, "tracked_sources": 12, "flood": False, "overload": {"queue full": 0},
+    "queue": {"max_len": 16384, "failures": 0}, "lost_records": 0, "faults": {}, "blocked": 57,
+}  # fmt: skip
+
+
+def block(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "address": f"203.0.113.{number}", "scan": "portscan", "kinds": ["syn", "udp"],
+        "expires_in_s": 3599.0, "timeout_s": 3600.0, "tool": "nmap", "reason": "3 targets",
+        "dropped_packets": 1234, **more,
+    }  # fmt: skip
+
+
+def source(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "address": f"198.51.100.{number}", "progress": 0.667, "targets": 2, "probes": 5,
+        "kinds": ["syn"], "last": "198.18.0.1 tcp/23", "idle_s": 4.0, "first_s": 9.0,
+        "horizon": "window", **more,
+    }  # fmt: skip
+
+
+def view(blocks: int = 3, sources: int = 2, **more: Any) -> View:
+    rates = {"judged": 98_231.4, "blocked_early": 10.0, "blocked_late": 2.0, "over_limit": 7.0}
+    made = View(
+        0.0, "", 0, [], STATUS, "queue", {"blocked_early": 100}, rates, [1.0, 50.0, 100.0], 57,
+        {"waiting": 4}, [block(n) for n in range(blocks)], [source(n) for n in range(sources)],
+    )  # fmt: skip
+    return made._replace(**more)
+
+
+def screen(shown: View | None = None) -> Screen:
+    made = Screen()
+    made.view = shown or view()
+    return made
+
+
+def text(shown: Screen, width: int = 80, height: int = 24) -> str:
+    return "\n".join(line.text for line in shown.lines(width, height))
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [*itertools.product((1, 20, 80, 300), (1, 2, 5, 8, 10, 24, 200))],
+    ids=str,
+)
+@pytest.mark.parametrize("counts", [(0, 0), (3, 2), (100, 50), (0, 50), (100, 0)], ids=str)
+def test_it_fits_every_terminal(width: int, height: int, counts: tuple[int, int]) -> None:
+    shown = screen(view(*counts))
+    for key in ("", "down", "u", "n", "e"):
+        shown.key(key)
+        lines = shown.lines(width, height)
+        assert len(lines) <= height
+        assert max(len(line.text) for line in lines) <= width
+
+
+def test_80_by_24_shows_everything_that_was_asked_for() -> None:
+    shown = text(screen(view(100, 50)))
+    for wanted in (
+        "98,231/s", "12/s of who is blocked", "blocked  57 now", "4 of 16,384 wait   ok", "[.+@]",
+        "203.0.113.0            59m59s     1,234 dropped  portscan: syn,udp by nmap",
+        "198.51.100.0           67%   2 targets     5 probes      4s ago  syn",
+        "q quit", "u unblock", "a allow", "e explain",
+    ):  # fmt: skip
+        assert wanted in shown
+    assert shown.count("203.0.113.") == 8
+    assert shown.count("198.51.100.") == 5
+
+
+def test_a_long_list_gives_its_room_to_the_other() -> None:
+    assert text(screen(view(100, 1))).count("203.0.113.") == 12
+    assert text(screen(view(1, 50))).count("198.51.100.") == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"daemon": {}}, "daemon NOT RUNNING"),
+        ({"daemon": {**STATUS, "flood": True}}, "flood mode ON"),
+        ({"daemon": {**STATUS, "overload": {"queue full": 5}}}, "wait   queue full 5"),
+        ({"daemon": {**STATUS, "faults": {"ledger": "disk full"}}}, "! ledger: disk full"),
+        ({"warnings": ["no reasons"]}, "! no reasons"),
+        ({"fault": "not installed here", "blocks": [], "sources": []}, "not installed here"),
+        ({"blocked": None}, "blocked  ? now"),
+        ({"blocks": [block(1, timeout_s=0.0)]}, "203.0.113.1          for good"),
+    ],
+    ids=["stopped", "flood", "losses", "disk", "warning", "uninstalled", "uncounted", "for good"],
+)
+def test_what_is_wrong_is_said_in_words(change: dict[str, Any], said: str) -> None:
+    assert said in text(screen(view()._replace(**change)))
+
+
+def test_nothing_that_others_wrote_moves_the_cursor() -> None:
+    hostile = "\x1b[2J\u202e\nx\u5e83"
+    shown = screen(view()._replace(blocks=[block(1, tool=hostile, kinds=[hostile])]))
+    lines = shown.lines(80, 24)
+    assert all(line.text.isascii() and line.text.isprintable() for line in lines)
+
+
+def test_the_selection_follows_its_address_through_both_lists() -> None:
+    shown = screen(view(2, 1))
+    for key in ("down", "down", "down"):
+        shown.key(key)
+    assert "> 198.51.100.0" in text(shown)
+    shown.view = view(3, 2)
+    assert "> 198.51.100.0" in text(shown)
+    shown.key("up")
+    assert "> 203.0.113.2" in text(shown)
+    for _ in range(10):
+        shown.key("pageup")
+    assert "> 203.0.113.0" in text(shown)
+
+
+def test_the_selected_one_is_always_on_the_screen() -> None:
+    shown = screen(view(100, 50))
+    for _ in range(70):
+        shown.key("down")
+    assert "> 203.0.113.69" in text(shown)
+
+
+@pytest.mark.parametrize(
+    ("keys", "action", "asked"),
+    [
+        (("down", "u", "y"), Action("unblock", "203.0.113.0"), "unblock 203.0.113.0? y/n"),
+        (("down", "a", "y"), Action("allow", "203.0.113.0"), "never block 203.0.113.0? y/n"),
+        (("down", "u", "n"), None, "unblock 203.0.113.0? y/n"),
+        (("down", "u", "q"), None, "unblock 203.0.113.0? y/n"),
+        (("down", "e"), Action("explain", "203.0.113.0"), "q quit"),
+        (("u", "y"), None, "nothing is selected"),
+        (("j", "j", "j", "j", "u", "y"), None, "198.51.100.0 is not blocked"),
+        (("j", "j", "j", "j", "a", "y"), Action("allow", "198.51.100.0"), "never block 198.51"),
+    ],
+    ids=[
+        "unblock",
+        "allow",
+        "no",
+        "neither",
+        "explain",
+        "nothing",
+        "not blocked",
+        "allow a source",
+    ],
+)
+def test_only_a_yes_changes_anything(
+    keys: tuple[str, ...], action: Action | None, asked: str
+) -> None:
+    shown = screen()
+    for key in keys[:-1]:
+        assert shown.key(key) is None
+    assert asked in text(shown)
+    assert shown.key(keys[-1]) == action
+
+
+def test_a_story_is_read_and_left() -> None:
+    shown = screen()
+    row = {
+        "at": "2026-11-22T06:00:00.1+0000",
+        "what": "probe",
+        "kind": "syn",
+        "target": "t",
+        "why": "w",
+    }
+    shown.tell(story({"address": "203.0.113.1", "because": "blocked: it scanned"}, [row] * 40))
+    assert "203.0.113.1: blocked: it scanned" in text(shown)
+    assert "2026-11-22 06:00:00  probe  syn  t  w" in text(shown)
+    for _ in range(100):
+        shown.key("pagedown")
+    assert "probe" in text(shown)
+    assert "because" not in text(shown)
+    assert shown.is_reading
+    shown.key("q")
+    assert not shown.is_reading
+    assert "BLOCKED" in text(shown)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "keys"),
+    [
+        ([b"q"], ["q"]),
+        ([b"\x1b[A\x1b[B"], ["up", "down"]),
+        ([b"\x1bOA"], ["up"]),
+        ([b"\x1b[5~\x1b[6~"], ["pageup", "pagedown"]),
+        ([b"\x1b", b"[A"], ["up"]),
+        ([b"\x1b[", b"A"], ["up"]),
+        ([b"\x1b[1;5Cq"], ["q"]),
+        ([b"\x1bq"], ["escape", "q"]),
+        ([b"\r\n"], ["enter", "enter"]),
+        ([b"\xff"], ["\N{REPLACEMENT CHARACTER}"]),
+        ([b"\x1b[" + b"1" * 30 + b"q"], ["1"] * 16 + ["q"]),
+    ],
+    ids=["plain", "arrows", "application", "pages", "in two", "in two, later", "unknown", "alt",
+         "enter", "garbage", "endless"],
+)  # fmt: skip
+def test_keys_come_out_of_bytes_however_they_are_cut(pieces: list[bytes], keys: list[str]) -> None:
+    typed = Keys()
+    assert [key for piece in pieces for key in typed.feed(piece)] == keys
+
+
+@pytest.mark.parametrize(("rest", "keys"), [(b"\x1b", ["escape"]), (b"\x1b[", []), (b"", [])])
+def test_a_sequence_that_does_not_go_on_was_a_key_or_nothing(rest: bytes, keys: list[str]) -> None:
+    typed = Keys()
+    assert typed.feed(rest) == []
+    assert typed.flush() == keys
+    assert typed.feed(b"q") == ["q"]
