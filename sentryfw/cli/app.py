@@ -263,6 +263,29 @@ def watch(
 
 
 @app.command()
+def report(
+    since: Annotated[str, typer.Option(metavar="TIME", help='How far back, e.g. "1d".')] = "7d",
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one self-contained page there.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Report who scanned, what, when and with which tools, and how much was dropped."""
+    from sentryfw.cli import report as module
+    from sentryfw.cli.blocks import parse_timeout
+    from sentryfw.netfilter.table import Table
+
+    made = module.make(options.load(), Table(), parse_timeout(since, "--since"))
+    if html is not None:
+        module.write_html(made, html)
+        output.note(f"{html}: {made['blocks']} blocks of {made['sources']} sources")
+    if json:
+        output.print_json(made)
+    elif html is None:
+        module.show(made)
+
+
+@app.command()
 def check(json: Json = False) -> None:
     """Check the configuration; every fault at once."""
     where = str(options.path or config.DEFAULT_PATH)
