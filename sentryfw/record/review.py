@@ -182,15 +182,17 @@ def _ports(ledger: Ledger, since: float, until: float) -> list[Port]:
         f"SELECT {_SERVICE} AS service, COUNT(*) AS n FROM traces WHERE at BETWEEN ? AND ?"
         f" GROUP BY service ORDER BY n DESC, service LIMIT {PORTS}"
     )
+    services = dict(ledger.read(query, (since, until)))
     heat = (
-        "SELECT CAST((at - ?) / ? AS INTEGER) AS part, COUNT(*) FROM traces"
-        f" WHERE at BETWEEN ? AND ? AND {_SERVICE} = ? GROUP BY part"
+        f"SELECT {_SERVICE} AS service, CAST((at - ?) / ? AS INTEGER) AS part, COUNT(*) FROM traces"
+        f" WHERE at BETWEEN ? AND ? AND {_SERVICE} IN ({','.join('?' * len(services))})"
+        " GROUP BY service, part"
     )
-    width = _width(since, until)
-    return [
-        Port(service, count, _spread(ledger.read(heat, (since, width, since, until, service))))
-        for service, count in ledger.read(query, (since, until))
-    ]
+    span = (since, _width(since, until), since, until)
+    rows: dict[str, list[tuple[Any, ...]]] = {service: [] for service in services}
+    for service, part, count in ledger.read(heat, (*span, *services)):
+        rows[service].append((part, count))
+    return [Port(service, count, _spread(rows[service])) for service, count in services.items()]
 
 
 def _slowest(ledger: Ledger, span: tuple[float, float]) -> Entry | None:
