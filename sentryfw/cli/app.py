@@ -286,6 +286,34 @@ def report(
 
 
 @app.command()
+def export(
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="plain, cidr, nft, csv, stix, xarf, abuseipdb or dshield."),
+    ] = "plain",
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help='Every block since, e.g. "1d"; default: blocked now.'),
+    ] = None,
+    proven: Annotated[
+        bool, typer.Option("--proven", help="Only what nobody can have forged.")
+    ] = False,
+    org: Annotated[str, typer.Option(help="xarf: the organisation that reports.")] = "",
+    contact: Annotated[str, typer.Option(help="xarf: its mail address.")] = "",
+    domain: Annotated[str, typer.Option(help="xarf: its domain.")] = "",
+    author: Annotated[int, typer.Option(min=0, help="dshield: your user id.")] = 0,
+) -> None:
+    """Print what is blocked for other firewalls and abuse desks; nothing is sent anywhere."""
+    from sentryfw.cli import export as module
+    from sentryfw.cli.blocks import parse_timeout
+    from sentryfw.netfilter.table import Table
+
+    seconds = None if since is None else parse_timeout(since, "--since")
+    reporter = module.Reporter(org, contact, domain, author)
+    module.export(options.load(), Table(), format_, seconds, reporter, output.note, proven=proven)
+
+
+@app.command()
 def check(json: Json = False) -> None:
     """Check the configuration; every fault at once."""
     where = str(options.path or config.DEFAULT_PATH)

@@ -80,3 +80,11 @@ def _options(*options: tuple[int, str]) -> bytes:
 
 def _padded(data: bytes) -> bytes:
     return data + bytes(-len(data) & 3)
+
+
+def packets(data: bytes) -> Iterator[bytes]:
+    """The packets in a file of ours, as far as they were kept."""
+    for kind, block in _blocks(data):
+        if kind == ENHANCED_PACKET and len(block) >= 32:
+            [size] = struct.unpack_from("<I", block, 20)
+            yield block[28 : min(28 + size, len(block) - 4)]

@@ -124,9 +124,16 @@ def trace(ledger: Ledger, block: int) -> tuple[Trace, ...]:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     entry = Entry(*row[1:], True)  # type: ignore[call-arg]
-    return entry._replace(
-        kinds=json.loads(row[4]), sample=json.loads(row[14]), forgeable=bool(row[11])
-    )
+    return entry._replace(kinds=_words(row[4]), sample=_words(row[14]), forgeable=bool(row[11]))
+
+
+def _words(text: str) -> list[str]:
+    """A list in a row; of a row that somebody damaged, none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return [str(word) for word in found] if isinstance(found, list) else []
 
 
 def _counts(ledger: Ledger, column: str, span: tuple[float, float]) -> dict[str, int]:
@@ -145,8 +152,8 @@ def _kinds(ledger: Ledger, span: tuple[float, float]) -> dict[str, int]:
         f" LIMIT {MAX_COMBINATIONS}"
     )
     for kinds, count in ledger.read(query, span):
-        for kind in json.loads(kinds):
-            found[str(kind)] += count
+        for kind in _words(kinds):
+            found[kind] += count
     return dict(found.most_common())
 
 
@@ -161,7 +168,8 @@ def _refusals(ledger: Ledger, span: tuple[float, float]) -> dict[str, int]:
 def _top(ledger: Ledger, span: tuple[float, float]) -> list[Source]:
     query = (
         "SELECT address, COUNT(*) AS n, SUM(probes) AS p, MIN(first_seen), MAX(blocked_at),"
-        " GROUP_CONCAT(DISTINCT scan), GROUP_CONCAT(DISTINCT tool) FROM blocks"
+        " COALESCE(GROUP_CONCAT(DISTINCT NULLIF(scan, '')), ''),"
+        " COALESCE(GROUP_CONCAT(DISTINCT NULLIF(tool, '')), '') FROM blocks"
         " WHERE blocked_at BETWEEN ? AND ? GROUP BY address ORDER BY n DESC, p DESC, address"
         f" LIMIT {TOP}"
     )

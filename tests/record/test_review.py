@@ -42,6 +42,8 @@ def test_blocks_are_counted_by_what_they_were(ledger: Ledger) -> None:
     assert (first.address, first.blocks, first.probes) == (BLOCK.address, 2, 12)
     assert set(first.tools.split(",")) == {"unknown", "nmap"}
     assert sum(found.timeline) == 4
+    [hand] = [source for source in found.top if source.address == by_hand.address]
+    assert (hand.scans, hand.tools) == ("", "")
 
 
 def test_only_what_happened_in_the_time_counts(ledger: Ledger) -> None:

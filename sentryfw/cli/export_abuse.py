@@ -1,0 +1,162 @@
+"""Scans in the formats of abuse desks, for an operator to look through and to send.
+
+What this host's addresses are stands in xarf and dshield, whose readers need it, and not in
+abuseipdb, which is published.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sentryfw.cli.export import Accused, Reporter
+from sentryfw.cli.export_formats import NAMESPACE
+from sentryfw.cli.output import cell
+from sentryfw.engine.model import Kind, Packet, address_text
+from sentryfw.record.entry import Entry
+from sentryfw.record.events import timestamp
+
+Say = Callable[[str], None]
+
+XARF: Final = "4.0.0"
+XARF_PROTOCOLS: Final = {
+    "tcp": "tcp", "udp": "udp", "sctp": "sctp", "icmp": "icmp", "icmpv6": "icmp",
+}  # fmt: skip
+PORT_SCAN: Final = "14"
+"""AbuseIPDB's category."""
+MAX_ROWS: Final = 9_999
+"""AbuseIPDB takes 10,000 lines, the heading included, of less than 2 MB together
+(abuseipdb.com/bulk-report)."""
+MAX_COMMENT: Final = 180
+NO_PORT: Final = "???"
+"""DShield's word for a port that is not known (isc.sans.edu/specs)."""
+FLAGS: Final[dict[Kind, str]] = {
+    "syn": "S", "fin": "F", "xmas": "FPU", "maimon": "FA", "ack": "A", "synfin": "SF", "urg": "U",
+    "connect": "S",
+}  # fmt: skip
+_LETTERS: Final = "FSRPAU"
+"""TCP flags, the lowest bit first."""
+
+
+def xarf(found: Iterable[Accused], reporter: Reporter, say: Say) -> Iterator[str]:
+    """One XARF v4 report a line (xarf.org, connection/port_scan). The schema wants the source's
+    port, for providers with many customers behind an address: a captured packet tells it."""
+    left_out = 0
+    for accused in found:
+        protocol = XARF_PROTOCOLS.get(_first(accused.entry)[1])
+        ports = [packet.sport for packet in accused.packets if packet.sport]
+        if protocol and ports:
+            yield json.dumps(_xarf(accused, protocol, ports[-1], reporter)) + "\n"
+        else:
+            left_out += 1
+    if left_out:
+        say(f"left out: {left_out} (no captured packet tells the source port, which xarf wants)")
+
+
+def _xarf(accused: Accused, protocol: str, sport: int, reporter: Reporter) -> dict[str, Any]:
+    entry = accused.entry
+    who = {"org": reporter.org, "contact": reporter.contact, "domain": reporter.domain}
+    target, _, port = _first(entry)
+    evidence = _evidence(accused).encode()
+    name = f"{accused.address} {entry.blocked_at:.6f}"
+    report: dict[str, Any] = {
+        "xarf_version": XARF, "report_id": str(uuid.uuid5(NAMESPACE, name)),
+        "timestamp": _instant(entry.blocked_at), "reporter": who, "sender": who,
+        "source_identifier": accused.address, "source_port": sport, "category": "connection", "type": "port_scan",
+        "evidence_source": "firewall_logs", "protocol": protocol, "destination_ip": target,
+        "first_seen": _instant(min(entry.first_seen, entry.blocked_at)),
+        "last_seen": _instant(entry.blocked_at),
+        "description": _summary(entry),
+        "evidence": [{
+            "content_type": "text/plain", "description": "the probes that the block rests on",
+            "payload": base64.b64encode(evidence).decode(), "size": len(evidence),
+            "hash": f"sha256:{hashlib.sha256(evidence).hexdigest()}",
+        }],
+    }  # fmt: skip
+    if 1 <= port <= 65535:
+        report["destination_port"] = port
+    return report
+
+
+def abuseipdb(found: Iterable[Accused], _reporter: Reporter, say: Say) -> Iterator[str]:
+    """AbuseIPDB's bulk CSV; the newest scan of each address."""
+    newest = {accused.address: accused.entry for accused in found}
+    yield "IP,Categories,ReportDate,Comment\r\n"
+    for address, entry in list(newest.items())[:MAX_ROWS]:
+        text = io.StringIO()
+        row = (address, PORT_SCAN, _instant(entry.blocked_at), _summary(entry)[:MAX_COMMENT])
+        csv.writer(text).writerow(row)
+        yield text.getvalue()
+    if len(newest) > MAX_ROWS:
+        say(f"left out: {len(newest) - MAX_ROWS} (AbuseIPDB takes {MAX_ROWS} at once)")
+
+
+def dshield(found: Iterable[Accused], reporter: Reporter, _say: Say) -> Iterator[str]:
+    """DShield's log format, a probe a line: time, author, count, source, port, target, port,
+    protocol, flags; between tabs."""
+    for accused in found:
+        ports = {(packet.target, packet.dport): packet for packet in accused.packets}
+        known = {(address_text(t), port): packet for (t, port), packet in ports.items()}
+        for seen in accused.entry.trace:
+            target, protocol, port = _split(seen.target)
+            packet = known.get((target, port))
+            when = datetime.fromtimestamp(seen.at, UTC).strftime("%Y-%m-%d %H:%M:%S +00:00")
+            fields = (
+                when, reporter.author, 1, accused.address, _sport(packet), target, port,
+                protocol.upper(), _flags(packet, seen.kind) if protocol == "tcp" else "",
+            )  # fmt: skip
+            yield "\t".join(map(str, fields)) + "\n"
+
+
+def _sport(packet: Packet | None) -> int | str:
+    return packet.sport if packet is not None and packet.sport else NO_PORT
+
+
+def _flags(packet: Packet | None, kind: Kind) -> str:
+    if packet is None:
+        return FLAGS.get(kind, "")
+    return "".join(letter for bit, letter in enumerate(_LETTERS) if packet.flags >> bit & 1)
+
+
+def _summary(entry: Entry) -> str:
+    """What was found, without an address of ours."""
+    services = dict.fromkeys(target.partition(" ")[2] for target in entry.sample)
+    forged = ", source could be forged" if entry.forgeable else ""
+    tool = "" if entry.tool in {"", "unknown"} else f", tool {entry.tool}"
+    return cell(
+        f"{entry.scan}: {entry.probes} probes to {entry.targets} targets ({' '.join(services)}),"
+        f" kinds {' '.join(entry.kinds)}{tool}{forged}"
+    )
+
+
+def _evidence(accused: Accused) -> str:
+    lines = [f"source {accused.address}: {_summary(accused.entry)}"]
+    lines += [
+        f"{timestamp(seen.at)} {seen.kind} probe to {seen.target}" for seen in accused.entry.trace
+    ]
+    return "\n".join(map(cell, lines)) + "\n"
+
+
+def _first(entry: Entry) -> tuple[str, str, int]:
+    return _split(entry.sample[0]) if entry.sample else ("", "", 0)
+
+
+def _split(target: str) -> tuple[str, str, int]:
+    """ "192.0.2.1 tcp/22" -> its parts."""
+    address, _, service = target.partition(" ")
+    protocol, _, port = service.partition("/")
+    return address, protocol, int(port) if port.isdecimal() else 0
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+RENDER: Final[dict[str, Callable[[Iterable[Accused], Reporter, Say], Iterator[str]]]] = {
+    "xarf": xarf, "abuseipdb": abuseipdb, "dshield": dshield,
+}  # fmt: skip

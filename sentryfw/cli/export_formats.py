@@ -1,0 +1,152 @@
+"""Blocks in the formats of firewalls and threat intelligence. Each gives lines, one by one."""
+
+import csv
+import io
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from typing import Any, Final
+
+from sentryfw import __version__
+from sentryfw.cli.export import Item
+from sentryfw.cli.output import cell
+from sentryfw.record.entry import Entry
+from sentryfw.record.events import timestamp
+
+TABLE: Final = "sentryfw_export"
+"""Not ours: another host's, where it is loaded."""
+NAMESPACE: Final = uuid.UUID("5e47f1a0-0c1d-5b52-9c55-2f6b5a1d7e10")
+"""Identifiers are made from what they name, so that a second export names the same."""
+IDENTITY: Final = f"identity--{uuid.uuid5(NAMESPACE, 'sentryfw')}"
+PROVEN: Final = 90
+FORGEABLE: Final = 50
+"""Confidence, in the scale of STIX 2.1, appendix A: high, medium."""
+COLUMNS: Final = (
+    "address", "family", "scan", "kinds", "targets", "probes", "first_seen", "blocked_at",
+    "timeout_s", "expires_in_s", "offence", "forgeable", "tool", "reason", "dropped_packets",
+)  # fmt: skip
+
+
+def plain(found: Iterable[Item]) -> Iterator[str]:
+    """One address or network a line, as people write it."""
+    yield from (f"{address}\n" for address in dict.fromkeys(item.address for item in found))
+
+
+def cidr(found: Iterable[Item]) -> Iterator[str]:
+    """The same, each with its prefix length."""
+    yield from (f"{network}\n" for network in dict.fromkeys(item.network for item in found))
+
+
+def nft(found: Iterable[Item]) -> Iterator[str]:
+    """A table with two sets, for `nft -f` on any host; blocks end there as they end here."""
+    timeouts: dict[int, dict[str, float | None]] = {4: {}, 6: {}}
+    for item in found:
+        timeouts[item.family][item.network] = item.left
+    yield f"# SentryFW {__version__}: use as: ip saddr @blocked4 drop; ip6 saddr @blocked6 drop\n"
+    yield f"table inet {TABLE} {{\n"
+    for family, elements in timeouts.items():
+        yield f"\tset blocked{family} {{\n\t\ttype ipv{family}_addr\n\t\tflags interval, timeout\n"
+        apart = _apart(elements, family)
+        if apart:
+            yield "\t\telements = {\n"
+            yield from (f"\t\t\t{network}{_timeout(elements[network])},\n" for network in apart)
+            yield "\t\t}\n"
+        yield "\t}\n"
+    yield "}\n"
+
+
+def _apart(elements: Iterable[str], family: int) -> list[str]:
+    """Without what lies within another one: an interval set takes no overlap."""
+    width = 32 if family == 4 else 128
+    kept: list[str] = []
+    end = -1
+    for network in sorted(map(ip_network, elements), key=lambda n: (int(n[0]), n.prefixlen)):
+        if int(network[0]) > end:
+            kept.append(str(network))
+            end = int(network[0]) + (1 << (width - network.prefixlen)) - 1
+    return kept
+
+
+def _timeout(left: float | None) -> str:
+    return f" timeout {max(1, round(left))}s" if left else ""
+
+
+def table_of(found: Iterable[Item]) -> Iterator[str]:
+    """CSV after RFC 4180, with a heading. No field is a formula to a spreadsheet: all are ours."""
+    yield _csv_line(COLUMNS)
+    for item in found:
+        entry = item.entry
+        yield _csv_line((
+            item.address, f"ipv{item.family}", *(_facts(entry) if entry else [""] * 7),
+            "" if item.left is None else round(item.left),
+            *((entry.offence, entry.forgeable, entry.tool, entry.reason) if entry else [""] * 4),
+            "" if item.packets is None else item.packets,
+        ))  # fmt: skip
+
+
+def _facts(entry: Entry) -> tuple[object, ...]:
+    return (
+        entry.scan, " ".join(entry.kinds), entry.targets, entry.probes,
+        timestamp(entry.first_seen), timestamp(entry.blocked_at), entry.timeout_s,
+    )  # fmt: skip
+
+
+def _csv_line(fields: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow([_harmless(field) for field in fields])
+    return text.getvalue()
+
+
+def _harmless(field: object) -> object:
+    """What a ledger holds that somebody wrote into: no control character, no formula."""
+    if not isinstance(field, str) or not field:
+        return field
+    text = cell(field)
+    return f"'{text}" if text[0] in "=+-@" else text
+
+
+def stix(found: Iterable[Item]) -> Iterator[str]:
+    """A STIX 2.1 bundle of indicators (OASIS stix-v2.1-os, section 4.7)."""
+    yield f'{{"type": "bundle", "id": "bundle--{uuid.uuid4()}", "objects": [\n'
+    start = _instant(0.0)
+    yield json.dumps({
+        "type": "identity", "spec_version": "2.1", "id": IDENTITY, "created": start,
+        "modified": start, "name": f"SentryFW {__version__}", "identity_class": "system",
+    })  # fmt: skip
+    for item in found:
+        if item.entry is not None:
+            yield ",\n" + json.dumps(_indicator(item, item.entry))
+    yield "\n]}\n"
+
+
+def _indicator(item: Item, entry: Entry) -> dict[str, Any]:
+    at = _instant(entry.blocked_at)
+    kind = f"ipv{item.family}-addr:value"
+    operator = "ISSUBSET" if "/" in item.address else "="
+    indicator = {
+        "type": "indicator", "spec_version": "2.1",
+        "id": f"indicator--{uuid.uuid5(NAMESPACE, f'{item.address} {at}')}",
+        "created_by_ref": IDENTITY, "created": at, "modified": at,
+        "name": f"{cell(entry.scan or 'block')} by {item.address}",
+        "description": f"{cell(entry.reason)}; {cell(entry.kinds)}; tool {cell(entry.tool)}",
+        "indicator_types": ["malicious-activity"],
+        "pattern": f"[{kind} {operator} '{item.address}']", "pattern_type": "stix",
+        "valid_from": at, "confidence": FORGEABLE if entry.forgeable else PROVEN,
+        "external_references": [{"source_name": "mitre-attack", "external_id": "T1595.001"}],
+    }  # fmt: skip
+    if entry.timeout_s:
+        indicator["valid_until"] = _instant(entry.blocked_at + max(entry.timeout_s, 0.001))
+    return indicator
+
+
+def _instant(seconds: float) -> str:
+    """RFC 3339, in milliseconds."""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+RENDER: Final[dict[str, Callable[[Iterable[Item]], Iterator[str]]]] = {
+    "plain": plain, "cidr": cidr, "nft": nft, "csv": table_of, "stix": stix,
+}  # fmt: skip

@@ -1,0 +1,265 @@
+"""export: each format, read back by what reads it; whom it accuses, and whom not."""
+
+import base64
+import csv
+import io
+import json
+import time
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentryfw.cli.export import FORMATS
+from sentryfw.engine.model import Probe, parse_source
+from sentryfw.netns import Namespace
+from sentryfw.record.entry import Entry, Trace
+from sentryfw.record.evidence import Evidence, glimpse
+from sentryfw.record.ledger import Ledger
+from support import forge
+from support.box import NOBODY, Box
+from support.entries import BLOCK, SIX
+
+pytestmark = pytest.mark.netns
+
+FOUR, NETWORK, BY_HAND = "198.18.0.2", "203.0.113.0/24", "192.0.2.99"
+WHO = ("--org", "Example", "--contact", "abuse@example.org", "--domain", "example.org")
+
+
+def trace(at: float) -> tuple[Trace, ...]:
+    return tuple(Trace(at - n, "syn", False, f"198.18.0.1 tcp/{22 + n}") for n in range(3))
+
+
+@pytest.fixture
+def blocked(installed: Box) -> Box:
+    """An IPv4 scanner, an IPv6 /64, a network and somebody by hand; all blocked now."""
+    for address in (FOUR, SIX.address, NETWORK, BY_HAND):
+        assert installed.sentryfw("block", address, "--timeout", "2h").returncode == 0
+    now = time.time()
+    with Ledger(installed.settings.paths.ledger) as ledger:
+        for entry in (BLOCK, SIX):
+            ledger.add([entry._replace(blocked_at=now, first_seen=now - 2, trace=trace(now))])
+    return installed
+
+
+def remember(box: Box, **fields: Any) -> Entry:
+    now = time.time()
+    entry = BLOCK._replace(blocked_at=now, first_seen=now - 2, trace=trace(now), **fields)
+    with Ledger(box.settings.paths.ledger) as ledger:
+        ledger.add([entry])
+    return entry
+
+
+def capture(box: Box, entry: Entry, source: str, target: str) -> None:
+    """The packet behind a block, as the daemon keeps it."""
+    make = forge.ipv4 if entry.family == 4 else forge.ipv6
+    payload = make(source, target, forge.TCP, forge.tcp(22, sport=40123))
+    probe = Probe(parse_source(source), (bytes(4), 6, 22), "syn")
+    paths = box.settings.paths
+    Evidence(paths.evidence, 10, 3600).write(entry, [glimpse(probe, payload, entry.blocked_at)])
+
+
+def export(box: Box, form: str, *words: str) -> str:
+    done = box.sentryfw("export", "--format", form, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_plain_is_one_a_line(blocked: Box) -> None:
+    assert set(export(blocked, "plain").splitlines()) == {FOUR, SIX.address, NETWORK, BY_HAND}
+
+
+def test_cidr_has_a_prefix_length_always(blocked: Box) -> None:
+    lines = export(blocked, "cidr").splitlines()
+    assert set(lines) == {f"{FOUR}/32", SIX.address, NETWORK, f"{BY_HAND}/32"}
+    assert all(str(ip_network(line)) == line for line in lines)
+
+
+def test_nft_loads_it_with_what_is_left(blocked: Box, tmp_path: Path) -> None:
+    path = tmp_path / "blocked.nft"
+    path.write_text(export(blocked, "nft"))
+    other = Namespace()
+    try:
+        done = other.run("nft", "-f", str(path))
+        assert done.returncode == 0, done.stderr
+        listing = json.loads(other.run("nft", "-j", "list", "ruleset").stdout)
+    finally:
+        other.close()
+    sets = {item["set"]["name"]: item["set"] for item in listing["nftables"] if "set" in item}
+    four = {json.dumps(e["elem"]["val"]): e["elem"] for e in sets["blocked4"]["elem"]}
+    assert set(four) == {
+        f'"{FOUR}"', f'"{BY_HAND}"', '{"prefix": {"addr": "203.0.113.0", "len": 24}}'
+    }  # fmt: skip
+    assert 7100 < four[f'"{FOUR}"']["timeout"] <= 7200
+    assert len(sets["blocked6"]["elem"]) == 1
+
+
+def test_nft_takes_an_address_within_a_network(installed: Box, tmp_path: Path) -> None:
+    for address in ("203.0.113.7", NETWORK, "203.0.113.250"):
+        installed.sentryfw("block", address)
+    path = tmp_path / "blocked.nft"
+    path.write_text(export(installed, "nft"))
+    done = installed.namespace.run("nft", "-c", "-f", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "203.0.113.7" not in path.read_text()
+
+
+def test_csv_is_read_back(blocked: Box) -> None:
+    rows = {row["address"]: row for row in csv.DictReader(io.StringIO(export(blocked, "csv")))}
+    assert set(rows) == {FOUR, SIX.address, NETWORK, BY_HAND}
+    row = rows[FOUR]
+    assert (row["scan"], row["kinds"], row["offence"]) == ("portscan", "syn udp", "1")
+    assert 7100 < int(row["expires_in_s"]) <= 7200
+    assert row["dropped_packets"] == "0"
+
+
+def test_no_field_is_a_formula(installed: Box) -> None:
+    remember(installed, tool='=HYPERLINK("http://x")', reason="+1\n\x1b[2J")
+    [row] = csv.DictReader(io.StringIO(export(installed, "csv", "--since", "1h")))
+    assert (row["tool"], row["reason"]) == ('\'=HYPERLINK("http://x")', "'+1??[2J")
+
+
+def test_stix_is_a_bundle_of_indicators(blocked: Box) -> None:
+    bundle = json.loads(export(blocked, "stix"))
+    assert (bundle["type"], bundle["objects"][0]["type"]) == ("bundle", "identity")
+    found = {item["pattern"]: item for item in bundle["objects"][1:]}
+    assert set(found) == {
+        f"[ipv4-addr:value = '{FOUR}']", f"[ipv6-addr:value ISSUBSET '{SIX.address}']",
+        f"[ipv4-addr:value ISSUBSET '{NETWORK}']", f"[ipv4-addr:value = '{BY_HAND}']",
+    }  # fmt: skip
+    for item in found.values():
+        assert item["valid_from"] < item["valid_until"]
+        assert item["valid_from"].endswith("Z")
+        assert item["id"].startswith("indicator--")
+    again = json.loads(export(blocked, "stix"))["objects"]
+    assert {item["id"] for item in again} == {item["id"] for item in bundle["objects"]}
+
+
+def test_xarf_reports_what_the_engine_found(blocked: Box) -> None:
+    entry = remember(blocked)
+    capture(blocked, entry, FOUR, "198.18.0.1")
+    blocked.sentryfw("block", "198.18.0.9")
+    remember(blocked, address="198.18.0.9")
+    done = blocked.sentryfw("export", "--format", "xarf", *WHO)
+    assert done.returncode == 0, done.stderr
+    [report] = map(json.loads, done.stdout.splitlines())
+    assert report["source_identifier"] == FOUR
+    assert (report["category"], report["type"], report["protocol"]) == (
+        "connection", "port_scan", "tcp",
+    )  # fmt: skip
+    assert (report["destination_ip"], report["destination_port"]) == ("198.18.0.1", 22)
+    assert report["source_port"] == 40123
+    assert report["reporter"]["org"] == "Example"
+    evidence = base64.b64decode(report["evidence"][0]["payload"]).decode()
+    assert "syn probe to 198.18.0.1 tcp/22" in evidence
+    assert "left out: 1 (no captured packet tells the source port" in done.stderr
+    assert "left out: 2 (blocked by hand)" in done.stderr
+    assert "left out: 1 (IPv6 networks without a captured packet" in done.stderr
+
+
+def test_xarf_wants_to_know_who_reports(blocked: Box) -> None:
+    done = blocked.sentryfw("export", "--format", "xarf", *WHO[:4])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--domain" in done.stderr
+
+
+def test_of_a_64_the_packet_tells_the_address(installed: Box) -> None:
+    entry = remember(installed, address=SIX.address, family=6)
+    capture(installed, entry, "2001:2::beef", "2001:2:0:1::1")
+    lines = export(installed, "abuseipdb", "--since", "1h").splitlines()
+    assert lines[1].startswith("2001:2::beef,14,")
+
+
+def test_abuseipdb_takes_the_newest_of_each_and_none_of_our_addresses(installed: Box) -> None:
+    for _ in range(3):
+        remember(installed, tool="nmap")
+    text = export(installed, "abuseipdb", "--since", "1h")
+    [row] = csv.DictReader(io.StringIO(text))
+    assert text.startswith("IP,Categories,ReportDate,Comment\n")
+    assert (row["IP"], row["Categories"]) == (FOUR, "14")
+    assert (
+        "5 probes to 3 targets (tcp/22 tcp/23 udp/53), kinds syn udp, tool nmap" in row["Comment"]
+    )
+    assert "198.18.0.1" not in text
+
+
+def test_dshield_has_a_line_for_each_probe(installed: Box) -> None:
+    entry = remember(installed)
+    capture(installed, entry, FOUR, "198.18.0.1")
+    lines = [t.split("\t") for t in export(installed, "dshield", "--since", "1h",
+                                           "--author", "4711").splitlines()]  # fmt: skip
+    assert [line[1:] for line in lines] == [
+        ["4711", "1", FOUR, "40123", "198.18.0.1", "22", "TCP", "S"],
+        ["4711", "1", FOUR, "???", "198.18.0.1", "23", "TCP", "S"],
+        ["4711", "1", FOUR, "???", "198.18.0.1", "24", "TCP", "S"],
+    ]
+    assert time.strptime(lines[0][0], "%Y-%m-%d %H:%M:%S +00:00")
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "said"),
+    [((), 1, "left out: 1 (decoy scans"), (("--proven",), 0, "")],
+    ids=["decoys", "proven"],
+)
+def test_whom_anybody_could_have_forged_is_not_accused(
+    installed: Box, words: tuple[str, ...], count: int, said: str
+) -> None:
+    remember(installed)
+    remember(installed, address="198.18.0.3", scan="decoy-scan")
+    done = installed.sentryfw("export", "--format", "abuseipdb", "--since", "1h", *words)
+    assert len(done.stdout.splitlines()) == 1 + count
+    assert said in done.stderr
+
+
+def test_since_tells_of_blocks_that_are_over(installed: Box) -> None:
+    remember(installed)
+    assert export(installed, "plain") == ""
+    assert export(installed, "plain", "--since", "1h") == f"{FOUR}\n"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_ledger_that_somebody_wrote_into_reaches_no_other_program(
+    installed: Box, form: str
+) -> None:
+    for address in ("1.2.3.4 }\n}\nflush ruleset #", "1.2.3.4'] OR [x:y='", "-rf", "\x1b[2J"):
+        remember(installed, address=address)
+    done = installed.sentryfw("export", "--format", form, "--since", "1h", *WHO)
+    assert done.returncode == 0
+    assert done.stderr.count("is no address") == 4
+    for left in ("flush", "x:y", "-rf", "\x1b"):
+        assert left not in done.stdout
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_nobody_blocked_is_no_fault(installed: Box, form: str) -> None:
+    assert installed.sentryfw("export", "--format", form, *WHO).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--format", "json"), 2, "is none of plain, cidr"),
+        (("--since", "soon"), 2, "--since: 'soon' is no duration"),
+        ((), 5, "not installed"),
+    ],
+    ids=["format", "since", "not installed"],
+)
+def test_what_cannot_be_exported_is_said(
+    box: Box, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = box.sentryfw("export", *words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+
+
+def test_without_root_it_ends_in_4(installed: Box) -> None:
+    assert installed.sentryfw("export", prefix=NOBODY).returncode == 4
+
+
+def test_a_broken_ledger_keeps_no_address_from_being_exported(blocked: Box) -> None:
+    blocked.settings.paths.ledger.write_bytes(b"no database" * 1000)
+    done = blocked.sentryfw("export")
+    assert done.returncode == 0
+    assert FOUR in done.stdout.splitlines()
+    assert done.stderr.count("the ledger cannot be read") == 1
