@@ -95,6 +95,8 @@ class Paths(Section):
 class Watch(Section):
     interfaces: tuple[Interface, ...] = ()
     """None: all but lo."""
+    inside: tuple[Interface, ...] = ()
+    """Those that lead inside: judged by [inside]."""
     forward: bool = False
     """Whether what is routed through is judged too, as far as it comes in by `interfaces`."""
     listed_forward: Annotated[tuple[ListedForward, ...], Field(max_length=4096)] = ()
@@ -117,10 +119,10 @@ class Watch(Section):
             raise ValueError('upper_tcp and upper_udp need mode = "unlisted"')
         if self.forward and self.mode == "traps":
             raise ValueError('forward needs mode = "unlisted": traps are ports of this host')
-        if self.forward and not self.interfaces:
+        if self.forward and not (self.interfaces or self.inside):
             raise ValueError(
-                "forward needs interfaces: name those that lead outside, so that what is opened"
-                " from inside is not judged"
+                "forward needs interfaces (those that lead outside) or inside (the others), so"
+                " that what is opened from inside is not judged"
             )
         if self.listed_forward and not self.forward:
             raise ValueError("listed_forward needs forward = true")
@@ -169,6 +171,16 @@ class Detect(Section):
     mode: Literal["block", "observe"] = "block"
 
 
+class Inside(Section):
+    """Scanners inside: what clients do there is more, and to block them is graver."""
+
+    trigger: Trigger = 20
+    window: Duration = 300.0
+    slow_trigger: Trigger = 60
+    slow_window: Duration = 86400.0
+    mode: Literal["block", "observe"] = "observe"
+
+
 class BlockSection(Section):
     timeouts: Annotated[tuple[Duration, ...], Field(min_length=1, max_length=32)] = (
         3600.0, 14400.0, 86400.0, 604800.0,
@@ -214,6 +226,7 @@ class Config(Section):
     watch: Watch = Watch()
     decoy: Decoy = Decoy()
     detect: Detect = Detect()
+    inside: Inside = Inside()
     block: BlockSection = BlockSection()
     never_block: NeverBlock = NeverBlock()
     evidence: Evidence = Evidence()
@@ -243,6 +256,21 @@ class Config(Section):
             udp=block.udp,
             repeats=self.detect.count == "probes",
             answered=self.decoy.answered,
+        )
+
+    def inside_horizons(self) -> Horizons:
+        """For sources inside: kinds that no stack sends trigger as they do outside."""
+        own = self.inside
+        return self.horizons()._replace(
+            trigger=own.trigger, window=own.window, slow_trigger=own.slow_trigger,
+            slow_window=own.slow_window,
+        )  # fmt: skip
+
+    def inside_policy(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> Policy:
+        """Nothing from inside is dropped for being unlisted."""
+        observes = "observe" in (self.inside.mode, self.detect.mode)
+        return self.policy(never_block)._replace(
+            mode="observe" if observes else "block", unlisted=ACCEPT
         )
 
 

@@ -36,7 +36,7 @@ from sentryfw.netfilter.apart import apart
 from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.install import install
-from sentryfw.netfilter.queue import PacketQueue, QueuedPacket
+from sentryfw.netfilter.queue import MARK_MASK, MARK_MASK_INSIDE, PacketQueue, QueuedPacket
 from sentryfw.netfilter.table import Counter, IPNetwork, Table
 from sentryfw.overload import Overload, QueueLoss
 from sentryfw.plain import PlainFormatter, plain
@@ -108,6 +108,9 @@ class Daemon:
             self.keeper.prepare(self.ledger)
         networks = tuple(protected.network for protected in never_block)
         self.engine = Engine(settings.horizons(), settings.policy(networks))
+        if settings.watch.inside:
+            inside = settings.inside_horizons()
+            self.engine.add_inside(inside, settings.inside_policy(networks))
         self.responder = self.make_responder(settings, never_block)
         self.shelter = Shelter(
             settings, self.table, self.keeper, self.recorder, never_block, self.protect,
@@ -116,7 +119,10 @@ class Daemon:
         self._restore()
         self.decoys = Decoys(settings.decoy) if settings.decoy.wanted else None
         self._payloads = PAYLOADS
-        self.queue = PacketQueue(settings.queue.number, settings.queue.max_len, self.on_packet)
+        mask = MARK_MASK_INSIDE if settings.watch.inside else MARK_MASK
+        self.queue = PacketQueue(
+            settings.queue.number, settings.queue.max_len, self.on_packet, mask
+        )
         self._failures = 0
         self._floods, self._told_flood = 0, False
         self.overload = Overload(self._overloaded, TICK)

@@ -118,6 +118,8 @@ def fixed(running: Config, wanted: Config, *, is_root: bool) -> dict[str, str]:
         for key in type(ours).model_fields:
             if getattr(ours, key) != getattr(theirs, key):
                 found[f"{name}.{key}"] = why
+    if bool(running.watch.inside) != bool(wanted.watch.inside):
+        found["watch.inside"] = RESTART  # a bit of the packets' marks is ours then, or is not
     return found
 
 
@@ -150,6 +152,9 @@ def _swap(daemon: Running, ready: Prepared) -> None:
     networks = [protected.network for protected in ready.protected]
     daemon.config = new
     daemon.engine.reconfigure(new.horizons(), new.policy(tuple(networks)))
+    if daemon.engine.inside is not None:
+        inside = new.inside_policy(tuple(networks))
+        daemon.engine.inside.reconfigure(new.inside_horizons(), inside)
     daemon.protect(networks)
     daemon.keeper.adopt(new)
     daemon.shelter.adopt(new, ready.protected)

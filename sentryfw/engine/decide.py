@@ -117,6 +117,11 @@ class Decider:
     def restore_offences(self, offences: dict[Source, int]) -> None:
         self._offences.update(offences)
 
+    def share(self, other: "Decider") -> None:
+        """From now on caps and offences are those of the other one."""
+        self.caps = other.caps
+        self._offences = other._offences  # noqa: SLF001 - of the same class
+
     def decide(
         self, evidence: Evidence, meta: Meta, now: float, *, flood: bool
     ) -> Block | Refusal | None:

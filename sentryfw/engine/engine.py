@@ -65,6 +65,9 @@ class Engine:
         self._second = 0.0
         self._newcomers = 0
 
+        self.inside: Engine | None = None
+        """Who judges what comes from inside, by triggers of its own; None: this one does."""
+        self._is_inside = False
         self._follow(policy)
 
     def reconfigure(self, horizons: Horizons, policy: Policy) -> None:
@@ -79,8 +82,18 @@ class Engine:
         self._answered = policy.answered
         self._unlisted = Outcome(ACCEPT if observe else policy.unlisted)
 
+    def add_inside(self, horizons: Horizons, policy: Policy, max_sources: int = 65536) -> None:
+        """Sources inside are judged apart, by these; counters, caps and offences are of all."""
+        inside = Engine(horizons, policy, max_sources)
+        inside._is_inside = True
+        inside.counters = self.counters
+        inside.decider.share(self.decider)
+        self.inside = inside
+
     def handle(self, payload: bytes, meta: Meta, now: float) -> Outcome:
         """Judge one packet. `now` in seconds on any clock that does not run backwards."""
+        if meta.inside and self.inside is not None:
+            return self.inside.handle(payload, meta, now)
         packet = decode(payload)
         if isinstance(packet, Malformed):
             return self._malformed(packet.reason, payload, meta, now)
@@ -116,21 +129,29 @@ class Engine:
         self._blocked = {s: block for s, block in self._blocked.items() if s in self._held}
         self._refused = {key: end for key, end in self._refused.items() if end > now}
         self._watch_flood(now)
+        if self.inside is not None:
+            self.inside.tick(now)
 
     def release(self, source: Source) -> None:
         """The source was unblocked, or could not be blocked: start anew."""
         self._held.pop(source, None)
         self._blocked.pop(source, None)
         self.tracker.forget(source)
+        if self.inside is not None:
+            self.inside.release(source)
 
     def protect(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> None:
         """Who is never blocked from now on."""
         self.decider.policy = self.decider.policy._replace(never_block=never_block)
+        if self.inside is not None:
+            self.inside.protect(never_block)
 
     def release_all(self) -> None:
         """Every source was unblocked."""
         self._held.clear()
         self._blocked.clear()
+        if self.inside is not None:
+            self.inside.release_all()
 
     def _judge(self, packet: Packet, probe: Probe, meta: Meta, now: float) -> Outcome:
         self.counters[probe.kind] += 1
@@ -211,7 +232,9 @@ class Engine:
 
     def _detail(self, evidence: Evidence, packet: Packet, probe: Probe) -> Evidence:
         tool = attribute(packet.payload, packet, probe.kind)
-        return self.tracker.detail(evidence)._replace(tool=tool, last=probe, address=packet.source)
+        return self.tracker.detail(evidence)._replace(
+            tool=tool, last=probe, address=packet.source, inside=self._is_inside
+        )
 
     def _refuse(self, refusal: Refusal, verdict: Outcome, now: float) -> Outcome:
         self.counters[f"refused {refusal.reason}"] += 1

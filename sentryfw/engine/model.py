@@ -54,6 +54,8 @@ class Meta(NamedTuple):
     """It resets a connection to a listed port that was never finished."""
     peer: bool = False
     """The source answered a connection of ours lately."""
+    inside: bool = False
+    """It came in by an interface that leads inside."""
 
 
 class Packet(NamedTuple):
@@ -138,6 +140,8 @@ class Evidence(NamedTuple):
     """Where that probe came from: within an IPv6 /64, the one address that sent it."""
     trace: tuple[Seen, ...] = ()
     """The last probe to each target, oldest first."""
+    inside: bool = False
+    """Whether the source is inside."""
 
 
 class Block(NamedTuple):

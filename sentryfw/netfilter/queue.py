@@ -22,11 +22,14 @@ except ImportError as error:  # an extension module: it asks for its C library w
     _missing = str(error)
 
 UNLISTED_BIT: Final = 0x10000000
+INSIDE_BIT: Final = 0x08000000
 PARTNER_BIT: Final = 0x20000000
 HALF_OPEN_BIT: Final = 0x40000000
 PEER_BIT: Final = 0x80000000
 MARK_MASK: Final = 0xF0000000
 """The packet mark's bits that rulesets/judge.nft sets and the verdict clears."""
+MARK_MASK_INSIDE: Final = MARK_MASK | INSIDE_BIT
+"""Likewise, where rulesets/inside.nft is loaded; else that bit is somebody else's."""
 
 COPY_RANGE: Final = 512
 """Bytes of a packet that are looked at: headers, with IPv6 extensions and TCP options."""
@@ -40,8 +43,9 @@ METAS: Final = {
         partner=bool(bits & PARTNER_BIT),
         half_open=bool(bits & HALF_OPEN_BIT),
         peer=bool(bits & PEER_BIT),
+        inside=bool(bits & INSIDE_BIT),
     )
-    for bits in range(0, MARK_MASK + 1, UNLISTED_BIT)
+    for bits in range(0, MARK_MASK_INSIDE + 1, INSIDE_BIT)
 }
 
 Judge = Callable[["QueuedPacket"], None]
@@ -59,20 +63,21 @@ def require_library() -> None:
 class QueuedPacket:
     """A packet that waits in the kernel for our verdict."""
 
-    __slots__ = ("_packet", "meta", "payload", "settled")
+    __slots__ = ("_mask", "_packet", "meta", "payload", "settled")
 
-    def __init__(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue.Packet, untyped
+    def __init__(self, packet: Any, mask: int = MARK_MASK) -> None:  # noqa: ANN401 - netfilterqueue.Packet, untyped
         self.settled = False
         """Whether it has its verdict."""
         self._packet = packet
+        self._mask = mask
         self.payload: bytes = packet.get_payload() if packet.get_payload_len() else b""
-        self.meta = METAS[packet.get_mark() & MARK_MASK]
+        self.meta = METAS[packet.get_mark() & mask]
 
     def verdict(self, verdict: Verdict) -> None:
         """NF_ACCEPT or NF_DROP; the mark is as it was before our table saw the packet."""
         packet = self._packet
         if verdict == ACCEPT:
-            packet.set_mark(packet.get_mark() & ~MARK_MASK)
+            packet.set_mark(packet.get_mark() & ~self._mask)
             packet.accept()
         else:
             packet.drop()
@@ -82,8 +87,9 @@ class QueuedPacket:
 class PacketQueue:
     """One NFQUEUE number, bound. SentryError if somebody else has it."""
 
-    def __init__(self, number: int, max_len: int, judge: Judge) -> None:
+    def __init__(self, number: int, max_len: int, judge: Judge, mask: int = MARK_MASK) -> None:
         self._judge = judge
+        self._mask = mask
         self.failures = 0
         """Packets whose judging raised; they were accepted."""
         self.last_failure: Exception | None = None
@@ -142,7 +148,7 @@ class PacketQueue:
         self.skipped += (number - self._last_id - 1) & 0xFFFFFFFF
         self._last_id = number
         try:
-            queued = QueuedPacket(packet)
+            queued = QueuedPacket(packet, self._mask)
             self._judge(queued)
         except Exception as error:  # noqa: BLE001 - whatever it is, the packet is not stuck
             self.failures += 1

@@ -37,6 +37,8 @@ _OPTIONAL_FORWARD: Final = {
     "listed_forward6": "forward_listed6.nft",
 }
 """Likewise, behind forward.nft."""
+_OPTIONAL_INSIDE: Final = {"decoy_tcp": "inside_decoy.nft", "decoy_udp": "inside_decoy_udp.nft"}
+"""Likewise, behind inside.nft."""
 
 
 class Ruleset(NamedTuple):
@@ -71,6 +73,11 @@ def render(
     if config.watch.forward:
         values += _forward_values(config)
         body += _load("forward.nft") + "".join(_optional(_OPTIONAL_FORWARD, values))
+    if config.watch.inside:
+        values += [("inside_if", _elements(f'"{name}"' for name in config.watch.inside))]
+        body += _load("inside.nft")
+        body += _load("inside_forward.nft") if config.watch.forward else ""
+        body += "".join(_optional(_OPTIONAL_INSIDE, values))
     if queue_statement:
         body += _load("divert.nft")
     defines = "".join(f"define {name} = {value}\n" for name, value in values)

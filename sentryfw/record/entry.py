@@ -52,6 +52,8 @@ class Entry(NamedTuple):
     blocked: bool
     trace: tuple[Trace, ...] = ()
     """The probes that it rests on, oldest first: the last one to each target."""
+    inside: bool = False
+    """Whether the source is inside: said in events, not kept in the ledger."""
 
 
 def event_id(entry: Entry) -> str:
@@ -128,6 +130,7 @@ def _entry(evidence: Evidence, epoch: float) -> Entry:
             Trace(seen.at + epoch, seen.kind, seen.listed, target_text(seen.target))
             for seen in evidence.trace
         ),
+        inside=evidence.inside,
     )
 
 

@@ -24,6 +24,10 @@ SIGNATURES: Final = {
     "distributed-scan": 5,
 }
 
+_OUTSIDE: Final = {"mitre_tactic_id": ["TA0043"], "mitre_technique_id": ["T1595.001"]}
+"""MITRE ATT&CK: Reconnaissance, Active Scanning: Scanning IP Blocks."""
+_INSIDE: Final = {"mitre_tactic_id": ["TA0007"], "mitre_technique_id": ["T1046"]}
+"""Discovery, Network Service Discovery: somebody is in already."""
 _APART: Final = ("sample", "trace")
 """Lists: the one comes last, the other the ledger keeps."""
 
@@ -47,7 +51,7 @@ def render_entry(entry: Entry) -> dict[str, Any]:
             "signature": f"SentryFW {name} ({', '.join(entry.kinds)})",
             "category": "Attempted Information Leak",
             "severity": 2,
-            "metadata": {"mitre_tactic_id": ["TA0043"], "mitre_technique_id": ["T1595.001"]},
+            "metadata": _INSIDE if entry.inside else _OUTSIDE,
         },
         "sentryfw": {
             "id": event_id(entry),

@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from sentryfw.engine.model import ACCEPT, DROP
-from sentryfw.netfilter.queue import MARK_MASK, UNLISTED_BIT, PacketQueue, QueuedPacket
+from sentryfw.netfilter.queue import (
+    MARK_MASK,
+    MARK_MASK_INSIDE,
+    UNLISTED_BIT,
+    PacketQueue,
+    QueuedPacket,
+)
 
 
 class FakePacket:
@@ -94,6 +100,23 @@ def test_an_accepted_packet_loses_our_marks_only(monkeypatch: pytest.MonkeyPatch
     _queue(monkeypatch, lambda queued: queued.verdict(ACCEPT))._on_packet(packet)
     assert packet.mark & MARK_MASK == 0
     assert packet.mark == 0x5
+
+
+@pytest.mark.parametrize(
+    ("mask", "inside", "left"),
+    [(MARK_MASK, False, 0x08000005), (MARK_MASK_INSIDE, True, 0x5)],
+    ids=["no-inside", "inside"],
+)
+def test_the_fifth_bit_is_ours_only_where_there_is_an_inside(
+    mask: int, left: int, *, inside: bool
+) -> None:
+    packet = FakePacket()
+    packet.mark = 0x08000005 | UNLISTED_BIT
+    queued = QueuedPacket(packet, mask)
+    assert queued.meta.inside is inside
+    assert queued.meta.unlisted
+    queued.verdict(ACCEPT)
+    assert packet.mark == left
 
 
 def _fail(_: QueuedPacket) -> None:

@@ -52,6 +52,18 @@ FORWARD: Final = config.parse(
     """,
     "forward",
 )
+INSIDE: Final = config.parse(
+    b"""
+    [watch]
+    inside = ["lan*", "vpn0"]
+    forward = true
+    [decoy]
+    tcp = [15]
+    udp = [9]
+    banner = "go away"
+    """,
+    "inside",
+)
 NEVER_BLOCK: Final = [
     ip_network(text)
     for text in (
@@ -86,9 +98,10 @@ BASIC: Final = Case("default", DEFAULT, [])
 FILLED: Final = Case("full", FULL, NEVER_BLOCK)
 QUEUE: Final = Case("queue_statement", DEFAULT, [], queue_statement=True)
 ROUTER: Final = Case("forward", FORWARD, [])
+LAN: Final = Case("inside", INSIDE, [])
 UPDATE: Final = Case("update", FULL, NEVER_BLOCK, update=True)
-CASES: Final = (BASIC, FILLED, QUEUE, UPDATE, ROUTER)
-LOADED: Final = (BASIC, FILLED, ROUTER)
+CASES: Final = (BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN)
+LOADED: Final = (BASIC, FILLED, ROUTER, LAN)
 RULES: Final = [
     (path.name, line.strip())
     for path in sorted(ruleset.directory().glob("*.nft"))
@@ -147,8 +160,9 @@ def test_the_kernel_holds_the_golden_table(namespace: Namespace, case: Case) -> 
         (("full", "update"), "update", "full"),
         (("forward",), "default", "default"),
         (("full",), "forward", "forward"),
+        (("forward",), "inside", "inside"),
     ],
-    ids=["made-anew", "updated", "updated-twice", "forward-off", "forward-on"],
+    ids=["made-anew", "updated", "updated-twice", "forward-off", "forward-on", "inside-on"],
 )
 def test_a_table_loaded_over_another_is_the_one_a_fresh_install_makes(
     namespace: Namespace, before: tuple[str, ...], after: str, same_as: str
@@ -241,19 +255,28 @@ def test_what_is_no_trap_or_above_the_bound_is_not_watched(
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("before", [BASIC, ROUTER], ids=lambda case: case.name)
-def test_an_update_brings_hosts_behind_and_takes_them_away(
-    namespace: Namespace, before: Case
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(BASIC, ROUTER), (ROUTER, ROUTER), (BASIC, LAN), (LAN, LAN)],
+    ids=["forward-on", "forward-again", "inside-on", "inside-again"],
+)
+def test_an_update_brings_hosts_behind_and_the_inside_and_takes_them_away(
+    namespace: Namespace, before: Case, after: Case
 ) -> None:
-    for case in (before, ROUTER._replace(update=True)):
+    for case in (before, after._replace(update=True)):
         done = namespace.run("nft", case.render().script)
         assert done.returncode == 0, done.stderr
     with Namespace() as fresh:
-        _load(fresh, "forward")
-        assert _dump(namespace) == _dump(fresh)
+        _load(fresh, after.name)
+        assert _objects(namespace) == _objects(fresh)
     namespace.run("nft", BASIC._replace(update=True).render().script)
     assert "hook forward" in _dump(namespace)  # an empty chain: it judges nothing
     assert "jump aborted" not in _dump(namespace).partition("chain divert_forward")[2]
+
+
+def _objects(namespace: Namespace) -> list[str]:
+    """What the table holds, whatever the order in which it was made."""
+    return sorted(re.split(r"\n\n", _dump(namespace).partition("\n")[2].rstrip("}\n")))
 
 
 def test_an_update_never_deletes_the_table() -> None:
@@ -326,6 +349,7 @@ def test_every_chain_accepts_what_it_does_not_judge() -> None:
 
 
 def test_every_ruleset_file_is_loaded() -> None:
-    everything = FILLED._replace(queue_statement=True).render().script + ROUTER.render().script
+    cases = (FILLED._replace(queue_statement=True), ROUTER, LAN)
+    everything = "".join(case.render().script for case in cases)
     for path in ruleset.directory().glob("*.nft"):
         assert path.read_text().splitlines()[0] in everything, path.name

@@ -65,7 +65,22 @@ def test_a_block_explains_itself_under_our_own_key() -> None:
         "reason": "3 distinct targets within the window",
         "sample": ["198.18.0.1 tcp/22", "198.18.0.1 tcp/23", "198.18.0.1 udp/53"],
         "blocked": True,
+        "inside": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("inside", "tactic", "technique"),
+    [(False, "TA0043", "T1595.001"), (True, "TA0007", "T1046")],
+    ids=["outside", "inside"],
+)
+def test_the_technique_is_that_of_the_side_it_came_from(
+    tactic: str, technique: str, *, inside: bool
+) -> None:
+    alert = render_entry(BLOCK._replace(inside=inside))["alert"]
+    assert alert["metadata"] == {
+        "mitre_tactic_id": [tactic], "mitre_technique_id": [technique]
+    }  # fmt: skip
 
 
 def test_a_refusal_is_allowed_and_was_never_blocked() -> None:
