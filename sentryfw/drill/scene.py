@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -136,9 +138,10 @@ class Scene:
 
     @property
     def interface(self) -> str:
-        """The defended host's: one that the configuration watches."""
-        watched = self.config.watch.interfaces
-        return watched[0].replace("*", "0") if watched else "veth0"
+        """The defended host's: one that the configuration watches, and that does not lead inside."""
+        watch = self.config.watch
+        names = [name.replace("*", "0") for name in watch.interfaces] or ["veth0", "outside0"]
+        return next((name for name in names if not _matches(name, watch.inside)), names[0])
 
     def _listen(self, namespace: Namespace, port: int) -> None:
         """A listening socket; the kernel finishes handshakes for it without our help."""
@@ -201,3 +204,7 @@ def _toml(value: Any) -> str:  # noqa: ANN401 - whatever model_dump gives
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return json.dumps(value)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

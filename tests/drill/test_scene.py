@@ -111,6 +111,7 @@ def test_a_block_is_found_in_the_ledger_and_not_waited_for_longer(stage: Scene) 
         pytest.param(b"", "veth0", id="all are watched"),
         pytest.param(b'[watch]\ninterfaces = ["eth7"]', "eth7", id="one by name"),
         pytest.param(b'[watch]\ninterfaces = ["ppp*", "eth0"]', "ppp0", id="a pattern"),
+        pytest.param(b'[watch]\ninside = ["veth*"]', "outside0", id="not inside"),
     ],
 )
 def test_the_victims_interface_is_a_watched_one(toml: bytes, interface: str) -> None:

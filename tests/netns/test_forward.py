@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from support.frames import ACK, FIN, RST, SYN, tcp_frame
-from support.lab import ATTACKER, BYSTANDER, LISTED, VICTIM, Lab, Sentry, drain, synacks
+from support.lab import ATTACKER, BYSTANDER, INTERFACE, LISTED, VICTIM, Lab, Sentry, drain, synacks
 from support.router import (
     BEHIND,
     FORWARD,
@@ -55,6 +55,20 @@ def test_a_sweep_over_hosts_behind_is_a_portsweep(
     assert event["sentryfw"]["scan"] == "portsweep"
     assert event["sentryfw"]["targets"] == 3
     assert guard.lab.is_blocked(ATTACKER[family])
+
+
+@pytest.mark.nmap
+@both_families
+def test_nmap_over_a_prefix_behind_is_seen_at_its_third_host(
+    router: Router, guard: Sentry, family: int
+) -> None:
+    words = ["nmap", "-sS", "-Pn", "-n", "-T5", "--max-retries", "0", "-p", "443"]
+    network = {4: ["198.18.64.96/28"], 6: ["-6", "2001:2:64::100/124"]}[family]
+    source = ["-S", ATTACKER[family], "-e", INTERFACE]
+    guard.lab.attacker.run(*words, *source, *network)
+    event = guard.alert(ATTACKER[family])
+    assert event["sentryfw"]["scan"] == "portsweep"
+    assert event["sentryfw"]["targets"] == 3
 
 
 @both_families
