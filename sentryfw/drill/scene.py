@@ -138,7 +138,7 @@ class Scene:
 
     @property
     def interface(self) -> str:
-        """The defended host's: one that the configuration watches, and that does not lead inside."""
+        """The defended host's: one that the configuration watches, not one that leads inside."""
         watch = self.config.watch
         names = [name.replace("*", "0") for name in watch.interfaces] or ["veth0", "outside0"]
         return next((name for name in names if not _matches(name, watch.inside)), names[0])

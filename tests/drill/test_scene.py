@@ -64,6 +64,12 @@ SETTINGS = [
         b'[never_block]\naddresses = ["192.0.2.0/24", "2001:db8::1"]\ngateways = false',
         id="never_block",
     ),
+    pytest.param(
+        b'[watch]\ninterfaces = ["wan0"]\ninside = ["lan*"]\nforward = true\n'
+        b'[[watch.listed_forward]]\nto = ["192.0.2.0/24", "2001:db8::/48"]\n'
+        b'tcp = [22, "6000-6010"]\nprotocols = ["icmp", 47]',
+        id="forward",
+    ),
     pytest.param(b"[queue]\nnumber = 0\nmax_len = 64", id="queue"),
     pytest.param(
         '[paths]\nstate = "/a b/\\"q\\"/\\\\/é"\nlog = "/\\t"'.encode(), id="paths with quotes"
