@@ -253,10 +253,12 @@ class Converter:
         """The command that [respond.command] can run: KILL_RUN_CMD, else a KILL_ROUTE that is
         neither a route nor a firewall."""
         run = self._options.get("KILL_RUN_CMD")
-        if run is not None and run.value:
+        if run is not None and run.value.strip():
             return ("KILL_RUN_CMD", run) if _is_plain(run.value) else None
         route = self._options.get("KILL_ROUTE")
-        if route is not None and purpose(route.value).kind == "command":
+        if route is None or not route.value.strip():
+            return None
+        if purpose(route.value).kind == "command":
             return "KILL_ROUTE", route
         return None
 

@@ -260,6 +260,19 @@ VALUES = st.text(max_size=60) | st.sampled_from(
 )
 
 
+@pytest.mark.parametrize("option", ["KILL_ROUTE", "KILL_RUN_CMD"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_command_is_none(option: str, value: str) -> None:
+    """BLOCK_UDP 2 wants a command; with an empty one the configuration is good all the same."""
+    data = f'BLOCK_UDP="2"\n{option}="{value}"\n'.encode()
+    sources = Sources(
+        File(Path("/portsentry.conf"), data), parse_settings(data), None, [], [], []
+    )  # fmt: skip
+    made = _config(convert(sources, None, None))
+    assert made.respond.command.argv == ()
+    assert made.block.udp != "command"
+
+
 @given(
     st.dictionaries(st.sampled_from(OPTIONS), VALUES),
     st.sampled_from([None, "tcp", "stcp", "atcp", "off", "?"]),
