@@ -6,7 +6,7 @@ from sentryfw.cli.output import Row
 from sentryfw.config import Config, Loaded
 from sentryfw.config_files import KeyPath, flatten
 from sentryfw.control import ask
-from sentryfw.errors import NotRunning
+from sentryfw.errors import NoPrivilege, NotRunning, SentryError
 from sentryfw.metrics.collect import text_of_none
 
 SHOWN: Final = ("key", "value", "from")
@@ -42,8 +42,14 @@ def diff_rows(found: dict[str, Any]) -> list[Row]:
 def reload(config: Config) -> str:
     """Have the daemon take the configuration as it is on disk; what it did. ConfigError or
     SentryError with what stands against it, NotRunning without a daemon."""
-    answer = ask(config.paths.control, {"do": "reload"}, patience=PATIENCE)
-    changed = answer["changed"]
+    try:
+        changed = ask(config.paths.control, {"do": "reload"}, PATIENCE)["changed"]
+    except (NotRunning, NoPrivilege):
+        raise
+    except SentryError as error:
+        refused = SentryError(f"{error}\nrefused: the daemon goes on with the configuration it has")
+        refused.exit_code = error.exit_code
+        raise refused from None
     if not changed:
         return "reloaded: nothing has changed"
     return f"reloaded: {', '.join(changed)}"

@@ -136,6 +136,14 @@ def test_the_operators_directories_are_not_the_drills() -> None:
 
 
 @pytest.mark.netns
+def test_the_operators_metrics_are_not_the_drills(tmp_path: Path) -> None:
+    file = tmp_path / "x.prom"
+    with Scene(parse(f'[metrics]\ntextfile = "{file}"\nevery = 1'.encode(), "test")) as made:
+        assert not made.config.metrics.wanted
+    assert not file.exists()
+
+
+@pytest.mark.netns
 def test_it_blocks_even_where_the_operator_observes() -> None:
     with Scene(parse(b'[detect]\nmode = "observe"', "test")) as made:
         assert made.config.detect.mode == "block"

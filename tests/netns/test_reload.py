@@ -249,6 +249,7 @@ def test_the_command_says_what_changed_or_what_stands_against_it(daemon: Sentry)
     done = sentryfw(daemon, "reload")
     assert done.returncode == 78
     assert f"{drop_in}: queue.max_len needs a restart" in done.stderr
+    assert "refused: the daemon goes on with the configuration it has" in done.stderr
     drop_in.write_text("[queue]\nmax_len = 1\n")
     done = sentryfw(daemon, "reload")
     assert done.returncode == 78
