@@ -12,7 +12,7 @@ from typing import Final
 
 from sentryfw import account
 from sentryfw.config import Paths
-from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError
+from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError, Unsupported
 
 CAP_NET_ADMIN: Final = 12
 PR_SET_KEEPCAPS: Final = 8
@@ -45,7 +45,11 @@ def require_root() -> None:
 
 def capabilities() -> int:
     """The effective set, a bit for each."""
-    for line in STATUS.read_text().splitlines():
+    try:
+        lines = STATUS.read_text().splitlines()
+    except OSError as error:
+        raise Unsupported(f"{STATUS}: {error.strerror}: mount -t proc proc /proc") from error
+    for line in lines:
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16)
     raise SentryError(f"{STATUS} has no CapEff")

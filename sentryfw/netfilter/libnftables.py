@@ -25,6 +25,7 @@ DISTRIBUTION_COPIES: Final = (
 )
 """Where Debian, Fedora, Arch and openSUSE put python3-nftables; a venv does not look there."""
 
+LIBRARY: Final = "libnftables.so.1"
 MISSING: Final = (
     "the Python binding of libnftables is missing: apt install python3-nftables"
     " (dnf install python3-nftables; or pip install 'sentryfw[nft]' and libnftables)"
@@ -41,9 +42,10 @@ class Libnftables:
     def __init__(self) -> None:
         module = load_binding()
         try:
+            ctypes.CDLL(LIBRARY)  # half made, the binding's object ends in a traceback
             self._nft: Any = module.Nftables()
         except OSError as error:
-            raise Unsupported(f"libnftables.so.1 does not load ({error}): {MISSING}") from error
+            raise Unsupported(f"{LIBRARY} does not load ({error}): {MISSING}") from error
         self._nft.set_handle_output(False)
 
     def run(self, commands: str, *, json_output: bool = False) -> str:
@@ -64,7 +66,7 @@ class Libnftables:
 
     def _dry_run(self, *, on: bool) -> None:
         # The 1.0.2 binding on PyPI lacks set_dry_run(); the library has it since 0.9.0.
-        library = ctypes.CDLL("libnftables.so.1")
+        library = ctypes.CDLL(LIBRARY)
         library.nft_ctx_set_dry_run.argtypes = [ctypes.c_void_p, ctypes.c_bool]
         library.nft_ctx_set_dry_run(self._nft._Nftables__ctx, on)  # noqa: SLF001
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sentryfw import privileges
 from sentryfw.config import Config
 from sentryfw.errors import Unsupported
 from sentryfw.netfilter import features, libnftables
@@ -436,6 +437,23 @@ def test_without_the_library_of_the_queue_the_daemon_ends_in_6_and_names_it(box:
     assert done.returncode == 6, done.stderr
     assert "apt install libnetfilter-queue1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_libnftables_it_ends_in_6_without_a_word_of_the_binding(box: Box) -> None:
+    lacking = "from sentryfw.netfilter import libnftables\nlibnftables.LIBRARY = 'libnone.so.1'"
+    done = box.sentryfw("install", "--no-service", prelude=lacking)
+    assert done.returncode == 6
+    assert done.stderr.startswith("sentryfw: libnone.so.1 does not load (")
+    assert "apt install python3-nftables" in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_without_proc_the_daemon_ends_in_6_and_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(privileges, "STATUS", tmp_path / "status")
+    with pytest.raises(Unsupported, match="mount -t proc"):
+        privileges.require_net_admin()
 
 
 def test_without_etc_protocols_it_says_what_to_install(box: Box) -> None:
