@@ -67,7 +67,8 @@ def _xarf(accused: Accused, protocol: str, sport: int, reporter: Reporter) -> di
     report: dict[str, Any] = {
         "xarf_version": XARF, "report_id": str(uuid.uuid5(NAMESPACE, name)),
         "timestamp": _instant(entry.blocked_at), "reporter": who, "sender": who,
-        "source_identifier": accused.address, "source_port": sport, "category": "connection", "type": "port_scan",
+        "source_identifier": accused.address, "source_port": sport,
+        "category": "connection", "type": "port_scan",
         "evidence_source": "firewall_logs", "protocol": protocol, "destination_ip": target,
         "first_seen": _instant(min(entry.first_seen, entry.blocked_at)),
         "last_seen": _instant(entry.blocked_at),
