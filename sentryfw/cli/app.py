@@ -403,6 +403,32 @@ def doctor(json: Json = False) -> None:
     raise typer.Exit(module.health(findings))
 
 
+@app.command("support-dump")
+def support_dump(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE",
+            help="A new file; -: standard output; default: named after the time.",
+            show_default=False,
+        ),
+    ] = None,
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Names in place of addresses and host names.")
+    ] = False,
+) -> None:
+    """Gather what somebody who helps needs to see: no secrets, on request no addresses."""
+    from sentryfw.cli import support as module
+
+    text = module.dump(options.path, hide=redact)
+    if file is not None and str(file) == "-":
+        sys.stdout.write(text)
+        return
+    path = file or module.default_name()
+    module.write(text, path)
+    output.note(f"{path}: {len(text)} characters; look through it before you send it")
+
+
 @app.command()
 def drill(
     json: Json = False,
