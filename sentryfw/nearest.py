@@ -38,7 +38,8 @@ class Snapshot(NamedTuple):
 
 
 def snapshot(tracker: Tracker, now: float) -> Snapshot:
-    """To be called where packets are judged; takes a third of a millisecond at 70,000 sources."""
+    """To be called where packets are judged, which waits for it: 10 ms at 70,000 sources, measured;
+    so many there are in a forged flood only."""
     return Snapshot(*tracker.everything(), tracker.horizons, now)
 
 
