@@ -97,6 +97,13 @@ def test_doctor_finds_all_that_the_package_depends_on(machine: Machine) -> None:
 
 
 @pytest.mark.usefixtures("installed")
+def test_the_fire_drill_has_all_that_it_needs(machine: Machine) -> None:
+    """Without nmap: its scans are forged, with the scapy that came along."""
+    done = machine.run("sentryfw", "drill", "--forge")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("installed")
 def test_nobody_may_change_what_root_runs(machine: Machine) -> None:
     words = ("find", "/usr/lib/sentryfw", "!", "-user", "root", "-o", "-perm", "/022", "!", "-type")
     assert machine.said(*words, "l") == ""
