@@ -272,6 +272,19 @@ def test_the_group_lists_what_root_lists(
     assert {item["reason"] for item in theirs} >= {"blocked by hand"}
 
 
+def test_the_group_may_watch(lab: Lab, demoted: Sentry, user: pwd.struct_passwd) -> None:
+    demoted.start()
+    _sentryfw(demoted, "block", "203.0.113.7")
+    lab.probe(ATTACKER[4], *UNLISTED[:2])
+    wait_for(lambda: demoted.status()["tracked_sources"] == 1, "a half-seen source")
+    code, output, _ = _as_member(demoted, "watch", "--once", "--json", groups=str(user.pw_gid))
+    assert code == 0
+    view = json.loads(output)
+    assert [item["address"] for item in view["blocks"]] == ["203.0.113.7"]
+    assert [item["address"] for item in view["sources"]] == [ATTACKER[4]]
+    assert view["rates"]["judged"] == 0
+
+
 def test_the_group_sees_the_status_that_root_sees(
     lab: Lab, demoted: Sentry, user: pwd.struct_passwd
 ) -> None:
