@@ -149,8 +149,11 @@ def _systemd(tree: Path, units: str) -> None:
     """What `sentryfw install` writes below /etc, from the same templates."""
     home = Path("/") / HOME
     described = service.Service(
-        home / "bin" / "sentryfwd", DEFAULT_PATH, Paths(),
-        prefix=home, python=Path("/usr/bin/python3"),
+        home / "bin" / "sentryfwd",
+        DEFAULT_PATH,
+        Paths(),
+        prefix=home,
+        python=Path("/usr/bin/python3"),
     )
     texts = service.rendered(described)
     texts["modules-load.conf"] = service.template("modules-load.conf")  # whatever this kernel has

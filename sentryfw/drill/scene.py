@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from sentryfw.config import Config
 from sentryfw.config_metrics import Metrics
+from sentryfw.config_respond import Respond
 from sentryfw.control import ask
 from sentryfw.errors import NotRunning, SentryError
 from sentryfw.netns import Namespace, add_address, connect
@@ -180,12 +181,15 @@ def _victim(family: int) -> str:
 
 def _private(config: Config, directory: Path) -> Config:
     """The operator's configuration, in directories of the drill; it blocks even where the
-    operator only observes, because that is what is drilled. Figures of a drill are nobody's."""
+    operator only observes, because that is what is drilled. Figures of a drill are nobody's, and
+    reactions would be felt outside: hosts.deny, a command, a mail."""
     paths = {name: directory / name for name in ("state", "runtime", "log")}
     return config.model_copy(
         update={
             "paths": config.paths.model_copy(update=paths),
             "metrics": Metrics(),
+            "respond": Respond(),
+            "block": config.block.model_copy(update={"tcp": "block", "udp": "block"}),
             "detect": config.detect.model_copy(update={"mode": "block"}),
         }
     )

@@ -151,6 +151,23 @@ def test_it_blocks_even_where_the_operator_observes() -> None:
 
 
 @pytest.mark.netns
+def test_no_reaction_of_the_operators_is_run() -> None:
+    toml = b"""
+        [block]
+        tcp = "command"
+        udp = "observe"
+        [respond.command]
+        argv = ["/usr/bin/touch", "/nonexistent"]
+        [respond.hosts_deny]
+        enabled = true
+    """
+    with Scene(parse(toml, "test")) as made:
+        started = parse(made.config_path.read_bytes(), "test")
+    assert started.respond == Config().respond
+    assert (started.block.tcp, started.block.udp) == ("block", "block")
+
+
+@pytest.mark.netns
 def test_nothing_is_left_of_it() -> None:
     with Scene(Config()) as made:
         directory = made.directory
