@@ -74,7 +74,7 @@ def render(
         values += _forward_values(config)
         body += _load("forward.nft") + "".join(_optional(_OPTIONAL_FORWARD, values))
     if config.watch.inside:
-        values += [("inside_if", _elements(f'"{name}"' for name in config.watch.inside))]
+        values += [("inside_if", _names(config.watch.inside))]
         body += _load("inside.nft")
         body += _load("inside_forward.nft") if config.watch.forward else ""
         body += "".join(_optional(_OPTIONAL_INSIDE, values))
@@ -118,7 +118,7 @@ def _values(config: Config, never_block: Iterable[IPNetwork]) -> list[tuple[str,
     six = collapse_addresses(net for net in networks if isinstance(net, IPv6Network))
     udp = config.decoy.udp if config.decoy.banner else ()
     return [
-        ("watched_if", _elements(f'"{name}"' for name in config.watch.interfaces)),
+        ("watched_if", _names(config.watch.interfaces)),
         ("never_block4", _elements(map(str, four))),
         ("never_block6", _elements(map(str, six))),
         ("listed_tcp", _elements(map(ports_text, config.watch.listed_tcp))),
@@ -155,6 +155,18 @@ def unwatched(config: Config, protocol: Literal["tcp", "udp"]) -> list[PortRange
     if start <= PORTS:
         found.append((start, PORTS))
     return found
+
+
+def _names(patterns: Iterable[str]) -> str:
+    """Interfaces; nft refuses a name that another one covers."""
+    given = list(dict.fromkeys(patterns))
+    covered = {
+        name
+        for name in given
+        for other in given
+        if name != other and other.endswith("*") and name.startswith(other[:-1])
+    }
+    return _elements(f'"{name}"' for name in given if name not in covered)
 
 
 def _elements(items: Iterable[str]) -> str:

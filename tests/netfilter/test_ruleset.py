@@ -284,6 +284,18 @@ def test_an_update_never_deletes_the_table() -> None:
     assert "delete table" in BASIC.render().script
 
 
+@pytest.mark.netns
+def test_interfaces_that_others_cover_are_left_out(namespace: Namespace, tmp_path: Path) -> None:
+    """nft refuses them: conflicting intervals."""
+    toml = b'[watch]\ninterfaces = ["eth*", "eth0", "et*", "lan", "eth0"]'
+    script = Case("covered", config.parse(toml, "test"), []).render().script
+    file = tmp_path / "covered.nft"
+    file.write_text(script)
+    done = namespace.run("nft", "-c", "-f", file)
+    assert done.returncode == 0, done.stderr
+    assert 'define watched_if = { "et*", "lan" }' in script
+
+
 def test_networks_that_touch_are_joined() -> None:
     assert "198.18.4.0/23" in FILLED.render().script
 
