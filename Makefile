@@ -113,7 +113,7 @@ FUZZ_TARGETS ?=
 FUZZ_STAMP := .venv-fuzz/set-up
 
 fuzz: setup $(FUZZ_STAMP)
-	@SENTRYFW_ENGINE=plain PYTHONPATH="$$($(BIN)/python -c 'import site; print(*site.getsitepackages())')" \
+	@SENTRYFW_ENGINE=plain PYTHONPATH="$$($(BIN)/python -c 'import site; print(*site.getsitepackages(), sep=chr(58))')" \
 	  .venv-fuzz/bin/python tests/fuzz/run.py $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 $(FUZZ_STAMP): requirements-fuzz.lock
