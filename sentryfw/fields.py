@@ -17,7 +17,8 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SECONDS: Final = re.compile(r"\d{1,12}", re.ASCII)
 _DURATION: Final = re.compile(r"(?:\d{1,12}[smhdw]){1,8}", re.ASCII)
 _PORTS: Final = re.compile(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", re.ASCII)
-_INTERFACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,14}\*?")
+_INTERFACE: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.@:-]{0,13}\*|[A-Za-z0-9_.@:-]{0,14})")
+"""IFNAMSIZ is 16 with its last NUL; nft counts the star, too."""
 _LONGEST: Final = 10 * 365 * 86400
 PORTS: Final = 65535
 """The highest port."""

@@ -193,15 +193,19 @@ def test_what_is_no_network_is_a_fault(written: str) -> None:
     assert fault.startswith("never_block.addresses.0: ")
 
 
-@pytest.mark.parametrize("name", ["eth0", "ppp*", "br-lan", "eth0.100", "veth@if3", "a" * 15])
+@pytest.mark.parametrize(
+    "name", ["eth0", "ppp*", "br-lan", "eth0.100", "veth@if3", "a" * 15, "a" * 14 + "*"]
+)
 def test_interfaces(name: str) -> None:
     text = f'[watch]\ninterfaces = ["{name}"]'
     assert parse(text.encode(), "test.toml").watch.interfaces == (name,)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "*", "a b", "a/b", "a" * 16, "eth0;", "-eth0", 'e\\"', "e\\n", "et*h", "eth0 }"]
-)
+    "name",
+    ["", "*", "a b", "a/b", "a" * 16, "a" * 15 + "*", "eth0;", "-eth0", 'e\\"', "e\\n", "et*h",
+     "eth0 }"],
+)  # fmt: skip
 def test_what_is_no_interface_is_a_fault(name: str) -> None:
     (fault,) = _faults(f'[watch]\ninterfaces = ["{name}"]')
     assert fault.startswith("watch.interfaces.0: ")

@@ -45,6 +45,21 @@ def notes(sentry: Sentry, kind: str) -> list[dict[str, Any]]:
     return [e["sentryfw"] for e in sentry.events() if e["sentryfw"].get("event") == kind]
 
 
+def crowd(lab: Lab) -> None:
+    """Chains of somebody else's at prerouting, as many as the kernel takes."""
+    lab.nft("add table inet crowd")
+    made = 0
+    hook = "{ type filter hook prerouting priority 300; }"
+    for step in (100, 1):
+        while True:
+            chains = (f"add chain inet crowd c{made + n} {hook}" for n in range(step))
+            done = lab.victim.run("nft", "\n".join(chains))
+            if done.returncode:
+                assert "Argument list too long" in done.stderr
+                break
+            made += step
+
+
 def sentryfw(sentry: Sentry, *words: str) -> Any:
     command = [sentry.command[0].parent / "sentryfw", "-c", sentry.config, *words]  # type: ignore[union-attr]
     return sentry.lab.victim.run(*command, env=environment())
@@ -142,10 +157,11 @@ def test_what_is_refused_changes_nothing(
 
 
 def test_a_table_that_cannot_be_made_leaves_the_old_one(lab: Lab, daemon: Sentry) -> None:
-    """Patterns that overlap pass the checks of the file; nft refuses them."""
+    """The file is without fault; the kernel refuses: a hook takes 1,024 chains, and others have
+    taken all (net/netfilter/core.c, MAX_HOOK_COUNT)."""
     before = lab.nft("-s", "list", "table", "inet", "sentryfw")
-    overlapping = 'interfaces = ["eth*", "eth0", "et*"]'
-    configure(daemon, f"[watch]\n{overlapping}\n[decoy]\ntcp = [7777]\n[block]\ntimeouts = [60]")
+    crowd(lab)
+    configure(daemon, "[decoy]\ntcp = [7777]\n[block]\ntimeouts = [60]")
     with pytest.raises(SentryError, match="the table could not be made: nft refused"):
         reload(daemon)
     assert lab.nft("-s", "list", "table", "inet", "sentryfw") == before
