@@ -15,7 +15,7 @@ a shared-out scan does not, so the ports must be nearly as many as the probes.
 
 from typing import Final
 
-from sentryfw.engine.model import Packet, Probe, Source
+from sentryfw.engine.model import Group, Packet, Probe, Source
 from sentryfw.engine.packet import TCP, UDP
 
 MOMENT: Final = 1.0
@@ -41,10 +41,10 @@ class Twins:
 
     def __init__(self) -> None:
         self._born = 0.0
-        self._now: dict[bytes, list[Source]] = {}
-        self._before: dict[bytes, list[Source]] = {}
+        self._now: dict[bytes, Group] = {}
+        self._before: dict[bytes, Group] = {}
 
-    def observe(self, packet: Packet, source: Source, now: float) -> list[Source] | None:
+    def observe(self, packet: Packet, source: Source, now: float) -> Group | None:
         """The group that sent this probe within the last moment, this source included."""
         # From the destination address on: what follows up to the transport header is the same
         # for the same sender, then come ports, sequence numbers and flags, or ports and length.
@@ -60,10 +60,10 @@ class Twins:
         key = packet.payload[16 if len(packet.source) == 4 else 24 : end]
         group = self._now.get(key) or self._before.get(key)
         if group is None:
-            self._now[key] = [source]
+            self._now[key] = {source: None}
             return None
-        if source not in group and len(group) < MAX_GROUP:
-            group.append(source)
+        if len(group) < MAX_GROUP:
+            group[source] = None
         return group if len(group) > 1 else None
 
 

@@ -122,13 +122,6 @@ class Decider:
         self.caps = other.caps
         self._offences = other._offences  # noqa: SLF001 - of the same class
 
-    def decide(
-        self, evidence: Evidence, meta: Meta, now: float, *, flood: bool
-    ) -> Block | Refusal | None:
-        if evidence.score < 1 and evidence.slow_score < 1:
-            return None
-        return self.judge(evidence, meta, now, flood=flood)
-
     def judge(self, evidence: Evidence, meta: Meta, now: float, *, flood: bool) -> Block | Refusal:
         """What follows from a scan, whatever made it one."""
         forgeable = FORGEABLE.issuperset(evidence.kinds)

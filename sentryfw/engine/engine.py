@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from sentryfw.engine.classify import UNCERTAIN, classify
-from sentryfw.engine.correlate import MAX_GROUP, Crowds, Twins
+from sentryfw.engine.correlate import MAX_GROUP, Crowd, Crowds, Twins
 from sentryfw.engine.decide import Decider, Policy
 from sentryfw.engine.fingerprint import attribute
 from sentryfw.engine.model import (
@@ -16,6 +16,7 @@ from sentryfw.engine.model import (
     DROP,
     Block,
     Evidence,
+    Group,
     Malformed,
     Meta,
     Outcome,
@@ -24,10 +25,11 @@ from sentryfw.engine.model import (
     Refusal,
     Source,
     Stray,
+    Verdict,
     source_of,
 )
 from sentryfw.engine.packet import TCP, decode, source_address
-from sentryfw.engine.track import Horizons, Tracker
+from sentryfw.engine.track import Horizons, Sight, SourceState, Tracker
 
 HOLD: Final = 2.0
 """Seconds that packets of a source just blocked are dropped here: those that stood in the
@@ -41,8 +43,10 @@ REFUSAL_PAUSE: Final = 60.0
 """Seconds between two refusals of the same source: said again, not a thousand times."""
 MAX_HELD: Final = 65536
 
-_ACCEPT: Final = Outcome(ACCEPT)
 _DROP: Final = Outcome(DROP)
+_ACCEPT: Final = Outcome(ACCEPT)
+_PLAIN: Final = (_DROP, _ACCEPT)
+"""By verdict."""
 _CONNECTED: Final = Meta(unlisted=True, partner=False)
 """A partner may be blocked for what nobody can forge."""
 
@@ -80,7 +84,7 @@ class Engine:
     def _follow(self, policy: Policy) -> None:
         observe = policy.mode == "observe"
         self._answered = policy.answered
-        self._unlisted = Outcome(ACCEPT if observe else policy.unlisted)
+        self._unlisted: Verdict = ACCEPT if observe else policy.unlisted
 
     def add_inside(self, horizons: Horizons, policy: Policy, max_sources: int = 65536) -> None:
         """Sources inside are judged apart, by these; counters, caps and offences are of all."""
@@ -111,15 +115,14 @@ class Engine:
             return _DROP
         if self._is_held(probe.source, now):
             return _DROP
-        evidence = self.tracker.observe(probe, now)
-        if evidence is None:
+        sight = self.tracker.observe(probe, now)
+        if sight is None:
             return _DROP
-        decision = self.decider.decide(evidence, _CONNECTED, now, flood=self.flood)
-        if decision is None:
-            keep = evidence.is_new and not self.flood
-            return Outcome(DROP, "count", probe=probe) if keep else _DROP
-        detail = self.tracker.detail(evidence)._replace(last=probe, address=source)
-        return self._conclude(decision._replace(evidence=detail), _DROP, now)
+        if not sight.is_scan:
+            return self._count(sight, probe, DROP)
+        evidence = sight.evidence()._replace(last=probe, address=source)
+        decision = self.decider.judge(evidence, _CONNECTED, now, flood=self.flood)
+        return self._conclude(decision, DROP, now)
 
     def tick(self, now: float) -> None:
         """Once a second: forget, and look at the rate of new sources."""
@@ -160,29 +163,34 @@ class Engine:
         twins = self._twins.observe(packet, probe.source, now)
         if probe.source in self._held and self._is_held(probe.source, now):
             return _DROP
-        evidence = self.tracker.observe(probe, now)
         is_answered = probe.kind == "udp" and probe.target[2] in self._answered
         passes = is_answered or probe.listed or probe.kind in UNCERTAIN
-        verdict = _ACCEPT if passes else self._unlisted
-        if evidence is None:
-            return verdict
-        if twins or evidence.companions:
-            evidence = self._with_decoys(evidence, probe, twins or [])
-        elif evidence.is_new and probe.target[1] == TCP:
-            evidence = self._with_crowd(evidence, packet, probe, now)
-        if evidence.scan == "distributed-scan" and evidence.targets >= 2:
-            decision = self.decider.judge(evidence, meta, now, flood=self.flood)
-        else:
-            found = self.decider.decide(evidence, meta, now, flood=self.flood)
-            if found is None:
-                keep = evidence.is_new and not self.flood
-                return verdict._replace(action="count", probe=probe) if keep else verdict
-            decision = found
-        detail = self._detail(decision.evidence, packet, probe)
-        outcome = self._conclude(decision._replace(evidence=detail), verdict, now)
+        verdict = ACCEPT if passes else self._unlisted
+        sight = self.tracker.observe(probe, now)
+        if sight is None:
+            return _PLAIN[verdict]
+        crowd: Crowd | None = None
+        if twins is not None or sight.state.group is not None:
+            self._join(twins, sight.state)
+        elif sight.is_new and packet.protocol == TCP:
+            crowd = self._crowds.observe(packet, probe, now)
+            if crowd is not None and not crowd.flagged:
+                crowd.flagged = True
+                self.counters["distributed scans"] += 1
+        if not sight.is_scan and (crowd is None or sight.targets < 2):
+            return self._count(sight, probe, verdict)
+        evidence = self._evidence(sight, crowd, packet, probe)
+        decision = self.decider.judge(evidence, meta, now, flood=self.flood)
+        outcome = self._conclude(decision, verdict, now)
         return outcome._replace(verdict=ACCEPT) if is_answered else outcome
 
-    def _conclude(self, decision: Block | Refusal, verdict: Outcome, now: float) -> Outcome:
+    def _count(self, sight: Sight, probe: Probe, verdict: Verdict) -> Outcome:
+        """Below the trigger: kept if it is new, and there are not too many."""
+        if sight.is_new and not self.flood:
+            return Outcome(verdict, "count", (), (), probe)
+        return _PLAIN[verdict]
+
+    def _conclude(self, decision: Block | Refusal, verdict: Verdict, now: float) -> Outcome:
         """What follows from a decision."""
         if isinstance(decision, Refusal):
             return self._refuse(decision, verdict, now)
@@ -190,29 +198,32 @@ class Engine:
         self._hold(decision, now)
         return Outcome(DROP, "block", (decision, *self._amend(decision.evidence, now)))
 
-    def _with_decoys(self, evidence: Evidence, probe: Probe, twins: list[Source]) -> Evidence:
-        """The evidence, as that of one scan in several names."""
-        if len(twins) > len(evidence.companions) + 1:
-            # The first of a group cannot know of it yet when its own probe comes.
-            for source in twins if len(twins) == 2 else (probe.source,):
-                state = self.tracker.get(source)
-                if state is not None:
-                    state.group = twins
-            companions = tuple(source for source in twins if source != probe.source)
-            evidence = evidence._replace(companions=companions)
-        return evidence._replace(scan="decoy-scan")
+    def _join(self, twins: Group | None, state: SourceState) -> None:
+        """One scan in several names: remember it with its sources, the largest group of each."""
+        if twins is None or (state.group is not None and len(state.group) >= len(twins)):
+            return
+        state.group = twins
+        if len(twins) == 2:  # the first of a group cannot know of it yet when its own probe comes
+            for other in twins:
+                known = self.tracker.get(other)
+                if known is not None:
+                    known.group = twins
 
-    def _with_crowd(self, evidence: Evidence, packet: Packet, probe: Probe, now: float) -> Evidence:
-        """The evidence, as that of one of many that share out a scan, if it is."""
-        crowd = self._crowds.observe(packet, probe, now)
-        if crowd is None:
-            return evidence
-        if not crowd.flagged:
-            crowd.flagged = True
-            self.counters["distributed scans"] += 1
-        return evidence._replace(
-            scan="distributed-scan", companions=tuple(sorted(crowd.sources))[:MAX_GROUP]
-        )
+    def _evidence(
+        self, sight: Sight, crowd: Crowd | None, packet: Packet, probe: Probe
+    ) -> Evidence:
+        """All that is held against the source, with what it shares with others."""
+        evidence = sight.evidence()._replace(
+            tool=attribute(packet.payload, packet, probe.kind), last=probe,
+            address=packet.source, inside=self._is_inside,
+        )  # fmt: skip
+        if sight.state.group is not None:
+            companions = tuple(other for other in sight.state.group if other != probe.source)
+            return evidence._replace(scan="decoy-scan", companions=companions)
+        if crowd is not None:
+            companions = tuple(sorted(crowd.sources))[:MAX_GROUP]
+            return evidence._replace(scan="distributed-scan", companions=companions)
+        return evidence
 
     def _amend(self, evidence: Evidence, now: float) -> tuple[Block, ...]:
         """Blocks of a moment ago whose sources turn out to be of the same group as this one:
@@ -230,23 +241,17 @@ class Engine:
                 self._blocked[source] = amended[-1]
         return tuple(amended)
 
-    def _detail(self, evidence: Evidence, packet: Packet, probe: Probe) -> Evidence:
-        tool = attribute(packet.payload, packet, probe.kind)
-        return self.tracker.detail(evidence)._replace(
-            tool=tool, last=probe, address=packet.source, inside=self._is_inside
-        )
-
-    def _refuse(self, refusal: Refusal, verdict: Outcome, now: float) -> Outcome:
+    def _refuse(self, refusal: Refusal, verdict: Verdict, now: float) -> Outcome:
         self.counters[f"refused {refusal.reason}"] += 1
         if refusal.reason.startswith("block."):  # only the cap stands against it
             self._hold(refusal, now)
         key = (refusal.source, refusal.reason)
         if self._refused.get(key, now) > now:
-            return verdict
+            return _PLAIN[verdict]
         if len(self._refused) >= MAX_HELD:
             self._refused.clear()  # said once more: better than to grow
         self._refused[key] = now + REFUSAL_PAUSE
-        return verdict._replace(action="refuse", refusals=(refusal,))
+        return Outcome(verdict, "refuse", refusals=(refusal,))
 
     def _malformed(self, reason: str, payload: bytes, meta: Meta, now: float) -> Outcome:
         self.counters["malformed"] += 1
@@ -254,7 +259,7 @@ class Engine:
         source = source_address(payload)
         if source is not None and self._is_held(source_of(source), now):
             return _DROP
-        return self._unlisted if meta.unlisted else _ACCEPT
+        return _PLAIN[self._unlisted] if meta.unlisted else _ACCEPT
 
     def _stray(self, stray: Stray, packet: Packet, now: float) -> Outcome:
         self.counters[stray.reason] += 1

@@ -30,6 +30,9 @@ Source = NewType("Source", bytes)
 """Whom evidence is held against, in network byte order: an IPv4 address (4 bytes), an IPv6
 /64 prefix (8 bytes), or a whole link-local address (16 bytes), whose /64 says nothing."""
 
+Group = dict[Source, None]
+"""Sources that sent the same at the same moments, in the order in which they were seen."""
+
 Target = tuple[bytes, int, int]
 """Destination address in network byte order, IP protocol number, port."""
 

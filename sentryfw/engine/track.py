@@ -1,4 +1,4 @@
-"""Evidence per source: observe(probe, now) -> Evidence. Bounded, and not to be flushed.
+"""Evidence per source: observe(probe, now) -> Sight. Bounded, and not to be flushed.
 
 The rules of this file.
 1. Evidence is the number of distinct targets (address, protocol, port); packets to a target
@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from sentryfw.engine.model import Evidence, Kind, Probe, Scan, Seen, Source, Target
+from sentryfw.engine.model import Evidence, Group, Kind, Probe, Scan, Seen, Source, Target
 
 MAX_TARGETS: Final = 64
 """Targets remembered of one source; more than any sensible trigger."""
@@ -58,8 +58,49 @@ class SourceState:
         self.kinds: tuple[Kind, ...] = ()
         self.targets: dict[Target, tuple[float, float, Kind, bool]] = {}
         """Target -> when it was last probed, its share of a trigger; kind and whether listed."""
-        self.group: list[Source] | None = None
-        """Sources that sent the same at the same moments, this one included; shared by them."""
+        self.group: Group | None = None
+        """Whom a group of senders of the same was found to consist of; shared by them."""
+
+
+class Sight:
+    """How near a probe brings its source to a scan: all that most packets have to tell."""
+
+    __slots__ = ("at", "is_new", "score", "slow_score", "source", "state", "targets")
+
+    def __init__(
+        self, source: Source, state: SourceState, at: float, targets: int, score: float,
+        slow_score: float, *, is_new: bool,
+    ) -> None:  # fmt: skip
+        self.source = source
+        self.state = state
+        self.at = at
+        """Clock value."""
+        self.targets = targets
+        """Distinct targets within the window that fired, or within `window`."""
+        self.score = score
+        """Shares of a trigger within `window`; a scan from 1 up."""
+        self.slow_score = slow_score
+        """Shares of a slow trigger within `slow_window`."""
+        self.is_new = is_new
+        """Whether the target was not seen before."""
+
+    @property
+    def is_scan(self) -> bool:
+        return self.score >= 1 or self.slow_score >= 1
+
+    def evidence(self) -> Evidence:
+        """What is held against the source, with its finding and its targets, for the record."""
+        state = self.state
+        trace = tuple(
+            Seen(target, at, kind, listed)
+            for target, (at, _, kind, listed) in state.targets.items()
+        )
+        sample = tuple(state.targets)
+        return Evidence(
+            self.source, self.targets, state.probes, state.kinds, state.first_seen, self.at,
+            self.score, self.slow_score, _finding(sample, state.kinds), sample, self.is_new,
+            trace=trace,
+        )  # fmt: skip
 
 
 class Tracker:
@@ -86,8 +127,8 @@ class Tracker:
         self._default_weight = 1 / horizons.trigger
         self._slow_share = horizons.trigger / max(horizons.slow_trigger, horizons.trigger)
 
-    def observe(self, probe: Probe, now: float) -> Evidence | None:
-        """Add a probe; what is now held against its source, None if there was no room."""
+    def observe(self, probe: Probe, now: float) -> Sight | None:
+        """Add a probe; what it makes of its source, None if there was no room."""
         state = self._sources.pop(probe.source, None)
         if state is not None:
             self._sources[probe.source] = state  # last in order: seen last
@@ -107,11 +148,11 @@ class Tracker:
             share = share + before[1] if self.horizons.repeats else max(share, before[1])
         targets[probe.target] = (now, share, probe.kind, probe.listed)
         is_new = before is None or self.horizons.repeats
-        evidence = self._weigh(probe.source, state, now, is_new=is_new)
+        sight = self._weigh(probe.source, state, now, is_new=is_new)
         # A scan that is not blocked need not be remembered whole.
-        if len(targets) > MAX_TARGETS or (len(targets) > KEPT and evidence.score >= ENOUGH):
+        if len(targets) > MAX_TARGETS or (len(targets) > KEPT and sight.score >= ENOUGH):
             del targets[next(iter(targets))]
-        return evidence
+        return sight
 
     def restore(self, probe: Probe, at: float) -> None:
         """Evidence from before a restart, oldest first; `at` on the engine's clock."""
@@ -164,7 +205,7 @@ class Tracker:
         share = self._weight.get(probe.kind, self._default_weight)
         return share / 2 if probe.listed else share
 
-    def _weigh(self, source: Source, state: SourceState, now: float, *, is_new: bool) -> Evidence:
+    def _weigh(self, source: Source, state: SourceState, now: float, *, is_new: bool) -> Sight:
         horizons = self.horizons
         since = now - horizons.window
         slow_since = now - horizons.slow_window
@@ -179,35 +220,7 @@ class Tracker:
                 older += 1
         slow *= self._slow_share
         count = older if slow >= 1 and score < 1 else recent
-        return Evidence(
-            source,
-            count,
-            state.probes,
-            state.kinds,
-            state.first_seen,
-            now,
-            score,
-            slow,
-            "portscan",
-            (),
-            is_new,
-            tuple(other for other in state.group if other != source) if state.group else (),
-        )
-
-    def detail(self, evidence: Evidence) -> Evidence:
-        """The same evidence with its finding and a sample of the targets, for the record."""
-        state = self.get(evidence.source)
-        if state is None:
-            return evidence
-        sample = tuple(state.targets)
-        trace = tuple(
-            Seen(target, at, kind, listed)
-            for target, (at, _, kind, listed) in state.targets.items()
-        )
-        found = evidence._replace(sample=sample, trace=trace)
-        if evidence.companions:  # a group's finding says more
-            return found
-        return found._replace(scan=_finding(sample, state.kinds))
+        return Sight(source, state, now, count, score, slow, is_new=is_new)
 
 
 def _finding(targets: tuple[Target, ...], kinds: tuple[Kind, ...]) -> Scan:

@@ -26,9 +26,9 @@ def _probe(source: Source = SCANNER, port: int = 23, kind: Kind = "syn", host: s
 
 
 def _observe(tracker: Tracker, probe: Probe, now: float = 0.0) -> Evidence:
-    evidence = tracker.observe(probe, now)
-    assert evidence is not None
-    return evidence
+    sight = tracker.observe(probe, now)
+    assert sight is not None
+    return sight.evidence()
 
 
 def _flood(tracker: Tracker, size: int, now: float = 0.0, first: int = 0) -> None:
@@ -37,8 +37,13 @@ def _flood(tracker: Tracker, size: int, now: float = 0.0, first: int = 0) -> Non
         tracker.observe(_probe(Source((0x0A000000 + number).to_bytes(4))), now)
 
 
-def _is_scan(evidence: Evidence | None) -> bool:
-    return evidence is not None and max(evidence.score, evidence.slow_score) >= 1
+def _is_scan(evidence: Evidence) -> bool:
+    return max(evidence.score, evidence.slow_score) >= 1
+
+
+def _makes_a_scan(tracker: Tracker, probe: Probe, now: float) -> bool:
+    sight = tracker.observe(probe, now)
+    return sight is not None and sight.is_scan
 
 
 # --- what counts
@@ -182,16 +187,8 @@ def test_more_hosts_than_ports_are_a_sweep(targets: list[tuple[str, int]], scan:
     tracker = Tracker(HORIZONS)
     for host, port in targets:
         evidence = _observe(tracker, _probe(host=host, port=port))
-    detail = tracker.detail(evidence)
-    assert detail.scan == scan
-    assert detail.sample == tuple((packed(host), 6, port) for host, port in targets)
-
-
-def test_a_source_that_is_gone_has_no_sample() -> None:
-    tracker = Tracker(HORIZONS)
-    evidence = _observe(tracker, _probe())
-    tracker.forget(SCANNER)
-    assert tracker.detail(evidence) == evidence
+    assert evidence.scan == scan
+    assert evidence.sample == tuple((packed(host), 6, port) for host, port in targets)
 
 
 # --- forgetting
@@ -306,8 +303,7 @@ def test_a_half_seen_source_is_recognised_at_its_trigger_through_any_flood(
 ) -> None:
     tracker = Tracker(HORIZONS._replace(trigger=trigger), SMALL)
     for port in range(trigger):
-        evidence = tracker.observe(_probe(port=port), 0.0)
-        assert _is_scan(evidence) == (port == trigger - 1)
+        assert _makes_a_scan(tracker, _probe(port=port), 0.0) == (port == trigger - 1)
         _flood(tracker, flood, first=port * flood)
 
 
@@ -324,7 +320,7 @@ def test_a_scanner_in_the_middle_of_a_flood_is_recognised_two_probes_late_at_mos
     first = count(before)
     scans = []
     for port, gap in zip(range(trigger + 2), gaps, strict=False):
-        scans.append(_is_scan(tracker.observe(_probe(port=port), 1.0)))
+        scans.append(_makes_a_scan(tracker, _probe(port=port), 1.0))
         for _ in range(gap):
             _flood(tracker, 1, 1.0, next(first))
     assert True in scans
