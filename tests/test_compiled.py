@@ -35,7 +35,10 @@ for number, packet in enumerate(syns(sources=3000)):
         changed[rng.randrange(len(changed))] = rng.getrandbits(8)
     cut = bytes(changed[: rng.choice((40, 40, 40, rng.randrange(41)))])
     bits = rng.choice((8, 8, 8, rng.randrange(16)))
-    meta = Meta(bool(bits & 8), bool(bits & 4), half_open=bool(bits & 2), peer=bool(bits & 1))
+    meta = Meta(
+        unlisted=bool(bits & 8), partner=bool(bits & 4), half_open=bool(bits & 2),
+        peer=bool(bits & 1),
+    )
     outcome = engine.handle(cut, meta, now)
     blocks += len(outcome.blocks)
     seen.update(repr(outcome).encode())

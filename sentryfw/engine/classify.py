@@ -115,7 +115,7 @@ def _probe(packet: Packet, kind: Kind, port: int, *, listed: bool = False) -> Pr
     if not _is_unicast(packet.source):
         return _NO_UNICAST
     target = (packet.target, packet.protocol, port)
-    return Probe(source_of(packet.source), target, kind, listed)
+    return Probe(source_of(packet.source), target, kind, listed=listed)
 
 
 def _is_unicast(address: bytes) -> bool:

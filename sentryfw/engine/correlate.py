@@ -41,8 +41,8 @@ class Twins:
 
     def __init__(self) -> None:
         self._born = 0.0
-        self._now: dict[bytes, Group] = {}
-        self._before: dict[bytes, Group] = {}
+        self._now: dict[bytes, Source | Group] = {}
+        self._before: dict[bytes, Source | Group] = {}
 
     def observe(self, packet: Packet, source: Source, now: float) -> Group | None:
         """The group that sent this probe within the last moment, this source included."""
@@ -58,13 +58,18 @@ class Twins:
             stale = now - self._born > 2 * MOMENT
             self._before, self._now, self._born = ({} if stale else self._now), {}, now
         key = packet.payload[16 if len(packet.source) == 4 else 24 : end]
-        group = self._now.get(key) or self._before.get(key)
-        if group is None:
-            self._now[key] = {source: None}
+        home = self._now if key in self._now else self._before
+        seen = home.get(key)
+        if seen is None:
+            self._now[key] = source
             return None
-        if len(group) < MAX_GROUP:
-            group[source] = None
-        return group if len(group) > 1 else None
+        if isinstance(seen, bytes):  # one as yet, as of most probes
+            if seen == source:
+                return None
+            seen = home[key] = {seen: None}
+        if len(seen) < MAX_GROUP:
+            seen[source] = None
+        return seen
 
 
 class Crowd:

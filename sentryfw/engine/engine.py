@@ -182,12 +182,14 @@ class Engine:
         evidence = self._evidence(sight, crowd, packet, probe)
         decision = self.decider.judge(evidence, meta, now, flood=self.flood)
         outcome = self._conclude(decision, verdict, now)
-        return outcome._replace(verdict=ACCEPT) if is_answered else outcome
+        if is_answered and outcome.verdict == DROP:
+            return Outcome(ACCEPT, outcome.action, blocks=outcome.blocks)
+        return outcome
 
     def _count(self, sight: Sight, probe: Probe, verdict: Verdict) -> Outcome:
         """Below the trigger: kept if it is new, and there are not too many."""
         if sight.is_new and not self.flood:
-            return Outcome(verdict, "count", (), (), probe)
+            return Outcome(verdict, "count", probe=probe)
         return _PLAIN[verdict]
 
     def _conclude(self, decision: Block | Refusal, verdict: Verdict, now: float) -> Outcome:
@@ -196,7 +198,7 @@ class Engine:
             return self._refuse(decision, verdict, now)
         self.tracker.forget(decision.source)
         self._hold(decision, now)
-        return Outcome(DROP, "block", (decision, *self._amend(decision.evidence, now)))
+        return Outcome(DROP, "block", blocks=(decision, *self._amend(decision.evidence, now)))
 
     def _join(self, twins: Group | None, state: SourceState) -> None:
         """One scan in several names: remember it with its sources, the largest group of each."""

@@ -56,7 +56,11 @@ def attribute_pair(first: Sent, second: Sent) -> Tool:
     if key is None or key != _unicornscan_key(_read(*second)):
         return "unknown"
     # A SYN sent again (Linux: without ECN) has the same seq and ports, hence the same key.
-    return "unicornscan" if first[1][:5] != second[1][:5] else "unknown"
+    return "unicornscan" if _flow(first[1]) != _flow(second[1]) else "unknown"
+
+
+def _flow(packet: Packet) -> tuple[bytes, bytes, int, int, int]:
+    return packet.source, packet.target, packet.protocol, packet.sport, packet.dport
 
 
 def _unicornscan_key(header: _Header | None) -> int | None:

@@ -1,9 +1,10 @@
 """The values that travel through the engine.
 
-Tuples, because one packet makes several of them: a NamedTuple costs a quarter of a frozen
-dataclass to build.
+None is ever changed. What every packet makes is a plain dataclass, whose fields mypyc puts into a C
+struct (and a frozen one costs four times as much to build); what only a scan makes is a tuple.
 """
 
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Final, Literal, NamedTuple, NewType
 
@@ -46,22 +47,34 @@ ACCEPT: Final = 1
 Verdict = Literal[0, 1]
 
 
-class Meta(NamedTuple):
+@dataclass(init=False)
+class Meta:
     """What the kernel knows of a packet beside its bytes."""
 
     unlisted: bool
     """Nothing on this host would receive it (False: a suspect's packet to a listed port)."""
     partner: bool
     """The source finished a handshake with a listed service lately."""
-    half_open: bool = False
+    half_open: bool
     """It resets a connection to a listed port that was never finished."""
-    peer: bool = False
+    peer: bool
     """The source answered a connection of ours lately."""
-    inside: bool = False
+    inside: bool
     """It came in by an interface that leads inside."""
 
+    def __init__(
+        self, *, unlisted: bool, partner: bool, half_open: bool = False, peer: bool = False,
+        inside: bool = False,
+    ) -> None:  # fmt: skip
+        self.unlisted = unlisted
+        self.partner = partner
+        self.half_open = half_open
+        self.peer = peer
+        self.inside = inside
 
-class Packet(NamedTuple):
+
+@dataclass(init=False)
+class Packet:
     """The header fields that decide, out of one IPv4 or IPv6 packet."""
 
     source: bytes
@@ -79,6 +92,19 @@ class Packet(NamedTuple):
     payload: bytes
     """The packet itself."""
 
+    def __init__(
+        self, source: bytes, target: bytes, protocol: int, sport: int, dport: int, flags: int,
+        transport: int, payload: bytes,
+    ) -> None:  # fmt: skip
+        self.source = source
+        self.target = target
+        self.protocol = protocol
+        self.sport = sport
+        self.dport = dport
+        self.flags = flags
+        self.transport = transport
+        self.payload = payload
+
 
 class Malformed(NamedTuple):
     """A packet that lies about itself, with the reason; a value, never an exception."""
@@ -86,14 +112,21 @@ class Malformed(NamedTuple):
     reason: str
 
 
-class Probe(NamedTuple):
+@dataclass(init=False)
+class Probe:
     """One packet that was sent to nothing."""
 
     source: Source
     target: Target
     kind: Kind
-    listed: bool = False
+    listed: bool
     """To a port that something listens on: it weighs half, because clients do it too."""
+
+    def __init__(self, source: Source, target: Target, kind: Kind, *, listed: bool = False) -> None:
+        self.source = source
+        self.target = target
+        self.kind = kind
+        self.listed = listed
 
 
 class Stray(NamedTuple):
@@ -172,15 +205,26 @@ class Refusal(NamedTuple):
     at: float
 
 
-class Outcome(NamedTuple):
+@dataclass(init=False)
+class Outcome:
     """Everything that follows from one packet."""
 
     verdict: Verdict
-    action: Action = "pass"
-    blocks: tuple[Block, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    probe: Probe | None = None
+    action: Action
+    blocks: tuple[Block, ...]
+    refusals: tuple[Refusal, ...]
+    probe: Probe | None
     """A probe below the trigger to a target not seen before: evidence that has to last."""
+
+    def __init__(
+        self, verdict: Verdict, action: Action = "pass", *, blocks: tuple[Block, ...] = (),
+        refusals: tuple[Refusal, ...] = (), probe: Probe | None = None,
+    ) -> None:  # fmt: skip
+        self.verdict = verdict
+        self.action = action
+        self.blocks = blocks
+        self.refusals = refusals
+        self.probe = probe
 
 
 def source_of(address: bytes) -> Source:

@@ -123,6 +123,9 @@ class Tracker:
     def reconfigure(self, horizons: Horizons) -> None:
         """Weigh by these from now on; what was seen before keeps its share of a trigger."""
         self.horizons = horizons
+        self._window = horizons.window
+        self._slow_window = horizons.slow_window
+        self._repeats = horizons.repeats
         self._weight: dict[Kind, float] = {k: 1 / n for k, n in horizons.triggers.items()}
         self._default_weight = 1 / horizons.trigger
         self._slow_share = horizons.trigger / max(horizons.slow_trigger, horizons.trigger)
@@ -145,9 +148,9 @@ class Tracker:
         share = self._share(probe)
         if before is not None:
             # The heavier kind counts: an ACK after each SYN does not make the SYN weigh less.
-            share = share + before[1] if self.horizons.repeats else max(share, before[1])
+            share = share + before[1] if self._repeats else max(share, before[1])
         targets[probe.target] = (now, share, probe.kind, probe.listed)
-        is_new = before is None or self.horizons.repeats
+        is_new = before is None or self._repeats
         sight = self._weigh(probe.source, state, now, is_new=is_new)
         # A scan that is not blocked need not be remembered whole.
         if len(targets) > MAX_TARGETS or (len(targets) > KEPT and sight.score >= ENOUGH):
@@ -206,9 +209,8 @@ class Tracker:
         return share / 2 if probe.listed else share
 
     def _weigh(self, source: Source, state: SourceState, now: float, *, is_new: bool) -> Sight:
-        horizons = self.horizons
-        since = now - horizons.window
-        slow_since = now - horizons.slow_window
+        since = now - self._window
+        slow_since = now - self._slow_window
         score, slow = _ROUNDING, _ROUNDING / self._slow_share
         recent = older = 0
         for seen, share, _, _ in state.targets.values():

@@ -155,7 +155,7 @@ def probe_of(sight: Sight) -> Probe:
     name, _, port = service.partition("/")
     protocol = _NUMBERS.get(name)
     target = (ip_address(address).packed, int(name) if protocol is None else protocol, int(port))
-    return Probe(parse_source(sight.address), target, sight.kind, sight.listed)
+    return Probe(parse_source(sight.address), target, sight.kind, listed=sight.listed)
 
 
 _NUMBERS: Final = {name: number for number, name in PROTOCOLS.items()}

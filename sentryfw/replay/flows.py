@@ -113,7 +113,7 @@ class Kernel:
 
     def receive(self, packet: Packet, now: float) -> Fate | Meta:
         """What becomes of one packet; a Meta: the engine judges it, then see confirm()."""
-        source, target, protocol = packet[:3]
+        source, target, protocol = packet.source, packet.target, packet.protocol
         if self._local[source]:
             return self._send(packet, now)
         if not self._local[target]:
@@ -166,7 +166,8 @@ class Kernel:
 
     def _divert_other(self, packet: Packet, now: float) -> Fate | Meta:
         """Neither TCP nor UDP."""
-        source, target, protocol, _, port, kind = packet[:6]
+        source, target, protocol = packet.source, packet.target, packet.protocol
+        port, kind = packet.dport, packet.flags
         if protocol in (ICMP, ICMPV6):
             requests = ICMP_REQUESTS if protocol == ICMP else ICMPV6_REQUESTS
             passes = kind not in requests
@@ -177,7 +178,8 @@ class Kernel:
         return _METAS[True, self._holds(self._partners, _key(source), now)]
 
     def _divert(self, packet: Packet, now: float) -> Fate | Meta:
-        source, target, protocol, _, port, flags = packet[:6]
+        source, target, protocol = packet.source, packet.target, packet.protocol
+        port, flags = packet.dport, packet.flags
         tcp = protocol == TCP
         if not tcp and protocol != UDP:
             return self._divert_other(packet, now)
@@ -276,7 +278,8 @@ class Kernel:
 
     def _send(self, packet: Packet, now: float) -> Fate:
         """A packet of this side."""
-        source, target, protocol, sport, dport = packet[:5]
+        source, target, protocol = packet.source, packet.target, packet.protocol
+        sport, dport = packet.sport, packet.dport
         blocked = bool(self._blocked) and self._is_blocked(target, now)
         if protocol not in (TCP, UDP):
             return "answer" if blocked and _is_unreachable(packet) else "sent"

@@ -99,7 +99,8 @@ class Guess:
 
     def see(self, packet: Packet) -> None:
         """One packet, in the order of the capture."""
-        source, target, protocol, sport, dport, flags = packet[:6]
+        source, target, protocol = packet.source, packet.target, packet.protocol
+        sport, dport, flags = packet.sport, packet.dport, packet.flags
         line = (source, target, protocol, sport, dport)
         if protocol == TCP:
             if flags & RST:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from sentryfw.engine.engine import HOLD, Engine
-from sentryfw.engine.model import ACCEPT, DROP, Outcome, parse_source
+from sentryfw.engine.model import ACCEPT, DROP, Meta, Outcome, parse_source
 from support import forge
-from support.transcript import A6, A6_NEIGHBOUR, HORIZONS, HOST, POLICY, STRANGER, A, B, scenario
+from support.transcript import A6, A6_NEIGHBOUR, HORIZONS, HOST, POLICY, A, B, scenario
 
 CONNECT_1 = {**HORIZONS.triggers, "connect": 1}
 
@@ -37,7 +37,7 @@ def test_the_first_connection_blocks_and_nobody_forged_it(source: str) -> None:
 
 def test_a_connection_makes_the_evidence_of_a_partner_unforgeable() -> None:
     engine = _engine(trigger=2)
-    partner = STRANGER._replace(partner=True)
+    partner = Meta(unlisted=True, partner=True)
     engine.handle(forge.ipv4(A, HOST, forge.TCP, forge.tcp(7)), partner, 0.0)
     (block,) = _connect(engine, 23, 1.0).blocks
     assert block.evidence.kinds == ("syn", "connect")

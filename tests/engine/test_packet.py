@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -154,7 +155,7 @@ def test_what_is_no_extension_header_ends_the_chain(protocol: int) -> None:
 def test_the_queue_may_cut_the_payload_off(whole: bytes, headers: int) -> None:
     found, copied = decode(whole), decode(whole[:headers])
     assert isinstance(found, Packet)
-    assert copied == found._replace(payload=whole[:headers])
+    assert copied == replace(found, payload=whole[:headers])
 
 
 def test_a_first_fragment_has_ports() -> None:

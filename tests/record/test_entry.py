@@ -108,7 +108,7 @@ def test_a_probe_is_read_back_out_of_its_sight(
     kind: Kind,
     listed: bool,  # noqa: FBT001 - hypothesis
 ) -> None:
-    probe = Probe(source, target, kind, listed)
+    probe = Probe(source, target, kind, listed=listed)
     assert probe_of(sight_of(probe, 1.0)) == probe
 
 

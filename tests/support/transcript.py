@@ -151,7 +151,7 @@ class Scenario:
     def send(
         self, payload: bytes, *, unlisted: bool = True, partner: bool = False, said: str = "bytes"
     ) -> Self:
-        return self._handle(payload, Meta(unlisted, partner), said)
+        return self._handle(payload, Meta(unlisted=unlisted, partner=partner), said)
 
     def _handle(self, payload: bytes, meta: Meta, said: str) -> Self:
         outcome = self.engine.handle(payload, meta, self.now)
