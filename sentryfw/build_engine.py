@@ -23,20 +23,21 @@ def make() -> Path:
     made = MADE / name()
     if made.is_dir():
         return made
-    package = HOME.parent
     with tempfile.TemporaryDirectory(prefix="sentryfw-") as temporary:
         here = Path(temporary)
         shutil.copytree(
-            package, here / package.name, ignore=shutil.ignore_patterns("__pycache__", MADE.name)
+            HOME, here / HOME.name, ignore=shutil.ignore_patterns("__pycache__", MADE.name)
         )
-        _run_mypyc(here, [f"{package.name}/engine/{module}.py" for module in MODULES])
-        found = [*here.glob(f"*{SUFFIX}"), *here.glob(f"{package.name}/engine/*{SUFFIX}")]
+        _run_mypyc(here, [f"{HOME.name}/{module}.py" for module in MODULES])
         shutil.rmtree(MADE, ignore_errors=True)
         MADE.mkdir()
         fresh = made.with_suffix(".new")
         fresh.mkdir()
-        for file in found:
-            shutil.move(file, fresh / file.name)
+        for root in (here, here / HOME.name):  # what they have in common, and each module
+            for file in (*root.glob(f"*{SUFFIX}"), *root.glob(f"*/*{SUFFIX}")):
+                place = fresh / file.relative_to(root)
+                place.parent.mkdir(exist_ok=True)
+                shutil.move(file, place)
         fresh.rename(made)  # whole, or not there
     return made
 

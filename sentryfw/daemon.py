@@ -36,7 +36,8 @@ from sentryfw.netfilter.apart import apart
 from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.install import install
-from sentryfw.netfilter.queue import MARK_MASK, MARK_MASK_INSIDE, PacketQueue, QueuedPacket
+from sentryfw.netfilter.nfqueue import MARK_MASK, MARK_MASK_INSIDE, Queued
+from sentryfw.netfilter.queue import PacketQueue
 from sentryfw.netfilter.table import Counter, IPNetwork, Table
 from sentryfw.overload import Overload, QueueLoss
 from sentryfw.plain import PlainFormatter, plain
@@ -127,17 +128,17 @@ class Daemon:
         self._floods, self._told_flood = 0, False
         self.overload = Overload(self._overloaded, TICK)
         self._queue_loss = QueueLoss()
-        self._queue_loss.look(self._queued(), self.queue.received)
+        self._queue_loss.look(self._queued(), self.queue.reader.received)
 
     # --- the packet path
 
-    def on_packet(self, packet: QueuedPacket) -> None:
+    def on_packet(self, packet: Queued) -> None:
         """Judge one packet: the block is in the kernel before the verdict is given."""
         outcome = self.engine.handle(packet.payload, packet.meta, clock())
         acknowledged = self._enforce(outcome) if outcome.blocks else False
-        packet.verdict(outcome.verdict)
+        packet.verdict = outcome.verdict
         if outcome.action != "pass":
-            # Last: disk never delays a packet.
+            # Last, and handed to a thread: disk never delays a packet.
             self._record(outcome, packet.payload, acknowledged=acknowledged)
 
     def _enforce(self, outcome: Outcome) -> float | bool:
@@ -299,7 +300,7 @@ class Daemon:
         return collect.text(
             collect.State(
                 self.status(), self.config, self._started, self.reloaded.at,
-                not self.reloaded.error, self._lag, self.queue.received,
+                not self.reloaded.error, self._lag, self.queue.reader.received,
                 [(4 if len(key) == 4 else 6, timeout, end) for key, (timeout, end) in ends],
                 clock(), dict(self.recorder.tally), counters,
             )
@@ -323,7 +324,7 @@ class Daemon:
         self.responder.start()
         control = ControlServer(self.config.paths.control, self.answer)
         await control.start()
-        loop.add_reader(self.queue.fileno(), self.queue.receive)
+        loop.add_reader(self.queue.fileno(), self.queue.reader.receive)
         self.watch_decoys(self.decoys)
         try:
             await self.expose(self.config.metrics)
@@ -376,11 +377,11 @@ class Daemon:
             self._look_for_losses()
             if self.decoys is not None:
                 self._tick_decoys(self.decoys)
-            if self.queue.failures != self._failures:
-                self._failures = self.queue.failures
+            if self.queue.reader.failures != self._failures:
+                self._failures = self.queue.reader.failures
                 log.error(
-                    "%d packets accepted unjudged, last because of %r",
-                    self._failures, self.queue.last_failure,
+                    "%d packets accepted unjudged, or verdicts sent again, last because of %r",
+                    self._failures, self.queue.reader.last_failure,
                 )  # fmt: skip
 
     def _tell_flood(self) -> None:
@@ -398,17 +399,17 @@ class Daemon:
     def _look_for_losses(self) -> None:
         """What was dropped because something was full; and food for the watchdog, if verdicts are
         given: nothing waits in the queue, or some came out of it since the last look."""
-        before = self.queue.received
+        before = self.queue.reader.received
         queued = self._queued()
-        self.queue.receive()
-        numbered = self.queue.received + self.queue.skipped
-        if self.queue.is_drained:
+        self.queue.reader.receive()
+        numbered = self.queue.reader.received + self.queue.reader.skipped
+        if self.queue.reader.is_drained:
             self._queue_loss.look(queued, numbered)
-        if self.queue.is_drained or self.queue.received > before:
+        if self.queue.reader.is_drained or self.queue.reader.received > before:
             notify("WATCHDOG=1")
         losses = {
             "queue full": self._queue_loss.lost,
-            "socket buffer full": self.queue.skipped,
+            "socket buffer full": self.queue.reader.skipped,
             "source table full": self.engine.tracker.turned_away,
             "block set full": self.engine.counters["block set full"],
         }
@@ -532,8 +533,8 @@ class Daemon:
             "queue": {
                 "number": self.config.queue.number,
                 "max_len": self.config.queue.max_len,
-                "overruns": self.queue.overruns,
-                "failures": self.queue.failures,
+                "overruns": self.queue.reader.overruns,
+                "failures": self.queue.reader.failures,
             },
             "overload": self.overload.totals,
             "lost_records": self.recorder.lost + self.ledger.lost,

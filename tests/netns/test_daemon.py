@@ -9,7 +9,6 @@ from typing import Final
 
 import pytest
 
-from sentryfw.engine.model import ACCEPT
 from sentryfw.errors import NotRunning
 from sentryfw.netfilter.queue import PacketQueue
 from sentryfw.record.ledger import Ledger
@@ -165,7 +164,7 @@ def test_a_second_daemon_is_refused(lab: Lab, daemon: Sentry) -> None:
 
 
 def test_a_queue_number_that_is_taken_is_said(lab: Lab, make_daemon: MakeDaemon) -> None:
-    taken = lab.victim.call(lambda: PacketQueue(77, 64, lambda packet: packet.verdict(ACCEPT)))
+    taken = lab.victim.call(lambda: PacketQueue(77, 64, lambda _: None))
     try:
         said = _fails_to_start(make_daemon("[queue]\nnumber = 77"))
     finally:

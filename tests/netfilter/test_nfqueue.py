@@ -1,0 +1,271 @@
+"""Every packet gets exactly one verdict, whatever judging it does and whatever bytes come."""
+
+import errno
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentryfw.engine.model import ACCEPT, DROP, Verdict
+from sentryfw.netfilter.nfqueue import (
+    BUDGET,
+    MARK_MASK,
+    MARK_MASK_INSIDE,
+    NFQA_MARK,
+    NFQA_PACKET_HDR,
+    NFQA_PAYLOAD,
+    PARTNER_BIT,
+    UNLISTED_BIT,
+    Judge,
+    Queued,
+    Reader,
+)
+
+QUEUE: Final = 77
+PAYLOAD: Final = b"E" * 41
+HWADDR: Final = 9
+ERROR: Final = struct.pack("=IHHIIi", 20, 2, 0, 0, 0, -errno.ENOENT)
+"""NLMSG_ERROR: a verdict came when its packet was gone."""
+
+
+class Given(NamedTuple):
+    """One message of verdicts, as the kernel reads it: for all packets up to `to`."""
+
+    to: int
+    verdict: Verdict
+    mark: int | None
+
+
+class Kernel:
+    """The other side of the socket: messages, or errors to be raised."""
+
+    def __init__(self, *items: bytes | OSError) -> None:
+        self.items = list(items)
+        self.sent: list[bytes] = []
+        self.refusals: list[OSError] = []
+
+    def recv(self, size: int) -> bytes:
+        assert size >= 1024
+        if not self.items:
+            raise BlockingIOError(errno.EAGAIN, "nothing")
+        item = self.items.pop(0)
+        if isinstance(item, OSError):
+            raise item
+        return item
+
+    def send(self, data: bytes) -> int:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.sent.append(data)
+        return len(data)
+
+    @property
+    def given(self) -> list[Given]:
+        return [given for data in self.sent for given in _verdicts(data)]
+
+
+def _attribute(kind: int, data: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+def _message(number: int, mark: int = UNLISTED_BIT, payload: bytes = PAYLOAD) -> bytes:
+    """As nfqnl_build_packet_message() makes it (net/netfilter/nfnetlink_queue.c)."""
+    body = struct.pack("!BBH", 2, 0, QUEUE)
+    body += _attribute(NFQA_PACKET_HDR, struct.pack("!IHB", number, 0x0800, 1))
+    if mark:
+        body += _attribute(NFQA_MARK, struct.pack("!I", mark))
+    body += _attribute(HWADDR, bytes(12))
+    if payload:
+        body += _attribute(NFQA_PAYLOAD, payload)
+    return struct.pack("=IHHII", 16 + len(body), 3 << 8, 0, 0, 0) + body
+
+
+def _verdicts(data: bytes) -> Iterator[Given]:
+    at = 0
+    while at < len(data):
+        length, kind, flags, _, _ = struct.unpack_from("=IHHII", data, at)
+        assert (kind, flags) == (3 << 8 | 3, 1), "NFQNL_MSG_VERDICT_BATCH, no acknowledgement"
+        assert struct.unpack_from("!BBH", data, at + 16) == (0, 0, QUEUE)
+        assert struct.unpack_from("=HH", data, at + 20) == (12, 2)
+        verdict, number = struct.unpack_from("!II", data, at + 24)
+        mark = None
+        if length > 32:
+            assert (length, *struct.unpack_from("=HH", data, at + 32)) == (40, 8, 3)
+            (mark,) = struct.unpack_from("!I", data, at + 36)
+        yield Given(number, verdict, mark)
+        at += length
+
+
+def _reader(kernel: Kernel, judge: Judge, mask: int = MARK_MASK) -> Reader:
+    return Reader(kernel.recv, kernel.send, judge, QUEUE, mask)
+
+
+def _by(verdicts: dict[int, Verdict]) -> Judge:
+    def judge(packet: Queued) -> None:
+        packet.verdict = verdicts.get(packet.number, DROP)
+
+    return judge
+
+
+def _dropping(packet: Queued) -> None:
+    packet.verdict = DROP
+
+
+def test_a_packet_comes_as_the_kernel_tells_it() -> None:
+    seen: list[Queued] = []
+    _reader(Kernel(_message(1), _message(2, 0x5 | PARTNER_BIT, b"")), seen.append).receive()
+    assert [(p.number, p.mark, p.payload) for p in seen] == [
+        (1, UNLISTED_BIT, PAYLOAD), (2, 0x5 | PARTNER_BIT, b""),
+    ]  # fmt: skip
+    assert [(p.meta.unlisted, p.meta.partner) for p in seen] == [(True, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "given"),
+    [
+        ({}, [Given(3, DROP, None)]),
+        ({1: ACCEPT, 2: ACCEPT, 3: ACCEPT}, [Given(3, ACCEPT, 0)]),
+        ({2: ACCEPT}, [Given(1, DROP, None), Given(2, ACCEPT, 0), Given(3, DROP, None)]),
+    ],
+    ids=["all-dropped", "all-accepted", "one-accepted"],
+)
+def test_packets_of_one_verdict_get_it_together(
+    verdicts: dict[int, Verdict], given: list[Given]
+) -> None:
+    kernel = Kernel(*map(_message, (1, 2, 3)))
+    _reader(kernel, _by(verdicts)).receive()
+    assert kernel.given == given
+    assert len(kernel.sent) == 1
+
+
+def test_an_accepted_packet_loses_our_marks_only() -> None:
+    kernel = Kernel(_message(1, UNLISTED_BIT | 0x5), _message(2, UNLISTED_BIT | 0x6))
+    _reader(kernel, _by({1: ACCEPT, 2: ACCEPT})).receive()
+    assert kernel.given == [Given(1, ACCEPT, 0x5), Given(2, ACCEPT, 0x6)]
+
+
+@pytest.mark.parametrize(
+    ("mask", "inside", "left"),
+    [(MARK_MASK, False, 0x08000005), (MARK_MASK_INSIDE, True, 0x5)],
+    ids=["no-inside", "inside"],
+)
+def test_the_fifth_bit_is_ours_only_where_there_is_an_inside(
+    mask: int, left: int, *, inside: bool
+) -> None:
+    seen: list[Queued] = []
+    kernel = Kernel(_message(1, 0x08000005 | UNLISTED_BIT))
+    _reader(kernel, seen.append, mask).receive()
+    assert (seen[0].meta.inside, seen[0].meta.unlisted) == (inside, True)
+    assert kernel.given == [Given(1, ACCEPT, left)]
+
+
+def _fail(_: Queued) -> None:
+    raise ValueError("judging failed")
+
+
+def _drop_and_fail(packet: Queued) -> None:
+    packet.verdict = DROP
+    _fail(packet)
+
+
+@pytest.mark.parametrize(
+    ("judge", "verdict", "failures"),
+    [(_fail, ACCEPT, 1), (_drop_and_fail, DROP, 1), (lambda _: None, ACCEPT, 0)],
+    ids=["before-the-verdict", "after-the-verdict", "no-verdict"],
+)
+def test_a_judge_that_fails_keeps_no_packet(judge: Judge, verdict: Verdict, failures: int) -> None:
+    kernel = Kernel(_message(1), _message(2))
+    reader = _reader(kernel, judge)
+    reader.receive()
+    assert [(given.to, given.verdict) for given in kernel.given] == [(2, verdict)]
+    assert reader.failures == 2 * failures
+    assert isinstance(reader.last_failure, ValueError) == bool(failures)
+
+
+def test_verdicts_that_are_not_taken_go_with_the_next_ones() -> None:
+    kernel = Kernel(_message(1))
+    kernel.refusals = [OSError(errno.ENOBUFS, "no memory")]
+    reader = _reader(kernel, _by({1: ACCEPT}))
+    reader.receive()
+    assert (kernel.sent, reader.failures) == ([], 1)
+    kernel.items = [_message(2)]
+    reader.receive()
+    assert kernel.given == [Given(1, ACCEPT, 0), Given(2, DROP, None)]
+    reader.receive()
+    assert len(kernel.sent) == 1
+
+
+def test_a_broken_socket_is_said_and_no_packet_is_kept() -> None:
+    kernel = Kernel(_message(1), OSError(errno.EBADF, "closed"))
+    reader = _reader(kernel, _dropping)
+    with pytest.raises(OSError, match="closed"):
+        reader.receive()
+    assert kernel.given == [Given(1, DROP, None)]
+
+
+def test_losses_are_counted() -> None:
+    lost = OSError(errno.ENOBUFS, "no room")
+    kernel = Kernel(_message(1), lost, _message(5), ERROR, _message(6))
+    reader = _reader(kernel, _dropping)
+    reader.receive()
+    assert (reader.received, reader.skipped, reader.overruns) == (3, 3, 1)
+
+
+def test_the_numbers_wrap_around() -> None:
+    kernel = Kernel(*map(_message, (0xFFFFFFFE, 0xFFFFFFFF, 0, 1)))
+    reader = _reader(kernel, _dropping)
+    reader.receive(1)
+    before = reader.skipped
+    reader.receive()
+    assert reader.skipped == before
+    assert kernel.given[-1].to == 1
+
+
+def test_the_budget_is_kept_and_the_rest_is_said_to_be_there() -> None:
+    kernel = Kernel(*map(_message, range(1, BUDGET + 3)))
+    reader = _reader(kernel, _dropping)
+    reader.receive()
+    assert (reader.received, reader.is_drained) == (BUDGET, False)
+    reader.receive()
+    assert (reader.received, reader.is_drained) == (BUDGET + 2, True)
+
+
+def test_what_brings_no_packet_is_passed_over() -> None:
+    kernel = Kernel(ERROR, b"", bytes(19))
+    reader = _reader(kernel, _fail)
+    reader.receive()
+    assert (kernel.sent, reader.received, reader.failures) == ([], 0, 0)
+
+
+@given(st.lists(st.one_of(st.binary(max_size=120), st.binary(max_size=80).map(
+    lambda rest: _message(1)[:20] + rest
+))))  # fmt: skip
+def test_any_bytes_are_read_without_a_fault(messages: list[bytes]) -> None:
+    kernel = Kernel(*messages)
+    reader = _reader(kernel, _dropping)
+    reader.receive()
+    assert reader.failures == 0
+    assert bool(kernel.sent) == bool(reader.received)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([ACCEPT, DROP]), st.integers(0, 3)), max_size=3 * BUDGET),
+    st.integers(1, BUDGET),
+)
+def test_each_packet_gets_its_own_verdict(packets: list[tuple[Verdict, int]], budget: int) -> None:
+    kernel = Kernel(*(_message(n, UNLISTED_BIT | mark) for n, (_, mark) in enumerate(packets, 1)))
+    verdicts = dict(enumerate((verdict for verdict, _ in packets), 1))
+    reader = _reader(kernel, _by(verdicts))
+    while kernel.items:
+        reader.receive(budget)
+    found: dict[int, tuple[Verdict, int]] = {}
+    for told in kernel.given:  # as the kernel does it: all that wait, up to this one
+        for number in range(len(found) + 1, told.to + 1):
+            found[number] = told.verdict, told.mark or 0
+    assert found == {
+        number: (verdict, mark if verdict == ACCEPT else 0)
+        for number, (verdict, mark) in enumerate(packets, 1)
+    }
