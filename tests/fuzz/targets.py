@@ -20,6 +20,7 @@ from sentryfw.engine.packet import decode
 from sentryfw.errors import ConfigError
 from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.monitor import Monitor, _Pending
+from sentryfw.netfilter.nfqueue import Reader
 from sentryfw.portsentry.convert import convert
 from sentryfw.portsentry.files import File, Sources
 from sentryfw.portsentry.parse import parse_hosts, parse_settings
@@ -103,6 +104,26 @@ def notifications(data: bytes) -> None:
             assert change.name.isprintable() if hasattr(change, "name") else True
     except nl.MalformedMessage:
         return
+
+
+def queue(data: bytes) -> None:
+    """What the kernel hands over of the queue: each packet is judged once and has its verdict."""
+    messages = data.split(SEPARATOR * 4)
+    judged: list[int] = []
+    sent: list[bytes] = []
+    reader = Reader(
+        lambda _: messages.pop(0) if messages else _raise(BlockingIOError()),
+        lambda verdicts: sent.append(verdicts) or len(verdicts),
+        lambda packet: judged.append(packet.number),
+        queue=0,
+    )
+    reader.receive(len(messages) + 1)
+    assert (reader.received, reader.failures) == (len(judged), 0)
+    assert bool(sent) == bool(judged)
+
+
+def _raise(error: OSError) -> bytes:
+    raise error
 
 
 def configuration(data: bytes) -> None:
@@ -201,6 +222,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "packet": packet,
     "netlink": netlink,
     "notifications": notifications,
+    "queue": queue,
     "configuration": configuration,
     "allowlist": allowed,
     "portsentry": portsentry,
