@@ -15,7 +15,6 @@ from sentryfw.netfilter.table import TABLE
 
 NFT_MSG_GETCHAIN: Final = 4
 NFT_MSG_NEWSET: Final = 9
-NFT_MSG_GETSET: Final = 10
 NFT_MSG_NEWOBJ: Final = 18
 
 NFTA_TABLE_FLAGS: Final = 2
@@ -23,8 +22,6 @@ NFTA_CHAIN_HOOK: Final = 4
 NFTA_CHAIN_POLICY: Final = 5
 NFTA_CHAIN_TYPE: Final = 7
 NFTA_CHAIN_USERDATA: Final = 12
-NFTA_SET_TABLE: Final = 1
-NFTA_SET_NAME: Final = 2
 NFTA_SET_FLAGS: Final = 3
 NFTA_SET_ID: Final = 10
 NFTA_SET_HANDLE: Final = 16
@@ -145,7 +142,7 @@ def take(netlink: NfnetlinkSocket) -> Blueprint | None:
         return None
     chains = _dump(netlink, NFT_MSG_GETCHAIN, "chains")
     objects = _dump(netlink, nl.NFT_MSG_GETOBJ, "counters")
-    plans = [_set_plan(netlink, b) for b in _dump(netlink, NFT_MSG_GETSET, "sets")]
+    plans = [_set_plan(netlink, b) for b in _dump(netlink, nl.NFT_MSG_GETSET, "sets")]
     anonymous = frozenset(plan.name for plan in plans if plan.anonymous)
     rules = _dump(netlink, nl.NFT_MSG_GETRULE, "rules")
     return Blueprint(
@@ -182,7 +179,7 @@ def _dump(netlink: NfnetlinkSocket, kind: int, what: str) -> list[bytes]:
 
 def _set_plan(netlink: NfnetlinkSocket, body: bytes) -> SetPlan:
     fields = nl.attributes(body)
-    name = nl.name_of(fields[NFTA_SET_NAME])
+    name = nl.name_of(fields[nl.NFTA_SET_NAME])
     flags = int.from_bytes(fields.get(NFTA_SET_FLAGS, b""))
     ours = not flags & NFT_SET_EVAL and name not in BLOCK_SETS
     elements = element_lists(netlink, name) if ours else ()
@@ -194,7 +191,7 @@ def _set_messages(plan: SetPlan, number: int) -> Iterator[Message]:
     name = plan.name
     if plan.anonymous:
         name = "__set%d"  # the kernel numbers them
-        attributes = _replace_name(attributes, NFTA_SET_NAME, name)
+        attributes = _replace_name(attributes, nl.NFTA_SET_NAME, name)
     identity = nl.u32(NFTA_SET_ID, number)
     yield NFT_MSG_NEWSET, nl.NLM_F_CREATE, attributes + identity
     if plan.elements and not plan.anonymous:

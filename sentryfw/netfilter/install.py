@@ -6,10 +6,11 @@ from typing import Any, Final, NamedTuple
 
 from sentryfw.config import Config
 from sentryfw.errors import SentryError
-from sentryfw.netfilter import divert, features
+from sentryfw.netfilter import blueprint, divert, features
 from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.libnftables import Libnftables, NftError
+from sentryfw.netfilter.netlink import NfnetlinkSocket
 from sentryfw.netfilter.ruleset import Ruleset, render, restore_elements
 from sentryfw.netfilter.table import COMMENT, TABLE, Table, networks_of
 
@@ -57,8 +58,8 @@ def install(table: Table, config: Config, never_block: list[Protected]) -> Insta
     else:
         nft.run(planned.ruleset.script)
         divert.append_target(table, config.queue.number)
-    _verify(table, nft, planned)
-    return Installed(planned, len(table.blocks()))
+    _verify(table, planned)
+    return Installed(planned, sum(table.count_blocked().values()))
 
 
 def uninstall(table: Table) -> bool:
@@ -69,17 +70,16 @@ def uninstall(table: Table) -> bool:
     return True
 
 
-def _verify(table: Table, nft: Libnftables, planned: Plan) -> None:
-    listed: dict[str, set[str]] = {"set": set(), "chain": set(), "counter": set()}
-    for item in json.loads(nft.run(f"list table inet {TABLE}", json_output=True))["nftables"]:
-        for kind, names in listed.items():
-            if kind in item:
-                names.add(item[kind]["name"])
+def _verify(table: Table, planned: Plan) -> None:
+    with NfnetlinkSocket() as netlink:
+        made = blueprint.take(netlink)
+    if made is None:
+        raise SentryError("loaded, but not there when read back: somebody deletes it")
     ruleset = planned.ruleset
     missing = sorted(
-        (ruleset.sets - listed["set"])
-        | (ruleset.chains - listed["chain"])
-        | (ruleset.counters - listed["counter"])
+        (ruleset.sets - made.sets.keys())
+        | (ruleset.chains - made.chains.keys())
+        | (ruleset.counters - made.objects.keys())
     )
     if missing:
         raise SentryError(f"loaded, but not there when read back: {', '.join(missing)}")

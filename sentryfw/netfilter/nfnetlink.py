@@ -22,6 +22,7 @@ NFT_MSG_NEWCHAIN: Final = 3
 NFT_MSG_NEWRULE: Final = 6
 NFT_MSG_GETRULE: Final = 7
 NFT_MSG_DELRULE: Final = 8
+NFT_MSG_GETSET: Final = 10
 NFT_MSG_NEWSETELEM: Final = 12
 NFT_MSG_GETSETELEM: Final = 13
 NFT_MSG_DELSETELEM: Final = 14
@@ -63,6 +64,9 @@ NFTA_TARGET_INFO: Final = 3
 NFTA_QUEUE_NUM: Final = 1
 NFTA_QUEUE_TOTAL: Final = 2
 NFTA_QUEUE_FLAGS: Final = 3
+NFTA_SET_TABLE: Final = 1
+NFTA_SET_NAME: Final = 2
+NFTA_SET_COUNT: Final = 20
 NFTA_SET_ELEM_LIST_TABLE: Final = 1
 NFTA_SET_ELEM_LIST_SET: Final = 2
 NFTA_SET_ELEM_LIST_ELEMENTS: Final = 3
@@ -315,6 +319,13 @@ def elements_of(reply: Message) -> Iterator[Element]:
             size,
             bool(int.from_bytes(fields.get(NFTA_SET_ELEM_FLAGS, b"")) & NFT_SET_ELEM_INTERVAL_END),
         )
+
+
+def set_count(reply: Message) -> int | None:
+    """How many elements a set holds, in the reply to NFT_MSG_GETSET; None where the kernel does
+    not say (6.1 does not, 6.18 does). What has ended counts until it is collected, a second."""
+    count = attributes(reply.body[4:]).get(NFTA_SET_COUNT)
+    return None if count is None else int.from_bytes(count)
 
 
 def count_elements(reply: Message) -> int:

@@ -29,6 +29,8 @@ SCHEMA: Final = 1
 COMMENT: Final = f"SentryFW schema {SCHEMA}"
 OURS: Final = "SentryFW schema "
 NEVER_BLOCK_SETS: Final = ("never_block4", "never_block6")
+COUNTED: Final = 10_000
+"""Elements that are counted one by one; a dump costs the square of their number."""
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -261,12 +263,17 @@ class Table:
         self._netlink.transact(transaction, "never-block")
 
     def count_blocked(self) -> dict[int, int]:
-        """How many blocks there are of each family, without looking at each."""
-        counts = {4: 0, 6: 0}
-        for family in counts:
-            body = nl.set_name(TABLE, f"block{family}")
-            for reply in self._netlink.dump(nl.NFT_MSG_GETSETELEM, body, "count"):
-                counts[family] += nl.count_elements(reply)
+        """How many blocks there are of each family, without looking at each: where there are many
+        by the kernel's own count, which takes in what ended within the last second."""
+        counts = {}
+        for family in (4, 6):
+            name = f"block{family}"
+            count = count_elements(self._netlink, name)
+            if count is None or count <= COUNTED:
+                body = nl.set_name(TABLE, name)
+                replies = self._netlink.dump(nl.NFT_MSG_GETSETELEM, body, "count")
+                count = sum(map(nl.count_elements, replies))
+            counts[family] = count
         for blocked in self.blocked_networks():
             counts[blocked.family] += 1
         return counts
@@ -289,7 +296,7 @@ class Table:
 
     def unblock_all(self) -> int:
         """Empty every block set; how many blocks there were."""
-        count = len(self.blocks())
+        count = sum(self.count_blocked().values())
         names = ("block4", "block6", "block_net4", "block_net6", "suspect4", "suspect6")
         self._nft("\n".join(f"flush set inet {TABLE} {name}" for name in names))
         return count
@@ -320,6 +327,14 @@ class Table:
                 data = fields.get(nl.NFTA_OBJ_DATA, b"")
                 found[nl.name_of(fields[nl.NFTA_OBJ_NAME])] = Counter(*nl.counter_of(data))
         return found
+
+
+def count_elements(netlink: NfnetlinkSocket, name: str) -> int | None:
+    """How many elements a set of ours holds; None where the kernel does not tell."""
+    body = nl.text(nl.NFTA_SET_TABLE, TABLE) + nl.text(nl.NFTA_SET_NAME, name)
+    for reply in netlink.request(nl.NFT_MSG_GETSET, body, f"set {name}"):
+        return nl.set_count(reply)
+    return None
 
 
 def _element(source: Source, name: str = "block") -> tuple[str, bytes]:
