@@ -26,11 +26,13 @@ from sentryfw.config_metrics import Metrics
 from sentryfw.control import Answer, ControlServer, Reply, Stream
 from sentryfw.decoy.process import Decoys
 from sentryfw.decoy.wire import PAYLOAD, Visit, shown
+from sentryfw.engine.decide import MAX_OFFENDERS
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Outcome, Source, address_text, parse_source, source_text
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.keeper import Keeper
 from sentryfw.lean import asyncio
+from sentryfw.memory import text
 from sentryfw.netfilter import host
 from sentryfw.netfilter.apart import apart
 from sentryfw.netfilter.features import Divert
@@ -46,7 +48,6 @@ from sentryfw.record.evidence import Evidence, Glimpses
 from sentryfw.record.files import open_private, private_directory
 from sentryfw.record.lasting import LastingEventFile, LastingLedger
 from sentryfw.record.recorder import Recorder
-from sentryfw.repair import text
 from sentryfw.respond.lane import Result
 from sentryfw.respond.responder import Hooks, Responder
 from sentryfw.shelter import Shelter
@@ -296,20 +297,18 @@ class Daemon:
         counters: dict[str, Counter] = {}
         with suppress(SentryError), closing(Table()) as table:  # the table is being healed
             counters = table.counters()
-        ends = list(self.keeper.memory.ends.items())
         return collect.text(
             collect.State(
                 self.status(), self.config, self._started, self.reloaded.at,
                 not self.reloaded.error, self._lag, self.queue.reader.received,
-                [(4 if len(key) == 4 else 6, timeout, end) for key, (timeout, end) in ends],
-                clock(), dict(self.recorder.tally), counters,
+                self.keeper.memory.ends.alive(clock()), dict(self.recorder.tally), counters,
             )
         )  # fmt: skip
 
     def alive(self) -> dict[str, float]:
         """The sources that are blocked, and the seconds left."""
         now = clock()
-        return {text(key): end - now for key, (_, end) in list(self.keeper.memory.ends.items())}
+        return {text(key): end - now for key, (_, end) in self.keeper.memory.ends.items()}
 
     # --- around it
 
@@ -567,15 +566,24 @@ class Daemon:
 
     def _restore(self) -> None:
         now = clock()
-        alive = self.keeper.memory.ends
-        self.engine.decider.caps.restore([end for _, end in alive.values()])
-        self.responder.restore(self.alive())
+        ends = [end for _, (_, end) in self.keeper.memory.ends.items()]
+        self.engine.decider.caps.restore(ends)
+        if len(ends) > self.config.block.max_elements:
+            log.warning(
+                "%d blocks are alive, more than [block] max_elements = %d: no more are made until"
+                " enough have ended", len(ends), self.config.block.max_elements,
+            )  # fmt: skip
+        if self.responder.is_needed:
+            self.responder.restore(self.alive())
         epoch = time.time() - now
         for sight in self.ledger.sights(time.time() - self.config.detect.slow_window):
             if sight.at <= time.time():  # not from a future that the clock has left
                 self.engine.tracker.restore(probe_of(sight), sight.at - epoch)
         self.engine.decider.restore_offences(
-            {parse_source(address): count for address, count in self.ledger.offences().items()}
+            {
+                parse_source(address): count
+                for address, count in self.ledger.offences(MAX_OFFENDERS).items()
+            }
         )
 
 

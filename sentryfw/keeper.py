@@ -9,15 +9,17 @@ import functools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
+from sentryfw.compare import Look, networks_of
 from sentryfw.config import Config
 from sentryfw.engine.model import Source, parse_source
 from sentryfw.errors import KernelError, NotInstalled, SentryError
 from sentryfw.lean import asyncio
-from sentryfw.netfilter import blueprint, bulk
+from sentryfw.memory import SETS, End, Ends, Memory, text
+from sentryfw.netfilter import blueprint
 from sentryfw.netfilter.host import ALWAYS
 from sentryfw.netfilter.monitor import Change, Monitor
 from sentryfw.netfilter.table import NEVER_BLOCK_SETS, IPNetwork, Table
@@ -25,16 +27,7 @@ from sentryfw.netfilter.tablelock import TableLock
 from sentryfw.record import lives
 from sentryfw.record.lasting import LastingLedger
 from sentryfw.record.recorder import Recorder
-from sentryfw.repair import (
-    NETWORK_SETS,
-    SETS,
-    Compared,
-    Healed,
-    Memory,
-    Workshop,
-    networks_of,
-    text,
-)
+from sentryfw.repair import NETWORK_SETS, Compared, Healed, Workshop
 
 log: Final = logging.getLogger("sentryfwd")
 clock: Final = time.monotonic
@@ -48,6 +41,10 @@ BACK_OFF: Final = (10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
 """Seconds to wait before the next repair, while somebody keeps at it."""
 CALM: Final = 300.0
 """Seconds without a repair after which the back-off starts anew."""
+RARELY: Final = 20.0
+"""Times what the last reconciliation took, until the next one: a twentieth of a core at most."""
+FORGOTTEN: Final = 1_000
+"""Blocks that are forgotten before the event loop gets its turn."""
 LOCK_POLL: Final = 0.01
 NAMED: Final = 20
 """Unblocked addresses that an event names; more are counted."""
@@ -70,7 +67,7 @@ class Keeper:
         self._workshop = Workshop(settings.paths.ledger)
         self.lock = TableLock(settings.paths.runtime)
         self._monitor = Monitor(lambda: (table.port, self._workshop.netlink.port))
-        self.memory = Memory({}, {})
+        self.memory = Memory(Ends(), {})
         self._worker = ThreadPoolExecutor(1, "keeper")
         self._tasks: set[asyncio.Task[None]] = set()
         self._causes: list[Change] = []
@@ -88,6 +85,8 @@ class Keeper:
         self._seemed = time.time()
         self._newest = 0
         self._unblocks = 0
+        self._gone: set[bytes] = set()
+        """Deleted by others since a look began, which may have seen them still."""
 
     # --- at start
 
@@ -101,7 +100,9 @@ class Keeper:
         self._plan = plan
         now, wall = clock(), time.time()
         if self._config.detect.mode == "block":
-            self.memory, found = self._workshop.restore_from(ledger, now, wall)
+            self.memory, found = self._workshop.restore_from(
+                ledger, now, wall, quietly=self._monitor.deaf
+            )
             self._newest = lives.newest_id(ledger)
             self._report(found)
             if found.restored or found.adopted:
@@ -109,7 +110,7 @@ class Keeper:
                     "%d blocks restored, %d found in the kernel", found.restored, found.adopted
                 )
         else:
-            self.memory = self._workshop.look(now, bool) or self.memory
+            self.memory = self._workshop.learn(now)
 
     def start(self) -> None:
         asyncio.get_running_loop().add_reader(self._monitor.fileno(), self.readable)
@@ -132,7 +133,7 @@ class Keeper:
 
     def forget_all(self) -> None:
         """Everything was unblocked by hand."""
-        self.memory.ends.clear()
+        self._spawn(self._quietly(functools.partial(_let_go, self.memory.ends.clear())))
         self.memory.ranges.clear()
         self._spawn(self._quietly(self._workshop.flush_blocks))
 
@@ -140,7 +141,7 @@ class Keeper:
         """The daemon itself has unblocked these: they are never blocked from now on."""
         for address in addresses:
             source = parse_source(address)
-            self.memory.ends.pop(bytes(source).ljust(4 if len(source) == 4 else 16, b"\0"), None)
+            self.memory.ends.pop(bytes(source).ljust(4 if len(source) == 4 else 16, b"\0"))
         self._spawn(
             self._quietly(functools.partial(self._workshop.unblocked, addresses, time.time()))
         )
@@ -210,6 +211,8 @@ class Keeper:
 
     def _changed(self, change: Change) -> None:
         gone, networks, damaged = self._follow(change)
+        if change.overrun:
+            self._workshop.look_closer = True
         if change.taken or change.made or change.overrun or damaged:
             if not self._installed and not change.made:
                 return
@@ -239,8 +242,11 @@ class Keeper:
                     self.memory.ends[key] = (
                         element.timeout, now + (element.expires or element.timeout),
                     )  # fmt: skip
-                elif self.memory.ends.pop(key, None) is not None:
-                    gone.append(key)
+                else:
+                    if self._reconciling:
+                        self._gone.add(key)
+                    if self.memory.ends.pop(key) is not None:
+                        gone.append(key)
             elif name in self._plan.sets and self._plan.sets[name].elements:
                 damaged = True  # came or went: the repair looks at what is there
         return gone, networks, damaged
@@ -309,7 +315,7 @@ class Keeper:
         if not self._installed:
             return
         now = clock()
-        work = functools.partial(self._workshop.repair, self._plan, _copy(self.memory), now)
+        work = functools.partial(self._workshop.repair, self._plan, self.memory, now)
         done = await self._run(work)
         if done is None:
             if any(change.items or change.made for change in causes):
@@ -376,58 +382,56 @@ class Keeper:
             self._spawn(self._reconcile())
 
     async def _reconcile(self) -> None:
+        self._gone.clear()
         try:
             now, wall = clock(), time.time()
-            memory = _copy(self.memory)
-            kernel, found = await self._run(
-                functools.partial(self._workshop.reconcile, memory, now, wall)
+            look, found = await self._run(
+                functools.partial(self._workshop.reconcile, self.memory, now, wall)
             )
-            if kernel is not None:
-                await self._put_back(found.missing)
-                self._learn_missing(kernel)
-                self._forget_ended()
-            self._report(found._replace(restored=self._restored, missing=()))
+            restored = await self._follow_look(look)
+            self._report(found._replace(restored=restored))
         except (SentryError, OSError) as error:
             self._report(Compared(fault=str(error)))
         finally:
             self._reconciling = False
+            took = RARELY * (clock() - now)
+            self._reconcile_at = max(self._reconcile_at, clock() + took)
 
-    _restored = 0
+    async def _follow_look(self, look: Look) -> int:
+        """Make memory and kernel what a look has shown; how many blocks were put back."""
+        ends = self.memory.ends
+        for key, (ours, theirs) in look.moved.items():
+            if ends.get(key) == ours:  # not made anew meanwhile
+                ends[key] = theirs
+        for key, end in look.strangers.items():
+            if key not in ends and key not in self._gone:
+                ends[key] = end
+        await self._forget(look.over)
+        return await self._put_back(look.missing) if look.missing else 0
 
-    async def _put_back(self, missing: Iterable[bytes]) -> None:
+    async def _put_back(self, missing: list[bytes]) -> int:
         """What is gone and was not unblocked; confirmed under the lock, when all is told."""
-        self._restored = 0
-        if not missing:
-            return
         await self._lock()
         try:
-            absent = await self._run(functools.partial(self._workshop.confirm, missing))
+            there = await self._run(functools.partial(self._workshop.find, missing))
             self.readable()
-            now = clock()
-            ends = self.memory.ends
-            wanted = {
-                key: bulk.Life(ends[key][0], ends[key][1] - now)
-                for key in absent
-                if key in ends and (not ends[key][0] or ends[key][1] > now + 1)
-            }
-            await self._run(functools.partial(self._workshop.put_back, wanted))
-            self._restored = len(wanted)
+            absent = [key for key in missing if key not in there and key in self.memory.ends]
+            put_back = functools.partial(self._workshop.put_back, self.memory, absent)
+            return await self._run(put_back)
         finally:
             self.lock.release()
 
-    def _learn_missing(self, kernel: Memory) -> None:
-        for key, end in kernel.ends.items():
-            self.memory.ends.setdefault(key, end)
-
-    def _forget_ended(self) -> None:
-        now = clock()
-        over = [key for key, (timeout, end) in self.memory.ends.items() if timeout and end <= now]
-        for key in over:
-            del self.memory.ends[key]
+    async def _forget(self, over: list[bytes]) -> None:
+        """Blocks that have ended; other work has its turn in between."""
+        for number, key in enumerate(over):
+            timeout, end = self.memory.ends.get(key) or (0.0, 0.0)
+            if timeout and end <= clock():
+                self.memory.ends.pop(key)
+            if number % FORGOTTEN == FORGOTTEN - 1:
+                await asyncio.sleep(0)
 
     def _report(self, found: Compared) -> None:
         fields = found._asdict()
-        fields.pop("missing")
         fields["seconds"] = round(found.seconds, 3)
         self._reconciled = {"runs": self._reconciled["runs"] + 1, "at": time.time(), **fields}
         if found.restored or found.adopted or found.fault:
@@ -459,7 +463,8 @@ class Keeper:
             )
             memory, found = await self._run(work)
             for key, end in memory.ends.items():
-                self.memory.ends.setdefault(key, end)
+                if key not in self.memory.ends:
+                    self.memory.ends[key] = end
             self.memory.ranges.update(memory.ranges)
             self._report(found)
         except SentryError as error:
@@ -491,8 +496,11 @@ class Keeper:
         task.add_done_callback(self._tasks.discard)
 
 
-def _copy(memory: Memory) -> Memory:
-    return Memory(dict(memory.ends), dict(memory.ranges))
+def _let_go(parts: list[dict[bytes, End]]) -> None:
+    """Free a million blocks without holding Python's lock all the time."""
+    while parts:
+        parts.pop()
+        time.sleep(0)
 
 
 def _networks(memory: Memory) -> set[str]:

@@ -4,16 +4,29 @@ Everything here runs in the keeper's one thread, with a netlink socket and a led
 of its own, while the packet path goes on; long looks pause between messages.
 """
 
-import errno
+import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
-from ipaddress import ip_address, ip_network, summarize_address_range
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sentryfw.engine.model import Source, source_text
+from sentryfw import compare
+from sentryfw.compare import (
+    GRACE,
+    TOLERANCE,
+    Book,
+    Kernel,
+    Look,
+    Quietly,
+    Restoring,
+    alive,
+    alive_networks,
+)
 from sentryfw.errors import KernelError, SentryError
+from sentryfw.memory import SETS, End, Ends, Memory, by_set
 from sentryfw.netfilter import blueprint, bulk
 from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.blueprint import Blueprint, Message
@@ -26,44 +39,10 @@ from sentryfw.record.lives import Alive
 
 log: Final = logging.getLogger("sentryfwd")
 
-SETS: Final = {4: "block4", 16: "block6"}
-"""By the length of a key."""
 NETWORK_SETS: Final = ("block_net4", "block_net6")
 PARTNER_SETS: Final = ("partner4", "partner6")
-TOLERANCE: Final = 5.0
-"""Seconds by which kernel and ledger may differ."""
-GRACE: Final = 10.0
-"""Seconds in which whoever added an element has time to tell the ledger."""
-MOST: Final = 200_000
-"""Elements that are compared: the kernel's dump costs their square (0.7 s at 100,000, 60 s at a
-million, measured). Beyond it a restart puts back all that the ledger knows, unseen."""
-CONFIRMED: Final = 10_000
-"""Elements that are asked for one by one, because a dump missed them: it does, for a moment,
-while the kernel's hash table grows (measured)."""
-
-
-class Memory(NamedTuple):
-    """What is in the block sets, by all we did and were told; ends on the monotonic clock."""
-
-    ends: dict[bytes, tuple[float, float]]
-    """(timeout, end) by key."""
-    ranges: dict[str, list[Range]]
-    """By set; `life.left` is the end here."""
-
-    def lives(self, now: float) -> Lives:
-        """What is alive, with what is left of it."""
-        return {
-            key: Life(timeout, end - now)
-            for key, (timeout, end) in self.ends.items()
-            if not timeout or end > now
-        }
-
-    def live_ranges(self, name: str, now: float) -> list[Range]:
-        return [
-            item._replace(life=Life(item.life.timeout, item.life.left - now))
-            for item in self.ranges.get(name, ())
-            if not item.life.timeout or item.life.left > now
-        ]
+WRITTEN: Final = 2_000
+"""Rows of the ledger that one transaction changes; the recorder waits for it."""
 
 
 class Healed(NamedTuple):
@@ -89,8 +68,6 @@ class Compared(NamedTuple):
     """Alive by the ledger's clock, over by the kernel's."""
     seconds: float = 0.0
     fault: str = ""
-    missing: tuple[bytes, ...] = ()
-    """Not in the kernel, though our memory says so; to be put back under the lock."""
 
 
 class Workshop:
@@ -99,6 +76,8 @@ class Workshop:
     def __init__(self, ledger: Path) -> None:
         self.netlink = NfnetlinkSocket()
         self._ledger = ledger
+        self.look_closer = False
+        """Whether blocks of which nobody told us are likely: a large set is dumped for them."""
         self._partners: dict[str, tuple[bytes, ...]] = {}
         """A minute old at most: who finished a handshake is not forgotten by a flush."""
 
@@ -114,50 +93,67 @@ class Workshop:
         started = time.monotonic()
         there = blueprint.take(self.netlink)
         lacked = plan.lacks(there)
-        missing = self._missing(memory.lives(now), there)
+        many = len(memory.ends) > bulk.SLICE
+        gone = _gone(there)
+        missing = self._first_missing(memory, gone, now, whole=not many)
         nets = self._missing_ranges(memory, there, now)
-        if not lacked and not missing and not nets:
-            return None
         messages = plan.messages() if lacked else []
         if lacked:
             messages += self._partner_messages(there)
-        try:
-            self._send(messages, missing, nets)
-        except KernelError as error:
-            log.error("table: it does not mend (%s); made anew", error)
-            alive = {name: memory.live_ranges(name, now) for name in NETWORK_SETS}
-            anew = [*_anew(), *plan.messages(), *self._partner_messages(None)]
-            self._send(anew, memory.lives(now), alive)
+        if lacked or missing or nets:
+            try:
+                self._send(messages, missing, nets)
+            except KernelError as error:
+                log.error("table: it does not mend (%s); made anew", error)
+                nets = {name: memory.live_ranges(name, now) for name in NETWORK_SETS}
+                anew = [*_anew(), *plan.messages(), *self._partner_messages(None)]
+                missing = self._first_missing(memory, frozenset(SETS.values()), now, whole=True)
+                self._send(anew, missing, nets)
+        blocks = len(missing) + (self._put_back_missing(memory) if many else 0)
+        if not lacked and not blocks and not nets:
+            return None
         made = blueprint.take(self.netlink)
         still = plan.lacks(made)
         if still or made is None:
             raise SentryError(f"repaired, but not there when read back: {', '.join(still)}")
-        if missing:
-            lacked.append(f"{len(missing)} blocks")
-        return made, Healed(lacked, len(missing), time.monotonic() - started)
+        if blocks:
+            lacked.append(f"{blocks} blocks")
+        return made, Healed(lacked, blocks, time.monotonic() - started)
 
     def _send(self, messages: list[Message], missing: Lives, nets: dict[str, list[Range]]) -> None:
-        """One transaction, where the blocks are no more than fit one."""
-        first, rest = _split(missing, bulk.SLICE)
-        for name, part in _by_set(first):
-            messages = messages + bulk.element_messages(name, part.items())
+        """One transaction."""
+        for name, keys in by_set(missing).items():
+            part = ((key, missing[key]) for key in keys)
+            messages = messages + bulk.element_messages(name, part)
         for name, ranges in nets.items():
             messages = messages + bulk.range_messages(name, ranges)
         self.netlink.grow(bulk.BUFFER)
         self.netlink.transact(messages, "repair")
-        for name, part in _by_set(rest):
-            bulk.put_back(self.netlink, name, part)
 
-    def _missing(self, wanted: Lives, there: Blueprint | None) -> Lives:
+    def _first_missing(
+        self, memory: Memory, gone: frozenset[str], now: float, *, whole: bool
+    ) -> Lives:
+        """As many missing blocks as one transaction takes: of sets that are gone, and where the
+        whole is no more than that, of the others too."""
+        kernel = Kernel(self.netlink, bool, gone)
         found: Lives = {}
-        for name, part in _by_set(wanted):
-            if there is None or name not in there.sets:
-                found.update(part)
-            elif len(part) <= MOST:
-                kernel = bulk.read(self.netlink, name)
-                absent = {key: life for key, life in part.items() if key not in kernel}
-                found.update(absent)  # one that the dump missed is put where it is
+        for part in memory.ends.parts():
+            for name, keys in by_set(part).items():
+                if whole or name in gone:
+                    there = kernel.find(name, keys)
+                    for key in keys:
+                        timeout, end = part[key]
+                        if key not in there and (not timeout or end > now):
+                            found[key] = Life(timeout, end - now)
+            if len(found) >= bulk.SLICE:
+                break
         return found
+
+    def _put_back_missing(self, memory: Memory) -> int:
+        """Blocks by the hundred thousand, in many small transactions: others wait for each."""
+        pause = Pauses()
+        found = compare.look(memory.ends, Kernel(self.netlink, pause), pause)
+        return self.put_back(memory, found.missing)
 
     def _missing_ranges(
         self, memory: Memory, there: Blueprint | None, now: float
@@ -182,18 +178,6 @@ class Workshop:
 
     # --- the blocks
 
-    def look(self, now: float, pause: Callable[[], object]) -> Memory | None:
-        """What the kernel holds; None where it is too much to be read."""
-        found: dict[bytes, tuple[float, float]] = {}
-        for name in SETS.values():
-            part = _read_some(self.netlink, name, pause)
-            if part is None:
-                self.netlink.close()  # the rest of the dump goes with the socket
-                self.netlink = NfnetlinkSocket()
-                return None
-            found.update((key, (life.timeout, now + life.left)) for key, life in part.items())
-        return Memory(found, self.look_at_ranges(now))
-
     def look_at_ranges(self, now: float) -> dict[str, list[Range]]:
         return {
             name: [
@@ -208,54 +192,52 @@ class Workshop:
     ) -> tuple[Memory, Compared]:
         """At start: what the ledger knows to be alive and the kernel has not comes back, what
         only the kernel knows is adopted. `upto`: see lives.alive()."""
-        started = time.monotonic()
-        kernel = self.look(now, bool)
-        memory = kernel or Memory({}, self.look_at_ranges(now))
         try:
             with Ledger(self._ledger) as ledger:
-                return self._restore(ledger, memory, kernel, now, wall, upto, started)
+                return self.restore_from(ledger, now, wall, upto)
         except SentryError as error:
             log.error("blocks are not restored: %s", error)
+            memory = self.learn(now)
             return memory, Compared(len(memory.ends), fault=str(error))
 
-    def restore_from(self, ledger: Ledger, now: float, wall: float) -> tuple[Memory, Compared]:
-        """The same, from a ledger that is open, perhaps in memory."""
-        kernel = self.look(now, bool)
-        memory = kernel or Memory({}, self.look_at_ranges(now))
-        return self._restore(ledger, memory, kernel, now, wall, None, time.monotonic())
-
-    def _restore(
-        self, ledger: Ledger, memory: Memory, kernel: Memory | None, now: float, wall: float,
-        upto: tuple[int, float] | None, started: float,
+    def restore_from(
+        self, ledger: Ledger, now: float, wall: float, upto: tuple[int, float] | None = None,
+        quietly: Quietly = nullcontext,
     ) -> tuple[Memory, Compared]:  # fmt: skip
-        missing: Lives = {}
+        """The same, from a ledger that is open, perhaps in memory."""
+        started = time.monotonic()
+        restoring = Restoring(self.netlink, quietly)
         networks: list[tuple[IPNetwork, Life]] = []
-        # Only what was there before us can be new to the ledger: after a reboot, nothing.
-        before = Memory(dict(memory.ends), dict(memory.ranges))
-        known: dict[str, Alive] = {}
-        rows = 0
-        for item in lives.alive(ledger, wall, upto):
-            rows += 1
-            if before.ends or before.ranges:
-                known[item.address] = item
-            life = Life(item.timeout, item.left)
+        for row in lives.alive(ledger, wall, upto):
             try:
-                if item.is_network:
-                    networks.append((ip_network(item.address), life))
-                elif item.key not in memory.ends:
-                    missing[item.key] = life
+                if row.is_network:
+                    networks.append((ip_network(row.address), Life(row.timeout, row.left)))
+                else:
+                    restoring.add(row.key, row.address, row.timeout, now + row.left)
             except ValueError:
-                log.warning("ledger: %r is no address", item.address)
-        for name, part in _by_set(missing):
-            bulk.put_back(self.netlink, name, part)
-        memory.ends.update((k, (life.timeout, now + life.left)) for k, life in missing.items())
-        back = self._restore_networks(memory, networks)
+                log.warning("ledger: %r is no address", row.address)
+        restoring.finish()
+        memory = Memory(restoring.ends, self.look_at_ranges(now))
+        before = dict(memory.ranges)
+        back = restoring.restored + self._restore_networks(memory, networks)
         memory.ranges.update(self.look_at_ranges(now))
-        found = Compared(len(memory.ends), rows, len(missing) + back)
-        if kernel is not None and upto is None:
-            adopted, corrected = self._tell(ledger, before, now, wall, grace=0.0, alive=known)
+        found = Compared(len(memory.ends), restoring.rows + len(networks), back)
+        if upto is None:
+            self.look_closer = restoring.has_strangers
+            strangers = [*alive(restoring.strangers, now), *alive_networks(before, now)]
+            rows = {str(network): life for network, life in networks}
+            adopted, corrected = self._tell(ledger, strangers, rows, wall, grace=0.0)
+            ends = ((address, wall - now + end) for address, end in restoring.moved)
+            corrected += _correct(ledger, ends, bool)
             found = found._replace(adopted=adopted, corrected=corrected)
         return memory, found._replace(seconds=time.monotonic() - started)
+
+    def learn(self, now: float) -> Memory:
+        """What the kernel holds, where that is little enough to be dumped."""
+        ends = Ends()
+        for key, end in Kernel(self.netlink, bool).dumped():
+            ends[key] = end
+        return Memory(ends, self.look_at_ranges(now))
 
     def _restore_networks(self, memory: Memory, networks: list[tuple[IPNetwork, Life]]) -> int:
         back = 0
@@ -273,76 +255,96 @@ class Workshop:
                 back += 1
         return back
 
-    def reconcile(self, memory: Memory, now: float, wall: float) -> tuple[Memory | None, Compared]:
+    def reconcile(self, memory: Memory, now: float, wall: float) -> tuple[Look, Compared]:
         """Kernel against memory and ledger, both directions. The ledger is put right here; what
-        is missing in the kernel is for the caller to confirm and put back under the lock."""
+        follows for memory and kernel is for the caller to do, under the lock."""
         started = time.monotonic()
         pause = Pauses()
-        kernel = self.look(now, pause)
-        if kernel is None:
-            return None, Compared(len(memory.ends), fault=f"more than {MOST} blocks: not compared")
+        kernel = Kernel(self.netlink, pause)
+        look = compare.look(memory.ends, kernel, pause)
         self._partners = {
             name: blueprint.element_lists(self.netlink, name) for name in PARTNER_SETS
         }
-        missing = tuple(
-            key
-            for key, (timeout, end) in memory.ends.items()
-            if key not in kernel.ends and (not timeout or end > now + 1)
-        )
-        found = Compared(len(kernel.ends), missing=missing)
+        dumps = [kernel.dumped()]
+        if self.look_closer:
+            self.look_closer = False
+            dumps += map(kernel.dump, kernel.outnumbers(look.there))
+        for key, end in itertools.chain.from_iterable(dumps):
+            if key not in memory.ends:
+                look.strangers[key] = end
+        ranges = self.look_at_ranges(now)
+        there = sum(look.there.values()) + len(look.strangers)
+        found = Compared(there)
         try:
             with Ledger(self._ledger) as ledger:
-                alive = _ledger_rows(ledger, wall, pause)
-                ended = _ended(alive, kernel, frozenset(missing))
-                if ended:
-                    lives.correct(ledger, ((address, wall) for address in ended))
-                adopted, corrected = self._tell(ledger, kernel, now, wall, grace=GRACE, alive=alive)
-                found = found._replace(
-                    ledger=len(alive), adopted=adopted, corrected=corrected, ended=len(ended)
-                )
+                found = self._agree(ledger, memory, look, ranges, found, now, wall, pause)
         except SentryError as error:
             found = found._replace(fault=str(error))
-        return kernel, found._replace(seconds=time.monotonic() - started)
+        return look, found._replace(seconds=time.monotonic() - started)
+
+    def _agree(
+        self, ledger: Ledger, memory: Memory, look: Look, ranges: dict[str, list[Range]],
+        found: Compared, now: float, wall: float, pause: Callable[[], object],
+    ) -> Compared:  # fmt: skip
+        """Make the ledger say what the kernel does."""
+        book = Book(memory.ends, look, now, pause)
+        book.read(lives.alive(ledger, wall))
+        networks = {item.address: item for item in alive_networks(ranges, now)}
+        ended = [*book.ended, *(name for name in book.networks if name not in networks)]
+        _correct(ledger, ((address, wall) for address in ended), pause)
+        strangers = [*alive(look.strangers, now), *networks.values()]
+        if book.lacks_some():
+            strangers += book.strangers(lives.alive(ledger, wall))
+        adopted, corrected = self._tell(
+            ledger, strangers, book.networks | book.known, wall, grace=GRACE
+        )
+        ends = ((address, wall - now + end) for address, end in book.moved)
+        return found._replace(
+            ledger=book.rows, adopted=adopted, ended=len(ended),
+            corrected=corrected + _correct(ledger, ends, pause),
+        )  # fmt: skip
 
     def _tell(
-        self, ledger: Ledger, kernel: Memory, now: float, wall: float, *, grace: float,
-        alive: dict[str, Alive],
+        self, ledger: Ledger, strangers: Iterable[Alive], rows: Mapping[str, Life], wall: float,
+        *, grace: float,
     ) -> tuple[int, int]:  # fmt: skip
-        """The ledger what only the kernel knows: (adopted, corrected)."""
-        strangers: list[Alive] = []
+        """The ledger what only the kernel knows, or knows better: (adopted, corrected)."""
+        new: list[Alive] = []
         ends: list[tuple[str, float]] = []
-        for item in _alive_in(kernel, now):
-            row = alive.get(item.address)
+        for item in strangers:
+            row = rows.get(item.address)
             if row is not None:
                 if item.timeout and abs(row.left - item.left) > TOLERANCE:
                     ends.append((item.address, wall + item.left))
             elif item.timeout and lives.known(ledger, item.address):
                 ends.append((item.address, wall + item.left))
             elif not item.timeout or item.timeout - item.left >= grace:
-                strangers.append(item)
-        adopted = lives.adopt(ledger, strangers, wall)
-        return adopted, lives.correct(ledger, ends) if ends else 0
+                new.append(item)
+        return lives.adopt(ledger, new, wall), _correct(ledger, ends, bool)
 
-    def confirm(self, missing: Iterable[bytes]) -> list[bytes]:
-        """Those that are not in the kernel, asked for one by one."""
-        found = []
-        for number, key in enumerate(missing):
-            if number >= CONFIRMED or not self._is_there(key):
-                found.append(key)
-        return found
+    def find(self, keys: Iterable[bytes]) -> dict[bytes, End]:
+        """Those that are in the kernel now."""
+        kernel = Kernel(self.netlink, bool)
+        return {
+            key: end
+            for name, part in by_set(keys).items()
+            for key, end in kernel.find(name, part).items()
+        }
 
-    def _is_there(self, key: bytes) -> bool:
-        body = nl.set_element(TABLE, SETS[len(key)], key)
-        try:
-            return any(self.netlink.request(nl.NFT_MSG_GETSETELEM, body, "get element"))
-        except KernelError as error:
-            if error.code == errno.ENOENT:
-                return False
-            raise
-
-    def put_back(self, wanted: Lives) -> None:
-        for name, part in _by_set(wanted):
-            bulk.put_back(self.netlink, name, part)
+    def put_back(self, memory: Memory, keys: Iterable[bytes]) -> int:
+        """What is left of these blocks of ours, while packets are judged; how many there were."""
+        done = 0
+        for name, part in by_set(keys).items():
+            for low in range(0, len(part), bulk.BESIDE):
+                now = time.monotonic()
+                wanted = {}
+                for key in part[low : low + bulk.BESIDE]:
+                    timeout, end = memory.ends.get(key) or (1.0, 0.0)  # unblocked meanwhile
+                    if not timeout or end > now:
+                        wanted[key] = Life(timeout, end - now)
+                bulk.put_back(self.netlink, name, wanted)
+                done += len(wanted)
+        return done
 
     def flush_blocks(self) -> None:
         """Everything was unblocked."""
@@ -361,23 +363,6 @@ class Workshop:
                 ledger.unblocked(address, wall)
 
 
-def text(key: bytes) -> str:
-    """The key of an element, as an operator writes it."""
-    if len(key) == 4 or (key[0] == 0xFE and key[1] & 0xC0 == 0x80):
-        return source_text(Source(key))
-    return source_text(Source(key[:8]))
-
-
-def networks_of(item: Range) -> list[IPNetwork]:
-    """An interval as networks: one, unless somebody added a range by hand."""
-    last = (
-        b"\xff" * len(item.first)
-        if item.end is None
-        else (int.from_bytes(item.end) - 1).to_bytes(len(item.first))
-    )
-    return list(summarize_address_range(ip_address(item.first), ip_address(last)))
-
-
 def _range(network: IPNetwork, life: Life) -> Range:
     last = int(network.broadcast_address) + 1
     size = network.max_prefixlen // 8
@@ -393,61 +378,14 @@ def _anew() -> list[Message]:
     ]
 
 
-def _by_set(wanted: Lives) -> list[tuple[str, Lives]]:
-    parts: dict[str, Lives] = {}
-    for key, life in wanted.items():
-        parts.setdefault(SETS[len(key)], {})[key] = life
-    return list(parts.items())
+def _gone(there: Blueprint | None) -> frozenset[str]:
+    return frozenset(name for name in SETS.values() if there is None or name not in there.sets)
 
 
-def _split(wanted: Lives, count: int) -> tuple[Lives, Lives]:
-    if len(wanted) <= count:
-        return wanted, {}
-    items = list(wanted.items())
-    return dict(items[:count]), dict(items[count:])
-
-
-def _read_some(netlink: NfnetlinkSocket, name: str, pause: Callable[[], object]) -> Lives | None:
-    found: Lives = {}
-    for part in bulk.read_parts(netlink, name):
-        found.update(part)
-        if len(found) > MOST:
-            return None
+def _correct(ledger: Ledger, ends: Iterable[tuple[str, float]], pause: Callable[[], object]) -> int:
+    """lives.correct(), by the thousand."""
+    items, done = iter(ends), 0
+    while part := list(itertools.islice(items, WRITTEN)):
+        done += lives.correct(ledger, part)
         pause()
-    return found
-
-
-def _ledger_rows(ledger: Ledger, wall: float, pause: Callable[[], object]) -> dict[str, Alive]:
-    found = {}
-    for item in lives.alive(ledger, wall):
-        found[item.address] = item
-        pause()
-    return found
-
-
-def _ended(alive: dict[str, Alive], kernel: Memory, missing: frozenset[bytes]) -> list[str]:
-    """Alive by the ledger alone."""
-    networks = {
-        str(network)
-        for ranges in kernel.ranges.values()
-        for item in ranges
-        for network in networks_of(item)
-    }
-    found = []
-    for item in alive.values():
-        if item.is_network:
-            there = item.address in networks
-        else:
-            there = item.key in kernel.ends or item.key in missing
-        if not there:
-            found.append(item.address)
-    return found
-
-
-def _alive_in(kernel: Memory, now: float) -> Iterable[Alive]:
-    for key, life in kernel.lives(now).items():
-        yield Alive(text(key), 4 if len(key) == 4 else 6, life.timeout, life.left)
-    for name in NETWORK_SETS:
-        for item in kernel.live_ranges(name, now):
-            for network in networks_of(item):
-                yield Alive(str(network), network.version, item.life.timeout, item.life.left)
+    return done

@@ -20,13 +20,13 @@ from sentryfw.engine.model import Source, parse_source, source_text
 from sentryfw.errors import KernelError, NotFound, SentryError
 from sentryfw.keeper import Keeper
 from sentryfw.lean import asyncio
+from sentryfw.memory import Ends, text
 from sentryfw.netfilter import host
 from sentryfw.netfilter.host import Address, Protected
 from sentryfw.netfilter.rtnetlink import Change, HostMonitor
 from sentryfw.netfilter.table import IPNetwork, Table
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder
-from sentryfw.repair import text
 
 log: Final = logging.getLogger("sentryfwd")
 
@@ -180,9 +180,9 @@ class Shelter:
         """Unblock who is never blocked from now on."""
         if not networks:
             return
-        keys = list(self._keeper.memory.ends)
+        ends = self._keeper.memory.ends
         loop = asyncio.get_running_loop()
-        inside = await loop.run_in_executor(self._worker, lambda: _inside(keys, networks))
+        inside = await loop.run_in_executor(self._worker, lambda: _inside(ends, networks))
         spared = []
         for key in inside:
             source = parse_source(text(key))
@@ -213,29 +213,29 @@ def gather(
     return host.never_block(config, host.remembered(rows), hops), hops
 
 
-def _inside(keys: list[bytes], networks: set[IPNetwork]) -> list[bytes]:
+def _inside(ends: Ends, networks: set[IPNetwork]) -> list[bytes]:
     """The keys of block4 and block6 whose sources lie in one of the networks."""
-    there = set(keys)
     found: set[bytes] = set()
     ranges: list[tuple[int, int, int]] = []
     for network in networks:
         size = network.max_prefixlen // 8
         first = network.network_address.packed
         if network.prefixlen == network.max_prefixlen:
-            if first in there and (size == 4 or network.is_link_local):
+            if first in ends and (size == 4 or network.is_link_local):
                 found.add(first)
         elif isinstance(network, IPv4Network) or network.prefixlen <= 64:
             last = int(network.broadcast_address)
             ranges.append((size, int.from_bytes(first), last))
-    if ranges:
+    for part in ends.parts() if ranges else ():
         found.update(
             key
-            for key in keys
+            for key in part
             if any(
                 len(key) == size and first <= int.from_bytes(key) <= last
                 for size, first, last in ranges
             )
         )
+        time.sleep(0)  # others have their turn
     return sorted(found)
 
 

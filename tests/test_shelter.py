@@ -4,6 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from sentryfw.memory import Ends
 from sentryfw.shelter import _inside
 
 
@@ -39,5 +40,8 @@ def test_a_block_is_lifted_where_all_of_its_source_is_spared(
     networks: list[str], inside: list[str]
 ) -> None:
     """A /64 of which one address is spared stays blocked: nft lets that one past."""
-    found = _inside([_key(text) for text in BLOCKED], set(map(ip_network, networks)))
+    blocked = Ends()
+    for text in BLOCKED:
+        blocked[_key(text)] = (600.0, 600.0)
+    found = _inside(blocked, set(map(ip_network, networks)))
     assert found == sorted(_key(text) for text in inside)

@@ -39,10 +39,8 @@ class State(NamedTuple):
     reload_ok: bool
     lag: float
     received: int
-    blocked: list[tuple[int, float, float]]
-    """(4 or 6, timeout, end) of each block; a timeout of 0 has no end."""
-    now: float
-    """On the clock of those ends."""
+    blocked: dict[int, int]
+    """Blocks that are alive, by 4 and 6."""
     tally: Tally
     counters: dict[str, Counter]
     """The table's; empty while it is being repaired."""
@@ -133,10 +131,7 @@ def _findings(tally: Tally) -> Iterator[Sample]:
 
 
 def _blocks(state: State) -> Iterator[Sample]:
-    alive = {4: 0, 6: 0}
-    for family, timeout, end in state.blocked:
-        alive[family] += not timeout or end > state.now
-    for family, count in alive.items():
+    for family, count in state.blocked.items():
         yield Sample("blocked_hosts", count, (str(family),))
         yield Sample("set_capacity", SET_SIZE, (str(family),))
 

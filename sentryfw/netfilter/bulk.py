@@ -5,6 +5,7 @@ general way; tests/netfilter/test_blueprint.py holds both ways against each othe
 """
 
 import itertools
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
@@ -20,7 +21,12 @@ NFT_SET_ELEM_INTERVAL_END: Final = 1
 PAYLOAD: Final = 60_000
 """Bytes of elements in one attribute, whose length is a u16."""
 SLICE: Final = 100_000
-"""Elements in one transaction: the kernel holds everybody else's back meanwhile."""
+"""Elements in one transaction, 0.4 s: the kernel holds everybody else's back meanwhile. A
+million in one takes 8 to 10 s, in slices 4 (measured)."""
+BESIDE: Final = 2_000
+"""The same while packets are judged: a block waits for the transaction, some milliseconds."""
+ASKED: Final = 256
+"""Keys that are asked for in one datagram."""
 BUFFER: Final = 128 << 20
 """A transaction is one datagram: a million elements of 44 bytes fit, but are sent in slices."""
 
@@ -59,6 +65,22 @@ def read_parts(netlink: NfnetlinkSocket, name: str) -> Iterator[Lives]:
         yield {key: Life(timeout, left) for key, timeout, left, _ in _elements(reply.body)}
 
 
+def find(netlink: NfnetlinkSocket, name: str, keys: list[bytes]) -> Lives:
+    """Those of the keys that are in block4 or block6, asked for one by one, 2 us each: a dump
+    costs the square of what the set holds (0.4 s at 100,000, 60 s at a million, measured)."""
+    netlink.grow(BUFFER)
+    found: Lives = {}
+    start = nl.set_name(TABLE, name)
+    for low in range(0, len(keys), ASKED):
+        part = keys[low : low + ASKED]
+        wanted = [_WANTED[len(key)] + key for key in part]
+        for index, reply in netlink.ask_each(
+            nl.NFT_MSG_GETSETELEM, start, wanted, f"elements of {name}"
+        ):
+            found[part[index]] = _life(reply)
+    return found
+
+
 def read_ranges(netlink: NfnetlinkSocket, name: str) -> list[Range]:
     """Every interval of block_net4 or block_net6."""
     replies = netlink.dump(nl.NFT_MSG_GETSETELEM, nl.set_name(TABLE, name), f"set {name}")
@@ -74,11 +96,11 @@ def read_ranges(netlink: NfnetlinkSocket, name: str) -> list[Range]:
     return found
 
 
-def put_back(netlink: NfnetlinkSocket, name: str, lives: Lives) -> None:
-    """Elements into block4 or block6, with what is left of their timeouts."""
+def put_back(netlink: NfnetlinkSocket, name: str, lives: Lives, size: int = SLICE) -> None:
+    """Elements into block4 or block6, with what is left of their timeouts; so many at once."""
     netlink.grow(BUFFER)
     items = iter(lives.items())
-    while batch := list(itertools.islice(items, SLICE)):
+    while batch := list(itertools.islice(items, size)):
         netlink.transact(element_messages(name, batch), f"{len(batch)} elements into {name}")
 
 
@@ -124,6 +146,32 @@ _STARTS: Final = {
     for timed in (False, True)
 }
 """The headers of an element and its key: the same for all keys of a length."""
+
+
+_WANTED: Final = {
+    size: nl.nested(
+        nl.NFTA_SET_ELEM_LIST_ELEMENTS, nl.nested(nl.NFTA_LIST_ELEM, _key(bytes(size)))
+    )[:-size]
+    for size in (4, 16)
+}
+"""What stands before the key where one element is asked for."""
+_LIFE: Final = struct.Struct("!4sQ4sQ")
+_places: dict[int, int] = {}
+"""Where an answer of a length has its timeout: all of one length are alike, but for values."""
+
+
+def _life(reply: bytes) -> Life:
+    """Timeout and what is left of it, in an answer about one element."""
+    place = _places.get(len(reply))
+    if place is not None:
+        head, timeout, next_head, left = _LIFE.unpack_from(reply, place)
+        if head == _TIMEOUT and next_head == _EXPIRATION:
+            return Life(timeout / 1000, left / 1000)
+    [(_, life_timeout, life_left, _)] = _elements(reply[16:])
+    place = reply.rfind(_TIMEOUT, 0, len(reply) - 20)
+    if place >= 0 and reply[place + 12 :].startswith(_EXPIRATION):
+        _places[len(reply)] = place
+    return Life(life_timeout, life_left)
 
 
 def _element(key: bytes, life: Life) -> bytes:

@@ -3,6 +3,7 @@
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from typing import Final, Self
 
@@ -13,6 +14,8 @@ NETLINK_NETFILTER: Final = 12
 PATIENCE: Final = 10.0
 """Seconds to wait for an answer. A transaction waits for nobody but other transactions."""
 RECEIVE: Final = 1 << 18
+ANSWER: Final = 1 << 13
+"""An answer about one thing is a datagram of less than a page."""
 SO_RCVBUFFORCE: Final = 33
 SO_SNDBUFFORCE: Final = 32
 
@@ -58,8 +61,7 @@ class NfnetlinkSocket:
         self, messages: list[tuple[int, int, bytes]], what: str, *, commit: bool = True
     ) -> None:
         """One transaction; returns when the kernel has acknowledged it."""
-        begin = self._sequence + 1
-        self._sequence += len(messages) + 2
+        begin = self._number(len(messages) + 2)
         self._send(nl.batch(messages, begin, commit=commit), what)
         last = begin + len(messages)
         refused = 0
@@ -80,9 +82,46 @@ class NfnetlinkSocket:
         """One NFT_MSG_GET* for all there is."""
         yield from self._ask(kind, body, nl.NLM_F_DUMP, what)
 
+    def ask_each(
+        self, kind: int, start: bytes, ends: list[bytes], what: str
+    ) -> Iterator[tuple[int, bytes]]:
+        """One NFT_MSG_GET* for each of some hundred bodies, start + end, in one datagram. (index,
+        the reply's datagram) of those that there are. The answers need room: grow()."""
+        first = self._number(len(ends))
+        header = nl.nft(kind, start, sequence=0)
+        size = (len(header) + len(ends[0])).to_bytes(4, sys.byteorder)
+        before, after = size + header[4:8], header[12:]  # of nlmsg_seq
+        self._send(
+            b"".join(
+                b"%b%b%b%b" % (before, number.to_bytes(4, sys.byteorder), after, end)
+                for number, end in enumerate(ends, first)
+            ),
+            what,
+        )
+        waiting = len(ends)
+        while waiting:
+            data = self._receive(what, ANSWER)
+            index = int.from_bytes(data[8:12], sys.byteorder) - first
+            if not 0 <= index < len(ends):
+                continue  # the answer to something older that was given up
+            waiting -= 1
+            if int.from_bytes(data[4:6], sys.byteorder) == nl.NLMSG_ERROR:
+                [reply] = nl.messages(data)
+                if nl.error_of(reply) != errno.ENOENT:
+                    _raise_for(nl.error_of(reply), what)
+            else:
+                yield index, data
+
+    def _number(self, count: int) -> int:
+        """The first of so many sequence numbers, which have 32 bits."""
+        if self._sequence + count >= 1 << 32:
+            self._sequence = 0
+        first = self._sequence + 1
+        self._sequence += count
+        return first
+
     def _ask(self, kind: int, body: bytes, flags: int, what: str) -> Iterator[nl.Message]:
-        self._sequence += 1
-        sequence = self._sequence
+        sequence = self._number(1)
         self._send(nl.nft(kind, body, flags=flags, sequence=sequence), what)
         while True:
             for reply in nl.messages(self._receive(what)):
@@ -101,9 +140,9 @@ class NfnetlinkSocket:
         except OSError as error:
             _raise_for(error.errno or errno.EIO, what)
 
-    def _receive(self, what: str) -> bytes:
+    def _receive(self, what: str, size: int = RECEIVE) -> bytes:
         try:
-            return self._socket.recv(RECEIVE)
+            return self._socket.recv(size)
         except OSError as error:
             code = error.errno or errno.EIO
             _raise_for(errno.ETIMEDOUT if code == errno.EAGAIN else code, what)

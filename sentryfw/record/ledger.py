@@ -266,10 +266,14 @@ class Ledger:
         """For history.py."""
         return self._connection.execute(query, parameters).fetchall()
 
-    def offences(self) -> dict[str, int]:
-        """How often each address was blocked by the engine."""
-        query = "SELECT address, MAX(offence) FROM blocks WHERE offence > 0 GROUP BY address"
-        return dict(self._connection.execute(query).fetchall())
+    def offences(self, newest: int) -> dict[str, int]:
+        """How often each address was blocked by the engine, by so many of the newest blocks; the
+        newest one comes last."""
+        query = "SELECT address, offence FROM blocks WHERE offence > 0 ORDER BY id DESC LIMIT ?"
+        found: dict[str, int] = {}
+        for address, offence in self._connection.execute(query, (newest,)):
+            found[address] = max(offence, found.get(address, 0))
+        return dict(reversed(found.items()))
 
     def add_reactions(self, reactions: Iterable[Reaction], names: Iterable[Named]) -> None:
         """All of it in one transaction. sqlite3.Error if it cannot be written."""

@@ -33,7 +33,7 @@ def state(home: Path) -> collect.State:
     return collect.State(
         status=STATUS, config=config.parse(SETTINGS.format(home).encode(), "test"),
         started=1.5, loaded=2.5, reload_ok=False, lag=0.25, received=23,
-        blocked=[(4, 60.0, 101.0), (4, 60.0, 99.0), (6, 0.0, 0.0)], now=100.0,
+        blocked={4: 1, 6: 1},
         tally={("portscan", 4, True): 2, ("portscan", 4, False): 3, ("portsweep", 6, True): 1},
         counters={"judged": Counter(30, 31), "blocked_early": Counter(32, 33)},
     )  # fmt: skip

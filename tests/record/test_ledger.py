@@ -58,7 +58,7 @@ def test_the_latest_block_of_an_address_is_read_as_it_was_added(ledger: Ledger) 
 def test_a_refusal_is_no_block(ledger: Ledger, path: Path) -> None:
     ledger.add([REFUSAL])
     assert ledger.latest_blocks([REFUSAL.address]) == {}
-    assert ledger.offences() == {}
+    assert ledger.offences(100) == {}
     assert _rows(path, "SELECT address, at, reason, scan, kinds, targets FROM refusals") == [
         ("198.18.0.2", BLOCKED_AT, "partner", "portscan", '["syn", "udp"]', 3)
     ]
@@ -68,7 +68,7 @@ def test_offences_are_the_highest_count_and_leave_out_blocks_by_hand(ledger: Led
     by_hand = SIX._replace(offence=0)
     ledger.add([BLOCK._replace(offence=offence) for offence in (1, 2, 3)])
     ledger.add([by_hand])
-    assert ledger.offences() == {BLOCK.address: 3}
+    assert ledger.offences(100) == {BLOCK.address: 3}
 
 
 def test_entries_outlast_the_connection(path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_ledger_of_the_schema_before_keeps_its_blocks_and_gets_probes(path: Pa
     with Ledger(path) as ledger:
         ledger.add([], [SIGHT])
         assert ledger.sights(0) == [SIGHT]
-        assert ledger.offences() == {BLOCK.address: 7}
+        assert ledger.offences(100) == {BLOCK.address: 7}
 
 
 # --- protected
@@ -266,7 +266,7 @@ def test_two_connections_write_and_read_one_ledger(path: Path) -> None:
         cli.add([SIX])
         cli.unblocked(BLOCK.address, BLOCKED_AT + 1)
         daemon.add([BLOCK._replace(offence=2)])
-        assert cli.offences() == {BLOCK.address: 2, SIX.address: 1}
+        assert cli.offences(100) == {BLOCK.address: 2, SIX.address: 1}
 
 
 def test_a_reader_is_not_kept_waiting_by_a_writer(path: Path) -> None:
