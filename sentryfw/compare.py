@@ -61,7 +61,7 @@ class Kernel:
         if self._counts[name] == 0:
             return {}
         now = time.monotonic()
-        found = bulk.find(self._netlink, name, keys)
+        found = bulk.find(self._netlink, name, keys, self._pause)
         return {key: (life.timeout, now + life.left) for key, life in found.items()}
 
     def dumped(self) -> Iterator[tuple[bytes, End]]:

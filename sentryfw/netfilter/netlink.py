@@ -18,6 +18,8 @@ ANSWER: Final = 1 << 13
 """An answer about one thing is a datagram of less than a page."""
 SO_RCVBUFFORCE: Final = 33
 SO_SNDBUFFORCE: Final = 32
+_KIND: Final = struct.Struct("=4xH2xI")
+"""nlmsg_type and nlmsg_seq of struct nlmsghdr."""
 
 
 class NfnetlinkSocket:
@@ -101,11 +103,12 @@ class NfnetlinkSocket:
         waiting = len(ends)
         while waiting:
             data = self._receive(what, ANSWER)
-            index = int.from_bytes(data[8:12], sys.byteorder) - first
+            kind, sequence = _KIND.unpack_from(data)
+            index = sequence - first
             if not 0 <= index < len(ends):
                 continue  # the answer to something older that was given up
             waiting -= 1
-            if int.from_bytes(data[4:6], sys.byteorder) == nl.NLMSG_ERROR:
+            if kind == nl.NLMSG_ERROR:
                 [reply] = nl.messages(data)
                 if nl.error_of(reply) != errno.ENOENT:
                     _raise_for(nl.error_of(reply), what)
