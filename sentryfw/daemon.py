@@ -37,7 +37,6 @@ from sentryfw.netfilter import host
 from sentryfw.netfilter.apart import apart
 from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.host import Protected
-from sentryfw.netfilter.install import install
 from sentryfw.netfilter.nfqueue import MARK_MASK, MARK_MASK_INSIDE, Queued
 from sentryfw.netfilter.queue import PacketQueue
 from sentryfw.netfilter.table import Counter, IPNetwork, Table
@@ -106,7 +105,7 @@ class Daemon:
         never_block = host.never_block(settings, host.remembered(self.ledger.protected()))
         self.keeper = Keeper(settings, self.table, self.recorder, self._released)
         with self.keeper.lock.held():
-            self.divert: Divert = apart(lambda: install(Table(), settings, never_block).plan.divert)
+            self.divert: Divert = apart(lambda: _install(settings, never_block))
             self.keeper.prepare(self.ledger)
         networks = tuple(protected.network for protected in never_block)
         self.engine = Engine(settings.horizons(), settings.policy(networks))
@@ -597,6 +596,13 @@ def open_evidence(settings: Config) -> Evidence | None:
     except (OSError, SentryError) as error:
         log.error("no packets are kept: %s", error)
         return None
+
+
+def _install(settings: Config, never_block: list[Protected]) -> Divert:
+    """In a child: what it imports is not in our memory."""
+    from sentryfw.netfilter.install import install  # noqa: PLC0415 - likewise
+
+    return install(Table(), settings, never_block).plan.divert
 
 
 def _source_in(request: Answer) -> Source:

@@ -16,13 +16,15 @@ from ipaddress import (
     ip_network,
     summarize_address_range,
 )
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sentryfw.engine.model import Source, source_text
 from sentryfw.errors import KernelError, NotFound, NotInstalled, SentryError, UsageError
 from sentryfw.netfilter import nfnetlink as nl
-from sentryfw.netfilter.libnftables import Libnftables
 from sentryfw.netfilter.netlink import NfnetlinkSocket
+
+if TYPE_CHECKING:
+    from sentryfw.netfilter.libnftables import Libnftables
 
 TABLE: Final = "sentryfw"
 SCHEMA: Final = 1
@@ -285,6 +287,8 @@ class Table:
 
     def _nft(self, command: str) -> str:
         if self._libnftables is None:
+            from sentryfw.netfilter.libnftables import Libnftables  # noqa: PLC0415 - not the daemon's
+
             self._libnftables = Libnftables()
         return self._libnftables.run(command)
 
