@@ -186,12 +186,15 @@ class Daemon:
         assert self.process is not None
         assert self.process.poll() is None, (self.home / "stderr").read_text()[-2000:]
         try:
-            return bool(ask(self.home / "runtime" / "control.sock", {"do": "status"}))
+            return bool(self.status())
         except NotRunning:
             return False
 
     def status(self) -> dict[str, Any]:
-        return ask(self.home / "runtime" / "control.sock", {"do": "status"})
+        return self.ask("status")
+
+    def ask(self, what: str) -> dict[str, Any]:
+        return ask(self.home / "runtime" / "control.sock", {"do": what})
 
     def stop(self) -> None:
         if self.process is not None:

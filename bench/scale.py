@@ -4,9 +4,11 @@ import statistics
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
+from typing import NamedTuple
 
-from bench.figures import Figure, at_most, noted, spread_of
-from bench.lab import Daemon, Lab, resident_mib, wait_for
+from bench.figures import Figure, at_most, noted, percentile, spread_of
+from bench.lab import Daemon, Lab, cpu_seconds, resident_mib
+from bench.latency import scan
 from sentryfw.engine.model import Source
 from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.netlink import NfnetlinkSocket
@@ -20,6 +22,9 @@ CHUNK = 10_000
 TIMEOUT = 86400.0
 LARGE = f"[block]\nmax_elements = {1 << 20}\n"
 INTERVALS = 10_000
+SCANNERS = 50
+TRIGGER = 3
+PATIENCE = 600.0
 
 
 def figures(sizes: list[int], probes: int) -> list[Figure]:
@@ -80,23 +85,24 @@ def _intervals() -> str:
 
 
 def commands(size: int, goals: dict[str, float], runs: int = 3) -> list[Figure]:
-    """list, status, unblock, restart and restore with so many blocks in kernel and ledger."""
+    """The commands and the daemon with so many blocks in kernel and ledger."""
     with Lab() as lab, Daemon(lab, LARGE) as daemon:
         empty = resident_mib(daemon.pid)
         daemon.stop()
         lab.victim.call(lambda: fill(0, size))
         _record(daemon, size)
-        restart = daemon.start()
+        restart = _start(lab, daemon, size)
         memory = resident_mib(daemon.pid)
+        reconcile = _reconcile(lab, daemon, size)
         listing, lines = zip(*(_timed(daemon, "list") for _ in range(runs)), strict=True)
-        assert set(lines) == {size + 1}, lines
+        assert set(lines) == {size + 1 + reconcile.blocked}, lines
         status, _ = zip(*(_timed(daemon, "status") for _ in range(runs)), strict=True)
         cold = [_timed(daemon, "check")[0] for _ in range(runs)]
         unblock = [_unblock(daemon, number) for number in range(runs)]
         daemon.stop()
         lab.victim.run("nft", "delete", "table", "inet", "sentryfw")
-        restore = _restore(lab, daemon, size - runs)
-        restored = resident_mib(daemon.pid, "VmHWM") if restore is not None else 0.0
+        restore = _start(lab, daemon, size + reconcile.blocked - runs)
+        memory = max(memory, resident_mib(daemon.pid, "VmHWM"))
     alone = max(0.0, statistics.median(unblock) - statistics.median(cold))
     return [
         _figure(f"list, {size:,} blocks", statistics.median(listing), "s", goals.get("list"),
@@ -105,12 +111,72 @@ def commands(size: int, goals: dict[str, float], runs: int = 3) -> list[Figure]:
                 spread_of(status)),
         _figure(f"unblock, {size:,} blocks, beyond the start of the CLI", 1000 * alone, "ms",
                 goals.get("unblock"), spread_of([1000 * value for value in unblock])),
-        noted(f"restart of the daemon, {size:,} blocks in the kernel", restart, "s"),
-        _figure(f"restore, {size:,} blocks into an empty kernel", restore, "s",
-                goals.get("restore")),
-        _figure(f"resident memory of the daemon, {size:,} blocks", max(memory, restored), "MiB",
+        noted(f"restart of the daemon, {size:,} blocks in the kernel", restart.seconds, "s",
+              restart.cost),
+        _figure(f"restore, {size:,} blocks into an empty kernel", restore.seconds, "s",
+                goals.get("restore"), restore.cost),
+        noted(f"reconcile, {size:,} blocks", reconcile.seconds, "s", reconcile.cost),
+        noted("trigger to element meanwhile, median", statistics.median(reconcile.latencies), "ms",
+              spread_of(reconcile.latencies)),
+        noted("trigger to element meanwhile, p99", percentile(reconcile.latencies, 0.99), "ms",
+              f"{reconcile.blocked} scanners"),
+        _figure(f"resident memory of the daemon, {size:,} blocks", memory, "MiB",
                 goals.get("memory"), f"empty {empty:.0f}"),
     ]  # fmt: skip
+
+
+class Started(NamedTuple):
+    """A start of the daemon, until it answers: by then all blocks are in the kernel."""
+
+    seconds: float
+    cost: str
+
+
+class Reconciled(NamedTuple):
+    seconds: float
+    cost: str
+    latencies: list[float]
+    """Milliseconds from the triggering probe to the element, of scanners meanwhile."""
+    blocked: int
+
+
+def _start(lab: Lab, daemon: Daemon, size: int) -> Started:
+    """One count at the end, no polling that would keep the kernel busy."""
+    seconds = daemon.start()
+    cpu = cpu_seconds(daemon.pid)
+    told = daemon.status()["reconciled"]
+    there = lab.victim.call(_count)
+    assert there == told["kernel"] == size, f"{there} of {size} blocks, {told}"
+    return Started(seconds, f"{cpu:.1f} s of CPU")
+
+
+def _reconcile(lab: Lab, daemon: Daemon, size: int) -> Reconciled:
+    """Kernel, memory and ledger compared, while scanners come and are blocked."""
+    before = daemon.status()["reconciled"]["runs"]
+    cpu = cpu_seconds(daemon.pid)
+    begin = time.monotonic()
+    assert daemon.ask("reconcile") == {}
+    latencies: list[float] = []
+    blocked = 0
+    while daemon.status()["reconciled"]["runs"] == before or not blocked:
+        scanners = range(PROBES + blocked, PROBES + blocked + SCANNERS)
+        found, _ = scan(lab, scanners, TRIGGER, extra=1)
+        assert len(found) == SCANNERS, f"{len(found)} of {SCANNERS} scanners are blocked"
+        latencies += found
+        blocked += SCANNERS
+    told = daemon.status()["reconciled"]
+    spent = cpu_seconds(daemon.pid) - cpu
+    assert time.monotonic() - begin < PATIENCE
+    assert told["fault"] == "", told["fault"]
+    assert told["kernel"] >= size <= told["ledger"], told
+    return Reconciled(told["seconds"], f"{spent:.1f} s of CPU", latencies, blocked)
+
+
+def _count() -> int:
+    table = Table()
+    count = sum(table.count_blocked().values())
+    table.close()
+    return count
 
 
 def _figure(
@@ -149,22 +215,3 @@ def _timed(daemon: Daemon, *words: str) -> tuple[float, int]:
 
 def _unblock(daemon: Daemon, number: int) -> float:
     return _timed(daemon, "unblock", str(ip_address(FIRST + number)))[0]
-
-
-def _restore(lab: Lab, daemon: Daemon, size: int) -> float | None:
-    """Seconds from the start of the daemon until the kernel holds all of the ledger's blocks;
-    None where they do not come back."""
-    begin = time.monotonic()
-    daemon.start()
-    try:
-        wait_for(lambda: lab.victim.call(_blocked) >= size, "blocks come back", 60)
-    except AssertionError:
-        return None
-    return time.monotonic() - begin
-
-
-def _blocked() -> int:
-    table = Table()
-    count = sum(1 for _ in table.blocked_sources())
-    table.close()
-    return count
