@@ -383,8 +383,9 @@ class Keeper:
 
     async def _reconcile(self) -> None:
         self._gone.clear()
+        due = self._reconcile_at
+        now, wall = clock(), time.time()
         try:
-            now, wall = clock(), time.time()
             look, found = await self._run(
                 functools.partial(self._workshop.reconcile, self.memory, now, wall)
             )
@@ -394,8 +395,8 @@ class Keeper:
             self._report(Compared(fault=str(error)))
         finally:
             self._reconciling = False
-            took = RARELY * (clock() - now)
-            self._reconcile_at = max(self._reconcile_at, clock() + took)
+            if self._reconcile_at == due:  # nobody has asked for one meanwhile
+                self._reconcile_at = max(due, clock() + RARELY * (clock() - now))
 
     async def _follow_look(self, look: Look) -> int:
         """Make memory and kernel what a look has shown; how many blocks were put back."""

@@ -94,6 +94,9 @@ _BLOCK_COLUMNS: Final = (
     "address, family, scan, kinds, targets, probes, first_seen, blocked_at, timeout_s, offence,"
     " forgeable, tool, reason, sample"
 )
+_ALIVE: Final = (
+    "unblocked_at IS NULL AND (timeout_s = 0 OR COALESCE(ends_at, blocked_at + timeout_s) > ?)"
+)
 
 
 class LedgerFault(SentryError):
@@ -221,18 +224,17 @@ class Ledger:
         ).lastrowid  # fmt: skip
 
     def trim(self) -> None:
-        """Keep the newest blocks and refusals only."""
+        """Keep the newest rows only, and every block that is alive: it is to outlast a reboot."""
         for table, keep in _KEEP.items():
+            over = f" AND NOT ({_ALIVE})" if table == "blocks" else ""
             self._connection.execute(
-                f"DELETE FROM {table} WHERE id <= (SELECT MAX(id) FROM {table}) - ?",
-                (keep,),
+                f"DELETE FROM {table} WHERE id <= (SELECT MAX(id) FROM {table}) - ?{over}",
+                (keep, time.time()) if over else (keep,),
             )
 
     def unblocked(self, address: str | None, now: float) -> None:
         """The block of an address (None: all) ended before its time."""
-        end = "COALESCE(ends_at, blocked_at + timeout_s)"
-        alive = f"unblocked_at IS NULL AND (timeout_s = 0 OR {end} > ?)"
-        where = alive + ("" if address is None else " AND address = ?")
+        where = _ALIVE + ("" if address is None else " AND address = ?")
         self._connection.execute(
             f"UPDATE blocks SET unblocked_at = ? WHERE {where}",
             (now, now) if address is None else (now, now, address),

@@ -141,6 +141,14 @@ def test_a_wake_up_reads_a_bounded_number_of_datagrams(
     assert _changes(monitor)[0].taken >= {"table"}
 
 
+def test_deaf_it_hears_nothing_and_then_again(namespace: Namespace, monitor: Monitor) -> None:
+    with monitor.deaf():
+        _nft(namespace, f"add element inet sentryfw block4 {{ {ADDRESS} timeout 1h }}")
+    _nft(namespace, f"delete element inet sentryfw block4 {{ {ADDRESS} }}")
+    [change] = _changes(monitor)
+    assert [item.present for item in change.items] == [False]
+
+
 # --- bytes
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from sentryfw.compare import DUMPED
 from sentryfw.netfilter import bulk
 from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.netlink import NfnetlinkSocket
@@ -36,6 +37,20 @@ MANY: Final = 100_000
 def _fill(daemon: Sentry, entries: Iterable[Entry]) -> None:
     with Ledger(daemon.settings.paths.ledger) as ledger:
         ledger.add(entries)
+
+
+def _fill_many(daemon: Sentry, count: int) -> None:
+    """10.0.0.0 and on, faster than by entries."""
+    _fill(daemon, ())
+    now = time.time()
+    rows = ((f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", now - n % 3000) for n in range(count))
+    with closing(sqlite3.connect(daemon.settings.paths.ledger)) as database, database:
+        database.executemany(
+            "INSERT INTO blocks (address, family, scan, kinds, targets, probes, first_seen,"
+            " blocked_at, timeout_s, offence, forgeable, tool, reason, sample)"
+            " VALUES (?, 4, '', '[]', 0, 0, 0, ?, 3600, 1, 1, '', '', '[]')",
+            rows,
+        )
 
 
 def _blocked(address: str, ago: float, timeout: float = HOUR) -> Entry:
@@ -104,15 +119,7 @@ def test_a_hundred_thousand_blocks_are_back_in_three_seconds(
     lab: Lab, make_daemon: MakeDaemon
 ) -> None:
     daemon = make_daemon("")
-    _fill(daemon, ())
-    rows = ((f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", time.time() - n % 3000) for n in range(MANY))
-    with closing(sqlite3.connect(daemon.settings.paths.ledger)) as database, database:
-        database.executemany(
-            "INSERT INTO blocks (address, family, scan, kinds, targets, probes, first_seen,"
-            " blocked_at, timeout_s, offence, forgeable, tool, reason, sample)"
-            " VALUES (?, 4, '', '[]', 0, 0, 0, ?, 3600, 1, 1, '', '', '[]')",
-            rows,
-        )
+    _fill_many(daemon, MANY)
     daemon.start()
     told = daemon.status()["reconciled"]
     assert told["restored"] == MANY
@@ -135,6 +142,21 @@ def test_a_hundred_thousand_blocks_are_back_in_three_seconds(
     assert daemon.status()["blocked"] == MANY
     survived(f"reboot with {MANY:,} blocks", seconds=told["seconds"])
     survived(f"nft flush ruleset with {MANY:,} blocks", seconds=took)
+
+
+def test_more_than_max_elements_come_back_and_no_more_are_made(
+    lab: Lab, make_daemon: MakeDaemon
+) -> None:
+    """A smaller max_elements ends no block."""
+    daemon = make_daemon("[block]\nmax_elements = 20")
+    _fill(daemon, (_blocked(f"198.51.100.{n}", 60.0) for n in range(1, 31)))
+    daemon.start()
+    assert len(_expires(lab)) == 30
+    assert "30 blocks are alive, more than [block] max_elements = 20" in daemon.log()
+    lab.probe(ATTACKER[4], *UNLISTED)
+    told = daemon.alert(ATTACKER[4], "allowed")
+    assert told["sentryfw"]["reason"] == "block.max_elements"
+    assert not lab.is_blocked(ATTACKER[4])
 
 
 # --- reconciliation
@@ -165,20 +187,8 @@ def test_lost_notifications_are_made_good(lab: Lab, daemon: Sentry) -> None:
     """More is told than the socket holds, while the daemon sleeps; in it, our table is flushed."""
     lab.probe(ATTACKER[4], *UNLISTED)
     daemon.alert(ATTACKER[4])
-    lab.nft("add table inet other; add set inet other s { type ipv4_addr; }")
-    netlink = lab.victim.call(NfnetlinkSocket)
-    netlink.grow(bulk.BUFFER)
     daemon.process.send_signal(signal.SIGSTOP)
-    for part in range(4):
-        numbers = range(part * MANY, (part + 1) * MANY)
-        keys = ((n.to_bytes(4), bulk.Life(0.0, 0.0)) for n in numbers)
-        bodies = [body for _, _, body in bulk.element_messages("s", keys)]
-        ours, theirs = nl.set_name("sentryfw", "s"), nl.set_name("other", "s")
-        netlink.transact(
-            [(nl.NFT_MSG_NEWSETELEM, nl.NLM_F_CREATE, b.replace(ours, theirs, 1)) for b in bodies],
-            "flood of notifications",
-        )
-    netlink.close()
+    _overrun(lab)
     lab.nft("delete table inet sentryfw")
     daemon.process.send_signal(signal.SIGCONT)
     started = time.monotonic()
@@ -187,6 +197,45 @@ def test_lost_notifications_are_made_good(lab: Lab, daemon: Sentry) -> None:
     assert daemon.status()["overruns"] >= 1
     assert lab.is_blocked(ATTACKER[4])
     survived("400,000 notifications while the daemon was stopped, table deleted", seconds=took)
+
+
+def test_of_many_blocks_too_what_nobody_told_of_is_found(lab: Lab, make_daemon: MakeDaemon) -> None:
+    """More than are dumped at each look; while nobody hears, one is deleted and one is added."""
+    daemon = make_daemon("")
+    _fill_many(daemon, DUMPED + 1000)
+    daemon.start()
+    assert _reconcile(daemon)["adopted"] == 0
+    daemon.process.send_signal(signal.SIGSTOP)
+    _overrun(lab)
+    lab.nft("delete element inet sentryfw block4 { 10.0.0.1 }")
+    lab.nft("add element inet sentryfw block4 { 198.51.100.7 timeout 2h expires 1h }")
+    daemon.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: daemon.status()["healed"]["count"] == 1, "no acknowledged block is lost")
+    assert lab.is_blocked("10.0.0.1")
+    assert _reconcile(daemon)["adopted"] == 1
+    assert daemon.status()["blocked"] == DUMPED + 1001
+    assert _reconcile(daemon)["adopted"] == 0
+    lab.nft("delete element inet sentryfw block4 { 10.0.0.1 }")
+    wait_for(lambda: daemon.status()["unblocked_by_others"] == 1, "unblocked")
+    assert _reconcile(daemon)["restored"] == 0
+    assert not lab.is_blocked("10.0.0.1")
+
+
+def _overrun(lab: Lab) -> None:
+    """More notifications than a socket holds that nobody reads."""
+    lab.nft("add table inet other; add set inet other s { type ipv4_addr; }")
+    netlink = lab.victim.call(NfnetlinkSocket)
+    netlink.grow(bulk.BUFFER)
+    ours, theirs = nl.set_name("sentryfw", "s"), nl.set_name("other", "s")
+    for part in range(4):
+        numbers = range(part * MANY, (part + 1) * MANY)
+        keys = ((n.to_bytes(4), bulk.Life(0.0, 0.0)) for n in numbers)
+        bodies = [body for _, _, body in bulk.element_messages("s", keys)]
+        netlink.transact(
+            [(nl.NFT_MSG_NEWSETELEM, nl.NLM_F_CREATE, b.replace(ours, theirs, 1)) for b in bodies],
+            "flood of notifications",
+        )
+    netlink.close()
 
 
 # --- clocks

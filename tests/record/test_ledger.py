@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -189,17 +190,33 @@ def test_a_protected_network_is_kept_once_with_its_latest_reason(ledger: Ledger)
 
 # --- trim
 
+OVER = BLOCK._replace(blocked_at=1.0)
+
 
 def test_trim_keeps_the_newest(ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_KEEP", {"refusals": 3, "blocks": 5, "probes": 2})
     ledger.add(
-        [entry._replace(targets=n) for n in range(1, 11) for entry in (BLOCK, REFUSAL)],
+        [entry._replace(targets=n) for n in range(1, 11) for entry in (OVER, REFUSAL)],
         [SIGHT._replace(at=BLOCKED_AT + n) for n in range(1, 11)],
     )
     ledger.trim()
     assert [sight.at - BLOCKED_AT for sight in ledger.sights(0)] == [9, 10]
     assert _rows(path, "SELECT targets FROM refusals") == [(8,), (9,), (10,)]
     assert _rows(path, "SELECT targets FROM blocks") == [(6,), (7,), (8,), (9,), (10,)]
+
+
+def test_trim_keeps_every_block_that_is_alive(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a reboot would lose the oldest of a million."""
+    monkeypatch.setattr(module, "_KEEP", {"blocks": 2})
+    alive = BLOCK._replace(blocked_at=time.time(), timeout_s=3600.0)
+    lasting = BLOCK._replace(timeout_s=0.0)
+    unblocked = alive._replace(address="198.51.100.9")
+    ledger.add([alive, OVER, lasting, unblocked, OVER, OVER])
+    ledger.unblocked(unblocked.address, time.time())
+    ledger.trim()
+    assert _rows(path, "SELECT id FROM blocks") == [(1,), (3,), (5,), (6,)]
 
 
 def test_trim_of_a_young_ledger_removes_nothing(ledger: Ledger, path: Path) -> None:

@@ -197,7 +197,7 @@ def test_the_ledger_is_trimmed_on_the_way(
     monkeypatch.setattr(module, "TRIM_EVERY", 10)
     monkeypatch.setattr(ledger_module, "_KEEP", {"blocks": 4})
     for _ in range(50):
-        recorder.append(BLOCK)
+        recorder.append(BLOCK._replace(blocked_at=1.0))
     recorder.stop(5)
     with closing(sqlite3.connect(path)) as other:
         [(left,)] = other.execute("SELECT count(*) FROM blocks").fetchall()
