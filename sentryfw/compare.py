@@ -105,8 +105,12 @@ def _dump(netlink: NfnetlinkSocket, name: str, pause: Pause) -> Iterator[tuple[b
 class Restoring:
     """The ledger's blocks on their way into memory and, where they are not there, the kernel."""
 
-    def __init__(self, netlink: NfnetlinkSocket, quietly: Quietly) -> None:
+    def __init__(
+        self, netlink: NfnetlinkSocket, quietly: Quietly = nullcontext, size: int = bulk.SLICE
+    ) -> None:
+        """`size`: blocks in one transaction."""
         self._netlink = netlink
+        self._size = size
         self._quietly = quietly
         self._kernel = Kernel(netlink, bool)
         self._there = dict.fromkeys(SETS.values(), 0)
@@ -150,7 +154,7 @@ class Restoring:
             found = there.get(key)
             if found is None:
                 self._back[name][key] = (timeout, end)
-                if len(self._back[name]) >= bulk.SLICE:
+                if len(self._back[name]) >= self._size:
                     self._put_back(name)
                 continue
             self._there[name] += 1

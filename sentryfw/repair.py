@@ -190,11 +190,11 @@ class Workshop:
     def restore(
         self, now: float, wall: float, *, upto: tuple[int, float] | None = None
     ) -> tuple[Memory, Compared]:
-        """At start: what the ledger knows to be alive and the kernel has not comes back, what
-        only the kernel knows is adopted. `upto`: see lives.alive()."""
+        """What the ledger knows to be alive and the kernel has not comes back, what only the
+        kernel knows is adopted; while packets are judged. `upto`: see lives.alive()."""
         try:
             with Ledger(self._ledger) as ledger:
-                return self.restore_from(ledger, now, wall, upto)
+                return self.restore_from(ledger, now, wall, upto, size=bulk.BESIDE)
         except SentryError as error:
             log.error("blocks are not restored: %s", error)
             memory = self.learn(now)
@@ -202,11 +202,12 @@ class Workshop:
 
     def restore_from(
         self, ledger: Ledger, now: float, wall: float, upto: tuple[int, float] | None = None,
-        quietly: Quietly = nullcontext,
+        *, quietly: Quietly = nullcontext, size: int = bulk.SLICE,
     ) -> tuple[Memory, Compared]:  # fmt: skip
-        """The same, from a ledger that is open, perhaps in memory."""
+        """The same at start, from a ledger that is open, perhaps in memory; so many blocks in a
+        transaction."""
         started = time.monotonic()
-        restoring = Restoring(self.netlink, quietly)
+        restoring = Restoring(self.netlink, quietly, size)
         networks: list[tuple[IPNetwork, Life]] = []
         for row in lives.alive(ledger, wall, upto):
             try:

@@ -175,9 +175,8 @@ def test_at_a_start_only_what_is_missing_is_put_back(
     namespace: Namespace, filled: NfnetlinkSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare, "ROWS", 64)
-    monkeypatch.setattr(bulk, "SLICE", 100)
     now = time.monotonic()
-    restoring = namespace.call(lambda: Restoring(filled, nullcontext))
+    restoring = namespace.call(lambda: Restoring(filled, size=100))
     for key in KEYS:
         restoring.add(key, str(ip_address(key)), HOUR, now + HOUR / 4)
     restoring.finish()
@@ -206,7 +205,7 @@ def test_a_full_set_takes_what_fits_and_the_rest_is_said(
     namespace.run("nft", f"table inet sentryfw {{\n{sets}}}")
     now = time.monotonic()
     with namespace.call(NfnetlinkSocket) as netlink, caplog.at_level(logging.ERROR, "sentryfwd"):
-        restoring = Restoring(netlink, nullcontext)
+        restoring = Restoring(netlink)
         for key in KEYS:
             restoring.add(key, str(ip_address(key)), HOUR, now + HOUR)
         restoring.finish()
