@@ -31,6 +31,8 @@ DUMPED: Final = 20_000
 """Elements that are dumped at every look: 20 ms."""
 MOST: Final = 200_000
 """The same where the kernel does not count (Linux 6.1): beyond, what only it knows is not seen."""
+UNCOLLECTED: Final = 60.0
+"""Seconds in which the kernel may still count what has ended: twice the sets' gc-interval."""
 ROWS: Final = 2_000
 """Rows of the ledger between two questions, or two pauses."""
 TIMEOUTS: Final = 1_000
@@ -86,12 +88,13 @@ class Kernel:
                     return []
         return found
 
-    def outnumbers(self, known: Mapping[str, int]) -> list[str]:
-        """Sets too large to be dumped that hold more than so many."""
+    def outnumbers(self, known: Mapping[str, int], ended: int) -> list[str]:
+        """Sets too large to be dumped that hold more than so many, and those that have ended but
+        are still counted (UNCOLLECTED)."""
         return [
             name
             for name, count in self._counts.items()
-            if count is not None and count > max(DUMPED, known[name])
+            if count is not None and count > max(DUMPED, known[name] + ended)
         ]
 
 
@@ -134,12 +137,13 @@ class Restoring:
         if len(self._rows) >= ROWS:
             self._look()
 
-    def finish(self) -> None:
-        """What is left of it. `has_strangers`: the kernel holds some that nobody knows."""
+    def finish(self, ended: int = 0) -> None:
+        """What is left of it. `ended`: blocks that have just done so; `has_strangers`: the kernel
+        holds some that nobody knows."""
         self._look()
         for name in self._back:
             self._put_back(name)
-        self.has_strangers = bool(self._kernel.outnumbers(self._there))
+        self.has_strangers = bool(self._kernel.outnumbers(self._there, ended))
         for key, end in self.strangers.items():
             self.ends[key] = end
 

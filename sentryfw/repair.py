@@ -17,6 +17,7 @@ from sentryfw import compare
 from sentryfw.compare import (
     GRACE,
     TOLERANCE,
+    UNCOLLECTED,
     Book,
     Kernel,
     Look,
@@ -217,7 +218,7 @@ class Workshop:
                     restoring.add(row.key, row.address, row.timeout, now + row.left)
             except ValueError:
                 log.warning("ledger: %r is no address", row.address)
-        restoring.finish()
+        restoring.finish(lives.ended(ledger, wall - UNCOLLECTED, wall))
         memory = Memory(restoring.ends, self.look_at_ranges(now))
         before = dict(memory.ranges)
         back = restoring.restored + self._restore_networks(memory, networks)
@@ -269,7 +270,7 @@ class Workshop:
         dumps = [kernel.dumped()]
         if self.look_closer:
             self.look_closer = False
-            dumps += map(kernel.dump, kernel.outnumbers(look.there))
+            dumps += map(kernel.dump, kernel.outnumbers(look.there, self._just_ended(wall)))
         for key, end in itertools.chain.from_iterable(dumps):
             if key not in memory.ends:
                 look.strangers[key] = end
@@ -282,6 +283,13 @@ class Workshop:
         except SentryError as error:
             found = found._replace(fault=str(error))
         return look, found._replace(seconds=time.monotonic() - started)
+
+    def _just_ended(self, wall: float) -> int:
+        try:
+            with Ledger(self._ledger) as ledger:
+                return lives.ended(ledger, wall - UNCOLLECTED, time.time())
+        except SentryError:
+            return 0  # it is said with the comparison
 
     def _agree(
         self, ledger: Ledger, memory: Memory, look: Look, ranges: dict[str, list[Range]],

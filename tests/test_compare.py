@@ -195,6 +195,17 @@ def test_at_a_start_only_what_is_missing_is_put_back(
 
 
 @pytest.mark.netns
+@pytest.mark.parametrize(("ended", "more"), [(0, ["block4"]), (1, [])])
+def test_what_has_just_ended_makes_nobody_look_for_strangers(
+    netlink: NfnetlinkSocket, monkeypatch: pytest.MonkeyPatch, ended: int, more: list[str]
+) -> None:
+    monkeypatch.setattr(compare, "DUMPED", SMALL)
+    bulk.put_back(netlink, "block4", dict.fromkeys(KEYS, Life(HOUR, HOUR)))
+    kernel = Kernel(netlink, bool)
+    assert kernel.outnumbers({"block4": MANY - 1, "block6": 0}, ended) == more
+
+
+@pytest.mark.netns
 def test_a_full_set_takes_what_fits_and_the_rest_is_said(
     namespace: Namespace, caplog: pytest.LogCaptureFixture
 ) -> None:

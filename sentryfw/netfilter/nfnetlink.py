@@ -323,7 +323,7 @@ def elements_of(reply: Message) -> Iterator[Element]:
 
 def set_count(reply: Message) -> int | None:
     """How many elements a set holds, in the reply to NFT_MSG_GETSET; None where the kernel does
-    not say (6.1 does not, 6.18 does). What has ended counts until it is collected, a second."""
+    not say (6.1 does not, 6.18 does). What has ended counts until it is collected."""
     count = attributes(reply.body[4:]).get(NFTA_SET_COUNT)
     return None if count is None else int.from_bytes(count)
 

@@ -266,7 +266,7 @@ class Table:
 
     def count_blocked(self) -> dict[int, int]:
         """How many blocks there are of each family, without looking at each: where there are many
-        by the kernel's own count, which takes in what ended within the last second."""
+        by the kernel's own count, which takes in what ended within the last half minute."""
         counts = {}
         for family in (4, 6):
             name = f"block{family}"

@@ -61,6 +61,16 @@ def alive(ledger: Ledger, now: float, upto: tuple[int, float] | None = None) -> 
             yield Alive(address, family, timeout, min(end - now, timeout) if timeout else 0.0)
 
 
+def ended(ledger: Ledger, since: float, now: float) -> int:
+    """How many blocks have ended by themselves between two moments of the wall clock."""
+    query = (
+        "SELECT COUNT(*) FROM blocks WHERE unblocked_at IS NULL AND timeout_s > 0"
+        f" AND {_ENDS} BETWEEN ? AND ?"
+    )
+    [(number,)] = ledger.cursor(query, (since, now)).fetchall()
+    return int(number)
+
+
 def newest_id(ledger: Ledger) -> int:
     [(number,)] = ledger.cursor("SELECT COALESCE(MAX(id), 0) FROM blocks", ()).fetchall()
     return int(number)

@@ -15,6 +15,7 @@ import pytest
 
 from sentryfw.errors import SentryError
 from sentryfw.record import ledger as module
+from sentryfw.record import lives
 from sentryfw.record.ledger import MIGRATIONS, Ledger
 from support.entries import BLOCK, BLOCKED_AT, REFUSAL, SIGHT, SIX
 
@@ -359,3 +360,12 @@ def test_what_is_written_after_others_came_and_went_is_on_the_disk(path: Path) -
             [sys.executable, "-c", OPEN_AND_CLOSE, path], check=True, capture_output=True, text=True
         )
     assert found.stdout.split() == [BLOCK.address, SIX.address]
+
+
+def test_blocks_that_ended_by_themselves_are_counted(ledger: Ledger) -> None:
+    ended = [BLOCK._replace(blocked_at=at, timeout_s=10.0) for at in (85.0, 95.0, 105.0)]
+    unblocked = BLOCK._replace(address="198.51.100.9", blocked_at=95.0, timeout_s=10.0)
+    ledger.add([*ended, unblocked, BLOCK._replace(blocked_at=95.0, timeout_s=0.0)])
+    ledger.unblocked(unblocked.address, 97.0)
+    assert lives.ended(ledger, 100.0, 110.0) == 1
+    assert lives.ended(ledger, 90.0, 110.0) == 2
