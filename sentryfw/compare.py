@@ -217,20 +217,27 @@ def look(ends: Ends, kernel: Kernel, pause: Pause) -> Look:
     found = Look([], {}, [], {}, dict.fromkeys(SETS.values(), 0))
     for part in ends.parts():
         for name, keys in by_set(part).items():
-            there = kernel.find(name, keys)
-            found.there[name] += len(there)
-            now = time.monotonic()
-            for key in keys:
-                ours, theirs = part[key], there.get(key)
-                if theirs is None:
-                    if not ours[0] or ours[1] > now + 1:
-                        found.missing.append(key)
-                    elif ours[1] <= now:
-                        found.over.append(key)
-                elif theirs[0] != ours[0] or abs(theirs[1] - ours[1]) > 1:
-                    found.moved[key] = ours, theirs
-            pause()
+            for low in range(0, len(keys), bulk.ASKED):
+                _look_for(keys[low : low + bulk.ASKED], name, part, kernel, found)
+                pause()
     return found
+
+
+def _look_for(
+    keys: list[bytes], name: str, part: Mapping[bytes, End], kernel: Kernel, found: Look
+) -> None:
+    there = kernel.find(name, keys)
+    found.there[name] += len(there)
+    now = time.monotonic()
+    for key in keys:
+        ours, theirs = part[key], there.get(key)
+        if theirs is None:
+            if not ours[0] or ours[1] > now + 1:
+                found.missing.append(key)
+            elif ours[1] <= now:
+                found.over.append(key)
+        elif theirs[0] != ours[0] or abs(theirs[1] - ours[1]) > 1:
+            found.moved[key] = ours, theirs
 
 
 class Book:
