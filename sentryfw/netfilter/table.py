@@ -30,9 +30,9 @@ TABLE: Final = "sentryfw"
 SCHEMA: Final = 1
 COMMENT: Final = f"SentryFW schema {SCHEMA}"
 OURS: Final = "SentryFW schema "
+EXACT: Final = 4096
+"""Elements that are counted one by one."""
 NEVER_BLOCK_SETS: Final = ("never_block4", "never_block6")
-COUNTED: Final = 10_000
-"""Elements that are counted one by one; a dump costs the square of their number."""
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -265,20 +265,21 @@ class Table:
         self._netlink.transact(transaction, "never-block")
 
     def count_blocked(self) -> dict[int, int]:
-        """How many blocks there are of each family, without looking at each: where there are many
-        by the kernel's own count, which takes in what ended within the last half minute."""
-        counts = {}
-        for family in (4, 6):
-            name = f"block{family}"
-            count = count_elements(self._netlink, name)
-            if count is None or count <= COUNTED:
-                body = nl.set_name(TABLE, name)
-                replies = self._netlink.dump(nl.NFT_MSG_GETSETELEM, body, "count")
-                count = sum(map(nl.count_elements, replies))
-            counts[family] = count
+        """How many blocks there are of each family, without looking at each. Of many, what ended
+        within the last half minute may be among them."""
+        counts = {family: self._count(f"block{family}") for family in (4, 6)}
         for blocked in self.blocked_networks():
             counts[blocked.family] += 1
         return counts
+
+    def _count(self, name: str) -> int:
+        """Elements of a set. A dump is exact, but grows with the square of their number; the
+        kernel's own count has those in it that have ended and are not yet cleared away."""
+        count = count_elements(self._netlink, name)
+        if count is not None and count > EXACT:
+            return count
+        dump = self._netlink.dump(nl.NFT_MSG_GETSETELEM, nl.set_name(TABLE, name), "count")
+        return sum(map(nl.count_elements, dump))
 
     def _elements(self, name: str) -> Iterator[nl.Element]:
         body = nl.set_name(TABLE, name)
@@ -287,7 +288,7 @@ class Table:
 
     def _nft(self, command: str) -> str:
         if self._libnftables is None:
-            from sentryfw.netfilter.libnftables import Libnftables  # noqa: PLC0415 - not the daemon's
+            from sentryfw.netfilter.libnftables import Libnftables  # noqa: PLC0415 - seldom needed
 
             self._libnftables = Libnftables()
         return self._libnftables.run(command)

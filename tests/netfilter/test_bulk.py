@@ -1,7 +1,6 @@
 """Blocks by the thousand: asked for by key, in one datagram and many answers."""
 
 import errno
-from contextlib import closing
 
 import pytest
 
@@ -12,8 +11,9 @@ from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.bulk import Life
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.netlink import NfnetlinkSocket
-from sentryfw.netfilter.table import TABLE, Table
+from sentryfw.netfilter.table import EXACT, TABLE, Table
 from sentryfw.netns import Namespace
+from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns]
 
@@ -22,11 +22,16 @@ FOUR = {n.to_bytes(4): Life(3600.0 + n % 3, 1800.0 + n % 3) for n in range(MANY)
 SIX = {bytes((32, 1, 13, 184)) + n.to_bytes(4) + bytes(8): Life(60.0, 30.0) for n in range(MANY)}
 
 
+def _installed(namespace: Namespace) -> Table:
+    table = namespace.call(Table)
+    namespace.call(lambda: install(table, Config(), []))
+    return table
+
+
 @pytest.fixture
 def filled(namespace: Namespace, netlink: NfnetlinkSocket) -> NfnetlinkSocket:
     """Every third key of FOUR and SIX is not blocked."""
-    with closing(namespace.call(Table)) as table:
-        namespace.call(lambda: install(table, Config(), []))
+    _installed(namespace).close()
     for name, lives in (("block4", FOUR), ("block6", SIX)):
         there = {key: life for n, (key, life) in enumerate(lives.items()) if n % 3}
         bulk.put_back(netlink, name, there)
@@ -87,3 +92,28 @@ def test_a_look_pauses_after_each_datagram(filled: NfnetlinkSocket) -> None:
     pauses: list[int] = []
     bulk.find(filled, "block4", list(FOUR), lambda: pauses.append(1))
     assert len(pauses) == 4
+
+
+# --- how many
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["kernel-tells", "kernel-does-not"])
+@pytest.mark.parametrize("size", [3, EXACT + 500], ids=["few", "many"])
+def test_blocks_are_counted_with_and_without_the_kernels_count(
+    namespace: Namespace, netlink: NfnetlinkSocket, monkeypatch: pytest.MonkeyPatch, size: int, *,
+    tells: bool,
+) -> None:  # fmt: skip
+    table = _installed(namespace)
+    bulk.put_back(netlink, "block4", {n.to_bytes(4): bulk.Life(600, 500) for n in range(size)})
+    if not tells:
+        monkeypatch.setattr(nl, "set_count", lambda _: None)
+    # A dump misses some for a moment, while the kernel's hash table grows.
+    wait_for(lambda: table.count_blocked() == {4: size, 6: 0}, "all are counted")
+    table.close()
+
+
+def test_a_kernel_that_does_not_count_says_none() -> None:
+    name = nl.text(nl.NFTA_SET_NAME, "block4")
+    assert nl.set_count(nl.Message(0, 0, 0, bytes(4) + name)) is None
+    counted = name + nl.u32(nl.NFTA_SET_COUNT, 70_000)
+    assert nl.set_count(nl.Message(0, 0, 0, bytes(4) + counted)) == 70_000

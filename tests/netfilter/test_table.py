@@ -9,13 +9,9 @@ import pytest
 from sentryfw.config import Config
 from sentryfw.engine.model import Source, parse_source
 from sentryfw.errors import KernelError, NotFound, NotInstalled, SentryError, UsageError
-from sentryfw.netfilter import bulk
-from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.install import install
-from sentryfw.netfilter.netlink import NfnetlinkSocket
-from sentryfw.netfilter.table import COUNTED, Blocked, Table
+from sentryfw.netfilter.table import Blocked, Table
 from sentryfw.netns import Namespace
-from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns]
 
@@ -213,23 +209,3 @@ def test_a_foreign_table_is_not_taken_for_ours(namespace: Namespace, bare: Table
     assert bare.comment() == ""
     with pytest.raises(SentryError, match="that SentryFW did not make"):
         bare.require()
-
-
-@pytest.mark.parametrize("tells", [True, False], ids=["kernel-tells", "kernel-does-not"])
-@pytest.mark.parametrize("size", [3, COUNTED + 500], ids=["few", "many"])
-def test_blocks_are_counted_with_and_without_the_kernels_count(
-    table: Table, netlink: NfnetlinkSocket, monkeypatch: pytest.MonkeyPatch, size: int, *,
-    tells: bool,
-) -> None:  # fmt: skip
-    bulk.put_back(netlink, "block4", {n.to_bytes(4): bulk.Life(600, 500) for n in range(size)})
-    if not tells:
-        monkeypatch.setattr(nl, "set_count", lambda _: None)
-    # A dump misses some for a moment, while the kernel's hash table grows.
-    wait_for(lambda: table.count_blocked() == {4: size, 6: 0}, "all are counted")
-
-
-def test_a_kernel_that_does_not_count_says_none() -> None:
-    name = nl.text(nl.NFTA_SET_NAME, "block4")
-    assert nl.set_count(nl.Message(0, 0, 0, bytes(4) + name)) is None
-    counted = name + nl.u32(nl.NFTA_SET_COUNT, 70_000)
-    assert nl.set_count(nl.Message(0, 0, 0, bytes(4) + counted)) == 70_000
