@@ -5,7 +5,6 @@ import io
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from sentryfw import __version__
 from sentryfw.cli.export import Item
 from sentryfw.cli.output import cell
 from sentryfw.record.entry import Entry
-from sentryfw.record.events import timestamp
+from sentryfw.record.events import instant, timestamp
 
 TABLE: Final = "sentryfw_export"
 """Not ours: another host's, where it is loaded."""
@@ -110,7 +109,7 @@ def _harmless(field: object) -> object:
 def stix(found: Iterable[Item]) -> Iterator[str]:
     """A STIX 2.1 bundle of indicators (OASIS stix-v2.1-os, section 4.7)."""
     yield f'{{"type": "bundle", "id": "bundle--{uuid.uuid4()}", "objects": [\n'
-    start = _instant(0.0)
+    start = instant(0.0, "milliseconds")
     yield json.dumps({
         "type": "identity", "spec_version": "2.1", "id": IDENTITY, "created": start,
         "modified": start, "name": f"SentryFW {__version__}", "identity_class": "system",
@@ -122,7 +121,7 @@ def stix(found: Iterable[Item]) -> Iterator[str]:
 
 
 def _indicator(item: Item, entry: Entry) -> dict[str, Any]:
-    at = _instant(entry.blocked_at)
+    at = instant(entry.blocked_at, "milliseconds")
     kind = f"ipv{item.family}-addr:value"
     operator = "ISSUBSET" if "/" in item.address else "="
     indicator = {
@@ -137,14 +136,9 @@ def _indicator(item: Item, entry: Entry) -> dict[str, Any]:
         "external_references": [{"source_name": "mitre-attack", "external_id": "T1595.001"}],
     }  # fmt: skip
     if entry.timeout_s:
-        indicator["valid_until"] = _instant(entry.blocked_at + max(entry.timeout_s, 0.001))
+        end = entry.blocked_at + max(entry.timeout_s, 0.001)
+        indicator["valid_until"] = instant(end, "milliseconds")
     return indicator
-
-
-def _instant(seconds: float) -> str:
-    """RFC 3339, in milliseconds."""
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
 
 
 RENDER: Final[dict[str, Callable[[Iterable[Item]], Iterator[str]]]] = {

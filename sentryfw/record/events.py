@@ -8,7 +8,7 @@ import os
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sentryfw.plain import dumps
 from sentryfw.record.entry import Entry, Reaction, event_id
@@ -82,6 +82,11 @@ def render_note(kind: str, now: float, **fields: object) -> dict[str, Any]:
 def timestamp(seconds: float) -> str:
     """2026-11-22T10:00:00.123456+0000."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f%z")
+
+
+def instant(seconds: float, timespec: Literal["seconds", "milliseconds"] = "seconds") -> str:
+    """RFC 3339: 2026-11-22T10:00:00Z, for formats of others."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def _first_target(entry: Entry) -> tuple[str | None, str, int | None]:
