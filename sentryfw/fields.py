@@ -5,6 +5,7 @@ Each parser takes what TOML gives and raises ValueError with what to write inste
 
 import re
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Final
@@ -107,8 +108,14 @@ def ports_text(ports: tuple[int, int]) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
+def matches(interface: str, patterns: Iterable[str]) -> bool:
+    """Whether an interface is one of those that are named: "eth0", "ppp*"."""
+    return any(fnmatchcase(interface, pattern) for pattern in patterns)
+
+
 def merged(ranges: Iterable[PortRange]) -> list[PortRange]:
-    """In order, and joined where they touch: an anonymous set takes no overlap."""
+    """In order, and joined where they touch: an anonymous set takes no overlap. Ports, or addresses
+    as numbers."""
     found: list[PortRange] = []
     for first, last in sorted(ranges):
         if found and first <= found[-1][1] + 1:
