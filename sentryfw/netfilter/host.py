@@ -94,9 +94,16 @@ def allowed(path: Path) -> Iterator[Protected]:
 
 def _parsed(data: bytes, path: Path, why: str) -> Iterator[Protected]:
     parsed = allowlist.parse(data)
-    for line, said in parsed.warnings:
-        log.warning("%s:%d: %s", path, line, said)
+    known = _warned.get(path, frozenset())
+    _warned[path] = frozenset(parsed.warnings)
+    for warning in parsed.warnings:
+        if warning not in known:
+            log.warning("%s:%d: %s", path, *warning)
     yield from (Protected(entry.network, why) for entry in parsed.entries)
+
+
+_warned: Final[dict[Path, frozenset[allowlist.Warned]]] = {}
+"""What is wrong with each list and was said: the daemon reads them again and again."""
 
 
 def remembered(rows: Iterable[tuple[str, str]]) -> list[Protected]:
