@@ -289,8 +289,11 @@ def report(
 def export(
     format_: Annotated[
         str,
-        typer.Option("--format", help="plain, cidr, nft, csv, stix, xarf, abuseipdb or dshield."),
+        typer.Option(
+            "--format", help="plain, cidr, nft, csv, json, stix, xarf, abuseipdb or dshield."
+        ),
     ] = "plain",
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     since: Annotated[
         str | None,
         typer.Option(metavar="TIME", help='Every block since, e.g. "1d"; default: blocked now.'),
@@ -310,7 +313,8 @@ def export(
 
     seconds = None if since is None else parse_timeout(since, "--since")
     reporter = module.Reporter(org, contact, domain, author)
-    module.export(options.load(), Table(), format_, seconds, reporter, output.note, proven=proven)
+    form = "json" if json else format_
+    module.export(options.load(), Table(), form, seconds, reporter, output.note, proven=proven)
 
 
 @app.command()

@@ -76,20 +76,33 @@ def table_of(found: Iterable[Item]) -> Iterator[str]:
     """CSV after RFC 4180, with a heading. No field is a formula to a spreadsheet: all are ours."""
     yield _csv_line(COLUMNS)
     for item in found:
-        entry = item.entry
-        yield _csv_line((
-            item.address, f"ipv{item.family}", *(_facts(entry) if entry else [""] * 7),
-            "" if item.left is None else round(item.left),
-            *((entry.offence, entry.forgeable, entry.tool, entry.reason) if entry else [""] * 4),
-            "" if item.packets is None else item.packets,
-        ))  # fmt: skip
+        facts = _facts(item)
+        facts["kinds"] = " ".join(facts["kinds"] or ())
+        yield _csv_line("" if facts[name] is None else facts[name] for name in COLUMNS)
 
 
-def _facts(entry: Entry) -> tuple[object, ...]:
-    return (
-        entry.scan, " ".join(entry.kinds), entry.targets, entry.probes,
-        timestamp(entry.first_seen), timestamp(entry.blocked_at), entry.timeout_s,
-    )  # fmt: skip
+def objects(found: Iterable[Item]) -> Iterator[str]:
+    """A JSON array, an object a line; null is what is not known."""
+    before = "[\n"
+    for item in found:
+        yield before + json.dumps(_facts(item))
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def _facts(item: Item) -> dict[str, Any]:
+    entry = item.entry
+    told: tuple[Any, ...] = (None,) * 7
+    judged: tuple[Any, ...] = (None,) * 4
+    if entry is not None:
+        told = (
+            entry.scan, entry.kinds, entry.targets, entry.probes, timestamp(entry.first_seen),
+            timestamp(entry.blocked_at), entry.timeout_s,
+        )  # fmt: skip
+        judged = entry.offence, entry.forgeable, entry.tool, entry.reason
+    left = None if item.left is None else round(item.left)
+    found = (item.address, f"ipv{item.family}", *told, left, *judged, item.packets)
+    return dict(zip(COLUMNS, found, strict=True))
 
 
 def _csv_line(fields: Iterable[object]) -> str:
@@ -142,5 +155,5 @@ def _indicator(item: Item, entry: Entry) -> dict[str, Any]:
 
 
 RENDER: Final[dict[str, Callable[[Iterable[Item]], Iterator[str]]]] = {
-    "plain": plain, "cidr": cidr, "nft": nft, "csv": table_of, "stix": stix,
+    "plain": plain, "cidr": cidr, "nft": nft, "csv": table_of, "json": objects, "stix": stix,
 }  # fmt: skip
