@@ -26,10 +26,7 @@ def read_header(data: bytes, at: int, end: int) -> Packet | Malformed:
         total, fragment, protocol, source, target, sport, dport, words, flags = fields
         if not fragment & 0x1FFF:
             if protocol == TCP and total >= _SIZE and words >= 0x50:
-                return _packet(Packet, (source, target, TCP, sport, dport, flags, 20, b""))
+                return Packet(source, target, TCP, sport, dport, flags, 20, b"")
             if protocol == UDP and total >= 28:
-                return _packet(Packet, (source, target, UDP, sport, dport, 0, 20, b""))
+                return Packet(source, target, UDP, sport, dport, 0, 20, b"")
     return decode(data[at : min(end, at + COPY_RANGE)])
-
-
-_packet = tuple.__new__  # half the time of Packet(...), whose own is a function

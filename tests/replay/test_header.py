@@ -21,7 +21,15 @@ def _is_as_decoded(packet: bytes) -> bool:
     expected = decode(packet[:COPY_RANGE])
     if isinstance(found, Malformed) or isinstance(expected, Malformed):
         return found == expected
-    return found[:6] == expected[:6]
+    return _without_bytes(found) == _without_bytes(expected)
+
+
+def _without_bytes(packet: Packet) -> Packet:
+    """Where the headers lie and what they say, without the packet itself."""
+    return Packet(
+        packet.source, packet.target, packet.protocol, packet.sport, packet.dport, packet.flags,
+        packet.transport, b"",
+    )  # fmt: skip
 
 
 @st.composite
@@ -47,7 +55,7 @@ def _nearly_plain(draw: st.DrawFn) -> bytes:
 def test_a_plain_packet_is_read_without_a_copy_of_it(packet: bytes) -> None:
     found, expected = read_header(packet, 0, len(packet)), decode(packet)
     assert isinstance(expected, Packet)
-    assert found == expected._replace(payload=b"")
+    assert found == _without_bytes(expected)
 
 
 @pytest.mark.parametrize("packet", [TCP_PACKET, UDP_PACKET], ids=["tcp", "udp"])
