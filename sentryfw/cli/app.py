@@ -240,7 +240,7 @@ def explain(
     output.print_json(found) if json else module.show(found)
     if pcap is not None:
         count = module.save_captures(settings, address, pcap)
-        output.note(f"{pcap}: the packets behind {count} block{'s' * (count != 1)}")
+        output.note(f"{pcap}: the packets behind {output.counted(count, 'block')}")
     if not module.is_known(found):
         raise typer.Exit(NotFound.exit_code)
 
@@ -278,7 +278,10 @@ def report(
     made = module.make(options.load(), Table(), parse_timeout(since, "--since"))
     if html is not None:
         module.write_html(made, html)
-        output.note(f"{html}: {made['blocks']} blocks of {made['sources']} sources")
+        output.note(
+            f"{html}: {output.counted(made['blocks'], 'block')} of"
+            f" {output.counted(made['sources'], 'source')}"
+        )
     if json:
         output.print_json(made)
     elif html is None:

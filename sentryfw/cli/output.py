@@ -32,7 +32,8 @@ def print_pairs(pairs: Row, title: str) -> None:
     """One thing's properties, nested ones under dotted names."""
     flat = _flatten(pairs)
     if sys.stdout.isatty():
-        _print_table([{"": k, " ": v} for k, v in flat.items()], ("", " "), title)
+        rows = [{"name": name, "value": value} for name, value in flat.items()]
+        _print_table(rows, ("name", "value"), title, head=False)
         return
     for key, value in flat.items():
         sys.stdout.write(f"{key}\t{cell(value)}\n")
@@ -66,6 +67,11 @@ def duration(seconds: float) -> str:
     return "".join(parts[:2]) or "0s"
 
 
+def counted(number: int, what: str) -> str:
+    """1 block, 2 blocks."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def _flatten(pairs: Row, prefix: str = "") -> Row:
     flat: Row = {}
     for key, value in pairs.items():
@@ -76,12 +82,14 @@ def _flatten(pairs: Row, prefix: str = "") -> Row:
     return flat
 
 
-def _print_table(rows: Sequence[Row], columns: Sequence[str], title: str) -> None:
+def _print_table(
+    rows: Sequence[Row], columns: Sequence[str], title: str, *, head: bool = True
+) -> None:
     from rich.console import Console  # noqa: PLC0415 - 60 ms that a pipe need not pay
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(title=title, header_style="bold", title_justify="left")
+    table = Table(title=title, header_style="bold", title_justify="left", show_header=head)
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "address")
     for row in rows:
