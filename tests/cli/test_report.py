@@ -59,6 +59,7 @@ def test_the_text_says_who_what_when_and_how_slowly(installed: Box) -> None:
     assert f"slowest_address\t{entry.address}" in lines
     assert "slowest_seconds\t5400" in lines
     assert "dropped_packets_since_install\t0" in lines
+    assert "part_seconds\t21600" in lines
     assert "tools\tnmap\t1" in lines
     assert any(line.startswith(f"{entry.address}\t1\t5\t") for line in lines)
     [ssh] = [line for line in lines if line.startswith("tcp/22\t")]
