@@ -39,6 +39,11 @@ def print_pairs(pairs: Row, title: str) -> None:
         sys.stdout.write(f"{key}\t{cell(value)}\n")
 
 
+def counted(number: int, what: str) -> str:
+    """1 block, 2 blocks."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def note(text: str) -> None:
     """A word to the operator, beside the data."""
     sys.stderr.write(plain(text, keep="\n") + "\n")
@@ -65,11 +70,6 @@ def duration(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts[:2]) or "0s"
-
-
-def counted(number: int, what: str) -> str:
-    """1 block, 2 blocks."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _flatten(pairs: Row, prefix: str = "") -> Row:
