@@ -1,9 +1,10 @@
 """sentryfw(8): every command parses, calls one function, prints, and exits."""
 
+import gc
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -20,6 +21,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+YOUNG: Final = 100_000
+"""Objects between two collections: `list` makes a million, and not one in a cycle."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -170,14 +174,14 @@ def list_(
         output.print_json(items)
     else:
         said = "would be blocked" if would_block else "blocked"
-        short = [
+        short = (
             {
                 **item,
                 "left": output.duration(item["expires_in_s"]),
                 "dropped": item["dropped_packets"],
             }
             for item in items
-        ]
+        )
         output.print_rows(
             items, blocks.COLUMNS, f"{len(items)} {said}", short=(short, blocks.SHORT_COLUMNS)
         )
@@ -553,6 +557,8 @@ def import_portsentry(
 
 def main() -> None:
     """Entry point sentryfw."""
+    gc.freeze()  # what is imported stays: no collection need look at it again, nor the last one
+    gc.set_threshold(YOUNG)
     try:
         app(_config_first(sys.argv[1:]))
     except SentryError as error:

@@ -1,10 +1,10 @@
 """list, block, unblock: on the kernel's sets and the ledger, with or without the daemon."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sentryfw import listing
 from sentryfw.cli import remote
@@ -16,10 +16,14 @@ from sentryfw.errors import NoPrivilege, NotFound, NotRunning, SentryError, Usag
 from sentryfw.fields import parse_duration
 from sentryfw.netfilter import host
 from sentryfw.netfilter.host import Protected
-from sentryfw.netfilter.table import IPNetwork, Table
+from sentryfw.netfilter.table import Blocked, IPNetwork, Table
+from sentryfw.record import reasons
 from sentryfw.record.entry import manual_entry
 from sentryfw.record.ledger import Ledger, LedgerFault
 from sentryfw.respond.undo import undo
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 COLUMNS: Final = (
     "address", "scan", "kinds", "targets", "probes", "blocked_at", "expires_in_s", "offence",
@@ -33,7 +37,8 @@ SHORT_COLUMNS: Final = ("address", "scan", "kinds", "probes", "left", "dropped",
 def list_blocks(config: Config, table: Table, warn: Callable[[str], None]) -> list[dict[str, Any]]:
     """What is blocked now, the newest first, with why. Without CAP_NET_ADMIN the daemon looks."""
     try:
-        items = list(listing.items(table, config.paths.ledger, warn))
+        blocks = _ahead(listing.batches(table, reasons.MOST))
+        items = list(listing.with_reasons(blocks, config.paths.ledger, warn))
     except NoPrivilege:
         items = []
         for answer in remote.ask_stream(config, {"do": "list"}):
@@ -42,6 +47,22 @@ def list_blocks(config: Config, table: Table, warn: Callable[[str], None]) -> li
             else:
                 items.append(answer)
     return sorted(items, key=lambda item: item["blocked_at"] or "", reverse=True)
+
+
+def _ahead(batches: Iterator[list[Blocked]]) -> Iterator[list[Blocked]]:
+    """The same; while one is looked up in the ledger, the kernel makes the next one ready in a
+    thread, if there are so many."""
+    batch = next(batches, [])
+    if len(batch) < reasons.MOST:
+        yield batch
+        return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - seldom needed
+
+    with ThreadPoolExecutor(1) as pool:
+        while batch:
+            coming: Future[list[Blocked]] = pool.submit(next, batches, [])
+            yield batch
+            batch = coming.result()
 
 
 class ByHand(NamedTuple):

@@ -91,6 +91,23 @@ def test_json_is_read_back_as_it_was_and_has_no_control_characters(
     assert printed.replace("\n", "").isprintable()
 
 
+@pytest.mark.parametrize("count", [0, 1, output.CHUNK, 2 * output.CHUNK + 1])
+def test_many_items_are_printed_as_json_has_them(
+    count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [
+        {"n": n, "kinds": ["syn", "fin"][: n % 3], "more": {"text": "]\n,"}} for n in range(count)
+    ]
+    output.print_json(items)
+    assert capsys.readouterr().out == json.dumps(items, indent=2) + "\n"
+
+
+@pytest.mark.parametrize("count", [0, 1, output.CHUNK, 2 * output.CHUNK + 1])
+def test_many_rows_are_a_line_each(count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_rows([{"a": n} for n in range(count)], ("a", "b"), "title")
+    assert capsys.readouterr().out == "a\tb\n" + "".join(f"{n}\t-\n" for n in range(count))
+
+
 def test_a_note_stands_beside_the_data(capsys: pytest.CaptureFixture[str]) -> None:
     output.note("a word")
     assert capsys.readouterr() == ("", "a word\n")
