@@ -4,10 +4,12 @@ Each parser takes what TOML gives and raises ValueError with what to write inste
 """
 
 import re
+import sys
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -131,6 +133,20 @@ Interface = Annotated[str, AfterValidator(_interface)]
 Directory = Annotated[Path, AfterValidator(_absolute)]
 Count = Annotated[int, BeforeValidator(_no_bool)]
 Trigger = Annotated[Count, Field(ge=1, le=MAX_TARGETS)]
+
+
+def _without_plugins() -> None:
+    """What looks for pydantic's plugins reads the metadata of everything that is installed: 15 ms
+    of every command, and code of others in a root process. Nothing is found instead; where
+    pydantic has moved it, it looks as usual."""
+    place = "pydantic.plugin._loader"
+    if place not in sys.modules:
+        module = ModuleType(place)
+        module.get_plugins = lambda: ()  # type: ignore[attr-defined]
+        sys.modules[place] = module
+
+
+_without_plugins()
 
 
 class Section(BaseModel):

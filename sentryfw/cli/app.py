@@ -403,7 +403,7 @@ def reload() -> None:
 @app.command()
 def doctor(json: Json = False) -> None:
     """Look at everything SentryFW needs, and say what is missing and how to get it."""
-    from sentryfw.cli import status as module
+    from sentryfw.cli import doctor as module
 
     findings = module.doctor(options.load())
     rows = [item._asdict() for item in findings]

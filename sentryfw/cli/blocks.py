@@ -14,16 +14,15 @@ from sentryfw.control import ask
 from sentryfw.engine.model import Source, parse_source, source_text
 from sentryfw.errors import NoPrivilege, NotFound, NotRunning, SentryError, UsageError
 from sentryfw.fields import parse_duration
-from sentryfw.netfilter import host
-from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.table import Blocked, IPNetwork, Table
 from sentryfw.record import reasons
 from sentryfw.record.entry import manual_entry
 from sentryfw.record.ledger import Ledger, LedgerFault
-from sentryfw.respond.undo import undo
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from sentryfw.netfilter.host import Protected
 
 COLUMNS: Final = (
     "address", "scan", "kinds", "targets", "probes", "blocked_at", "expires_in_s", "offence",
@@ -69,7 +68,7 @@ class ByHand(NamedTuple):
     """What was blocked by hand."""
 
     address: str
-    spared: list[Protected]
+    spared: "list[Protected]"
     """Who in it is never blocked: with --force in the set, and let past by the rule before it."""
 
 
@@ -82,6 +81,8 @@ def block(
 
 
 def _block(config: Config, table: Table, text: str, timeout: str | None, *, force: bool) -> ByHand:
+    from sentryfw.netfilter import host  # noqa: PLC0415 - only `block` looks at it
+
     what = _parse(text)
     seconds = config.block.timeouts[0] if timeout is None else parse_timeout(timeout)
     address = _text(what)
@@ -138,7 +139,7 @@ def unblock_all(config: Config, table: Table) -> int:
     return count
 
 
-def _spared(never_block: list[Protected], network: IPNetwork) -> list[Protected]:
+def _spared(never_block: "list[Protected]", network: IPNetwork) -> "list[Protected]":
     return [
         protected
         for protected in never_block
@@ -177,6 +178,8 @@ def _remember_unblock(config: Config, address: str | None) -> None:
         if address is None or "/" not in address or address.endswith("/64"):
             ask(config.paths.control, request)
     except NotRunning:  # nothing that would hold it, nobody else to tidy up
+        from sentryfw.respond.undo import undo  # noqa: PLC0415 - seldom needed
+
         undo(config.respond, address)
     if fault is not None:
         raise SentryError(

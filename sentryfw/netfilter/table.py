@@ -16,14 +16,16 @@ from ipaddress import (
     summarize_address_range,
 )
 from socket import inet_ntoa
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sentryfw.engine.model import Source, source_of, source_text
 from sentryfw.errors import KernelError, NotFound, NotInstalled, SentryError, UsageError
 from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.elements import Reader
-from sentryfw.netfilter.libnftables import Libnftables
 from sentryfw.netfilter.netlink import NfnetlinkSocket
+
+if TYPE_CHECKING:
+    from sentryfw.netfilter.libnftables import Libnftables
 
 TABLE: Final = "sentryfw"
 SCHEMA: Final = 1
@@ -171,6 +173,8 @@ class Table:
         if len(source) == 16:
             source = Source(source[:8])
         name, key = _element(source, "suspect")
+        if not self._get(name, key):  # a transaction that fails costs 10 ms
+            return
         try:
             self._delete(name, key)
         except KernelError as error:
@@ -280,6 +284,8 @@ class Table:
 
     def _nft(self, command: str) -> str:
         if self._libnftables is None:
+            from sentryfw.netfilter.libnftables import Libnftables  # noqa: PLC0415 - seldom needed
+
             self._libnftables = Libnftables()
         return self._libnftables.run(command)
 
