@@ -31,6 +31,8 @@ TABLE: Final = "sentryfw"
 SCHEMA: Final = 1
 COMMENT: Final = f"SentryFW schema {SCHEMA}"
 OURS: Final = "SentryFW schema "
+EXACT: Final = 4096
+"""Elements that are counted one by one."""
 NEVER_BLOCK_SETS: Final = ("never_block4", "never_block6")
 
 IPNetwork = IPv4Network | IPv6Network
@@ -266,15 +268,29 @@ class Table:
         self._netlink.transact(transaction, "never-block")
 
     def count_blocked(self) -> dict[int, int]:
-        """How many blocks there are of each family, without looking at each."""
-        counts = {4: 0, 6: 0}
-        for family in counts:
-            body = nl.set_name(TABLE, f"block{family}")
-            for reply in self._netlink.dump(nl.NFT_MSG_GETSETELEM, body, "count"):
-                counts[family] += nl.count_elements(reply)
+        """How many blocks there are of each family, without looking at each. Of many, what ended
+        within the last second may be among them."""
+        counts = {family: self._count(f"block{family}") for family in (4, 6)}
         for blocked in self.blocked_networks():
             counts[blocked.family] += 1
         return counts
+
+    def _count(self, name: str) -> int:
+        """Elements of a set. A dump is exact, but grows with the square of their number; the
+        kernel's own count has those in it that have ended and are not yet cleared away."""
+        count = self._kernel_count(name)
+        if count is not None and count > EXACT:
+            return count
+        dump = self._netlink.dump(nl.NFT_MSG_GETSETELEM, nl.set_name(TABLE, name), "count")
+        return sum(map(nl.count_elements, dump))
+
+    def _kernel_count(self, name: str) -> int | None:
+        """NFTA_SET_COUNT; None of a kernel that is too old to tell it."""
+        body = nl.text(nl.NFTA_SET_TABLE, TABLE) + nl.text(nl.NFTA_SET_NAME, name)
+        for reply in self._netlink.request(nl.NFT_MSG_GETSET, body, f"set {name}"):
+            count = nl.attributes(reply.body[4:]).get(nl.NFTA_SET_COUNT, b"")
+            return int.from_bytes(count) if len(count) == 4 else None
+        return None
 
     def _elements(self, name: str) -> Iterator[nl.Element]:
         body = nl.set_name(TABLE, name)
