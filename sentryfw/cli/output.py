@@ -35,7 +35,7 @@ def print_rows(
     if sys.stdout.isatty():
         _print_table(*(short or (rows, columns)), title)
         return
-    lines = ("\t".join([cell(row.get(column)) for column in columns]) for row in rows)
+    lines = (_line(map(row.get, columns)) for row in rows)
     sys.stdout.write("\t".join(columns) + "\n")
     for chunk in _chunks(lines):
         sys.stdout.write("\n".join(chunk) + "\n")
@@ -64,18 +64,32 @@ def note(text: str) -> None:
 
 def cell(value: object) -> str:
     """A value in one field of a line: no tab, no newline, no control character."""
-    if type(value) is int:  # first what there is most of
-        return str(value)
+    return plain(_text(value))
+
+
+def _line(values: Iterable[object]) -> str:
+    """The cells of a row. Nearly all rows are printable, so they are looked at as a whole."""
+    texts = list(map(_text, values))
+    if not "".join(texts).isprintable():
+        texts = list(map(plain, texts))
+    return "\t".join(texts)
+
+
+def _text(value: object) -> str:
+    """Never empty. First what there is most of."""
     if isinstance(value, str):
-        return plain(value) or "-"
+        return value or "-"
+    if type(value) is int:
+        return str(value)
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return plain(",".join(map(str, value))) or "-"
-    text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
-    return plain(text) or "-"
+        return ",".join(map(str, value)) or "-"
+    return (
+        f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+    ) or "-"
 
 
 def duration(seconds: float) -> str:
