@@ -37,6 +37,15 @@ if [ "$${#missing[@]}" != 0 ]; then
 fi
 endef
 
+# The environment of a stamp, with what its lock names.
+define venv
+echo "make: $(@D): installing $(1)"
+$(PYTHON) -m venv --clear $(@D)
+$(@D)/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $< \
+  || { echo "make: pip failed: is there a network?" >&2; exit 1; }
+touch $@
+endef
+
 .PHONY: deb packages wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help setup apt demo test check fmt golden bench bench-quick lock clean
 
 help:
@@ -87,11 +96,7 @@ apt-package-test: apt
 	@$(call install,$(PACKAGE_TEST_PACKAGES))
 
 $(PACKAGE_STAMP): requirements-package.lock
-	@echo "make: .venv-package: installing what packs packages"
-	$(PYTHON) -m venv --clear .venv-package
-	.venv-package/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $< \
-	  || { echo "make: pip failed: is there a network?" >&2; exit 1; }
-	touch $@
+	@$(call venv,what packs packages)
 
 apt-test: apt
 	@$(call install,$(TEST_PACKAGES))
@@ -100,11 +105,7 @@ apt-stock: apt
 	@$(call install,$(STOCK_PACKAGES))
 
 $(STOCK_STAMP): requirements-stock.lock
-	@echo "make: .venv-stock: installing what boots the emulated machine"
-	$(PYTHON) -m venv --clear .venv-stock
-	.venv-stock/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $< \
-	  || { echo "make: pip failed: is there a network?" >&2; exit 1; }
-	touch $@
+	@$(call venv,what boots the emulated machine)
 
 # Hostile bytes into everything that reads some: FUZZ_SECONDS in all, shared by the targets of
 # FUZZ_TARGETS (all of them). `make test` runs what was found once more, without atheris.
@@ -117,11 +118,7 @@ fuzz: setup $(FUZZ_STAMP)
 	  .venv-fuzz/bin/python tests/fuzz/run.py $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 $(FUZZ_STAMP): requirements-fuzz.lock
-	@echo "make: .venv-fuzz: installing atheris"
-	$(PYTHON) -m venv --clear .venv-fuzz
-	.venv-fuzz/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $< \
-	  || { echo "make: pip failed: is there a network?" >&2; exit 1; }
-	touch $@
+	@$(call venv,atheris)
 
 fmt: setup
 	@$(BIN)/ruff format $(SOURCES)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from bench import (
     blocked,
@@ -33,38 +34,34 @@ GOALS_100K = {"list": 2.0, "unblock": 50.0, "restore": 3.0}
 GOALS_1M = {"unblock": 50.0, "restore": 30.0, "memory": 600.0}
 
 Step = Callable[[], Sequence[Figure]]
+T = TypeVar("T")
+
+LENGTHY = ("million", "replay")
+"""Not in the quick form."""
 
 
-def full(*, peers: bool) -> dict[str, Step]:
-    return {
-        "leak": lambda: leak.figures(2, peers=peers),
-        "latency": lambda: latency.figures(5, peers=peers),
-        "throughput": lambda: throughput.figures(5, 2),
-        "flood": lambda: flood.figures(6, 20),
-        "services": lambda: services.figures(5, 3) if peers else [],
-        "blocked": lambda: blocked.figures(7, 1),
-        "add": lambda: scale.figures([0, 10_000, 100_000, MILLION], 500),
-        "scale": lambda: scale.commands(100_000, GOALS_100K),
+def steps(*, quick: bool, peers: bool) -> dict[str, Step]:
+    """What is measured, in this order; `quick`: with fewer repetitions."""
+
+    def times(full: T, short: T) -> T:
+        return short if quick else full
+
+    sizes = [0, 10_000, 100_000, *times([MILLION], [])]
+    found: dict[str, Step] = {
+        "leak": lambda: leak.figures(times(2, 1), peers=peers and not quick),
+        "latency": lambda: latency.figures(times(5, 2), peers=peers and not quick),
+        "throughput": lambda: throughput.figures(*times((5, 2), (1, 1))),
+        "flood": lambda: flood.figures(*times((6, 20), (2, 5))),
+        "services": lambda: services.figures(*times((5, 3), (1, 1))) if peers else [],
+        "blocked": lambda: blocked.figures(*times((7, 1), (3, 0.5))),
+        "add": lambda: scale.figures(sizes, times(500, 200)),
+        "scale": lambda: scale.commands(*times((100_000, GOALS_100K, 3), (10_000, {}, 1))),
         "million": lambda: scale.commands(MILLION, GOALS_1M, 1),
-        "engine": lambda: engine.figures(5),
+        "engine": lambda: engine.figures(times(5, 3)),
         "replay": lambda: [*replay.figures(3), *capture.figures(1_000_000_000)],
-        "cli": lambda: footprint.figures(9),
+        "cli": lambda: footprint.figures(times(9, 3)),
     }
-
-
-def quick(*, peers: bool) -> dict[str, Step]:
-    return {
-        "leak": lambda: leak.figures(1, peers=False),
-        "latency": lambda: latency.figures(2, peers=False),
-        "throughput": lambda: throughput.figures(1, 1),
-        "flood": lambda: flood.figures(2, 5),
-        "services": lambda: services.figures(1, 1) if peers else [],
-        "blocked": lambda: blocked.figures(3, 0.5),
-        "add": lambda: scale.figures([0, 10_000, 100_000], 200),
-        "scale": lambda: scale.commands(10_000, {}, 1),
-        "engine": lambda: engine.figures(3),
-        "cli": lambda: footprint.figures(3),
-    }
+    return {name: step for name, step in found.items() if not quick or name not in LENGTHY}
 
 
 def main() -> int:
@@ -78,10 +75,10 @@ def main() -> int:
     absent = build.fetch_packages()
     if absent:
         print(f"bench: without Debian's peers and nginx: {absent}", file=sys.stderr)
-    steps = (quick if options.quick else full)(peers=absent is None)
+    measures = steps(quick=options.quick, peers=absent is None)
     name = "partial" if options.only else "quick" if options.quick else "full"
     figures: list[Figure] = []
-    for step_name, step in steps.items():
+    for step_name, step in measures.items():
         if not options.only or step_name in options.only:
             figures += _run(step_name, step)
             # After each: a run that is ended early has not been for nothing.

@@ -1,11 +1,13 @@
 """A figure, its goal, what the peers reach, and how all of it is printed and kept."""
 
 import json
+import operator
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -32,7 +34,9 @@ class Figure(NamedTuple):
     """To the peer that the goal names, or that comes nearest."""
 
 
-def at_most(
+def _limited(
+    sign: str,
+    is_met: Callable[[float, float], bool],
     measure: str,
     value: float | None,
     unit: str,
@@ -40,20 +44,12 @@ def at_most(
     spread: str = "",
     peers: Mapping[str, float] = _NOBODY,
 ) -> Figure:
-    met = value is not None and value <= limit
-    return Figure(measure, value, unit, f"<= {limit:g}", met, spread, peers)
+    met = value is not None and is_met(value, limit)
+    return Figure(measure, value, unit, f"{sign} {limit:g}", met, spread, peers)
 
 
-def at_least(
-    measure: str,
-    value: float | None,
-    unit: str,
-    limit: float,
-    spread: str = "",
-    peers: Mapping[str, float] = _NOBODY,
-) -> Figure:
-    met = value is not None and value >= limit
-    return Figure(measure, value, unit, f">= {limit:g}", met, spread, peers)
+at_most: Final = partial(_limited, "<=", operator.le)
+at_least: Final = partial(_limited, ">=", operator.ge)
 
 
 def share_of(

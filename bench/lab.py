@@ -35,6 +35,9 @@ PATIENCE: Final = 30.0
 FIRST_CPU: Final = 0
 LAST_CPU: Final = (os.cpu_count() or 1) - 1
 
+NOT_OPERATORS: Final = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+"""What a container or a build may set, and no operator: modules are compiled at each start then."""
+
 COUNT_ANSWERS: Final = """
 table inet answers {
 	counter synacks {
@@ -204,7 +207,8 @@ class Daemon:
 
     def cli(self, *words: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "sentryfw", "-c", self.config, *words]
-        done = self.lab.victim.run(*command, timeout=timeout)
+        environment = {name: v for name, v in os.environ.items() if name not in NOT_OPERATORS}
+        done = self.lab.victim.run(*command, timeout=timeout, env=environment)
         assert done.returncode == 0, done.stderr
         return done
 

@@ -22,8 +22,6 @@ COMPLETIONS: Final = {
     "fish": "usr/share/fish/vendor_completions.d/sentryfw.fish",
 }
 """Where each shell looks, below the root."""
-WHOLE: Final = "[detect.triggers]"
-"""A table that is taken as it is written: its header alone would be an empty one."""
 HEADER: Final = """\
 # SentryFW's configuration, see sentryfw.toml(5): every key with its default. Take the # off a key
 # to change it, then: sentryfw check, sentryfw install, systemctl restart sentryfw.
@@ -46,7 +44,7 @@ def configuration(**paths: str) -> str:
         name = line.partition(" ")[0]
         if name in paths:
             line = f'{name} = "{paths[name]}"'  # noqa: PLW2901 - the one that is set
-        elif line and (line[0] not in "[#" or line.startswith(WHOLE)):
+        elif line and line[0] not in "[#":
             line = f"# {line}"  # noqa: PLW2901
         lines.append(line)
     return HEADER + "\n".join(lines) + "\n"

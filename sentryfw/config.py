@@ -155,6 +155,17 @@ class Decoy(Section):
         return frozenset(port for first, last in ranges for port in range(first, last + 1))
 
 
+TRIGGERS: Final[dict[Kind, int]] = {
+    "null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10, "connect": 1,
+}  # fmt: skip
+"""Of kinds that no stack ever sends, of pings, of which it takes many addresses to make a sweep,
+and of connections to decoys."""
+
+
+def _over_defaults(triggers: dict[Kind, int]) -> dict[Kind, int]:
+    return {**TRIGGERS, **triggers}
+
+
 class Detect(Section):
     count: Literal["targets", "probes"] = "targets"
     """What a trigger counts: distinct targets, or, as PortSentry, every probe."""
@@ -162,12 +173,8 @@ class Detect(Section):
     window: Duration = 300.0
     slow_trigger: Trigger = 6
     slow_window: Duration = 86400.0
-    triggers: dict[Kind, Trigger] = {  # noqa: RUF012 - pydantic copies it
-        "null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10,
-        "connect": 1,
-    }  # fmt: skip
-    """Kinds with a trigger of their own; by default those that no stack ever sends, pings, of
-    which it takes many addresses to make a sweep, and connections to decoys."""
+    triggers: Annotated[dict[Kind, Trigger], AfterValidator(_over_defaults)] = TRIGGERS
+    """Kinds with a trigger of their own; what is not named keeps that of TRIGGERS."""
     mode: Literal["block", "observe"] = "block"
 
 

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sentryfw import __version__, account, compiled, config, listing, privileges, stops
 from sentryfw.config import Config
 from sentryfw.config_metrics import Metrics
-from sentryfw.control import Answer, ControlServer, Reply, Stream
+from sentryfw.control import Answer
+from sentryfw.control_server import ControlServer, Reply, Stream
 from sentryfw.decoy.process import Decoys
 from sentryfw.decoy.wire import PAYLOAD, Visit, shown
 from sentryfw.engine.decide import MAX_OFFENDERS

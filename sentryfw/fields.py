@@ -4,9 +4,12 @@ Each parser takes what TOML gives and raises ValueError with what to write inste
 """
 
 import re
+import sys
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -107,8 +110,14 @@ def ports_text(ports: tuple[int, int]) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
+def matches(interface: str, patterns: Iterable[str]) -> bool:
+    """Whether an interface is one of those that are named: "eth0", "ppp*"."""
+    return any(fnmatchcase(interface, pattern) for pattern in patterns)
+
+
 def merged(ranges: Iterable[PortRange]) -> list[PortRange]:
-    """In order, and joined where they touch: an anonymous set takes no overlap."""
+    """In order, and joined where they touch: an anonymous set takes no overlap. Ports, or addresses
+    as numbers."""
     found: list[PortRange] = []
     for first, last in sorted(ranges):
         if found and first <= found[-1][1] + 1:
@@ -124,6 +133,20 @@ Interface = Annotated[str, AfterValidator(_interface)]
 Directory = Annotated[Path, AfterValidator(_absolute)]
 Count = Annotated[int, BeforeValidator(_no_bool)]
 Trigger = Annotated[Count, Field(ge=1, le=MAX_TARGETS)]
+
+
+def _without_plugins() -> None:
+    """What looks for pydantic's plugins reads the metadata of everything that is installed: 15 ms
+    of every command, and code of others in a root process. Nothing is found instead; where
+    pydantic has moved it, it looks as usual."""
+    place = "pydantic.plugin._loader"
+    if place not in sys.modules:
+        module = ModuleType(place)
+        module.get_plugins = lambda: ()  # type: ignore[attr-defined]
+        sys.modules[place] = module
+
+
+_without_plugins()
 
 
 class Section(BaseModel):

@@ -5,20 +5,22 @@ Who has CAP_NET_ADMIN looks itself; for others the daemon does, by these same fu
 
 import itertools
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from sentryfw.errors import SentryError
 from sentryfw.netfilter import divert, features
 from sentryfw.netfilter.table import Blocked, Table
+from sentryfw.record import reasons
 from sentryfw.record.entry import Entry
 from sentryfw.record.events import timestamp
 from sentryfw.record.ledger import Ledger
+from sentryfw.record.reasons import Reason
 
 UNKNOWN: Final = "not in the ledger"
-BATCH: Final = 64
-"""Blocks that are looked up in the ledger at once."""
+BATCH: Final = 500
+"""Blocks that are looked up in the ledger at once, where others wait meanwhile."""
 
 Item = dict[str, Any]
 Warn = Callable[[str], None]
@@ -26,15 +28,28 @@ Warn = Callable[[str], None]
 
 def items(table: Table, ledger: Path, warn: Warn) -> Generator[Item, None, None]:
     """What is blocked now, each with why."""
+    return with_reasons(batches(table, BATCH), ledger, warn)
+
+
+def batches(table: Table, size: int) -> Iterator[list[Blocked]]:
+    """What is blocked now, so many at once. NotInstalled without a table, at once."""
     table.require()
+    blocks = itertools.chain(table.blocked_sources(), table.blocked_networks())
+    return iter(lambda: list(itertools.islice(blocks, size)), [])
+
+
+def with_reasons(
+    blocks: Iterable[list[Blocked]], ledger: Path, warn: Warn
+) -> Generator[Item, None, None]:
+    """The same as items, each with why."""
     book = _Book(ledger, warn)
     try:
-        blocks = itertools.chain(table.blocked_sources(), table.blocked_networks())
-        while batch := list(itertools.islice(blocks, BATCH)):
-            entries, hosts = book.look_up([blocked.address for blocked in batch])
+        for batch in blocks:
+            found, hosts = book.look_up([blocked.address for blocked in batch])
             for blocked in batch:
-                host = hosts.get(blocked.address, "")
-                yield {**item(blocked, entries.get(blocked.address)), "host": host}
+                listed = item(blocked, found.get(blocked.address))
+                listed["host"] = hosts.get(blocked.address, "")
+                yield listed
     finally:
         book.close()
 
@@ -75,11 +90,13 @@ class _Book:
             except SentryError as error:
                 self._give_up(error)
 
-    def look_up(self, addresses: list[str]) -> tuple[dict[str, Entry], dict[str, str]]:
+    def look_up(self, addresses: list[str]) -> tuple[dict[str, Reason], dict[str, str]]:
         """The newest block of each address, and its name where a resolver told it."""
         if self._ledger is not None:
             try:
-                return self._ledger.latest_blocks(addresses), self._ledger.hosts(addresses)
+                return reasons.newest(self._ledger, addresses), reasons.hosts(
+                    self._ledger, addresses
+                )
             # ValueError: a row that is no JSON
             except (SentryError, sqlite3.Error, ValueError) as error:
                 self._give_up(error)
@@ -95,7 +112,7 @@ class _Book:
         self.close()
 
 
-def item(blocked: Blocked, entry: Entry | None) -> Item:
+def item(blocked: Blocked, entry: Entry | Reason | None) -> Item:
     return {
         "address": blocked.address,
         "family": "ipv4" if blocked.family == 4 else "ipv6",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentryfw import config
-from sentryfw.config import Config, load, parse
+from sentryfw.config import TRIGGERS, Config, load, parse
 from sentryfw.config_files import MAX_CONFIG_BYTES, MAX_LINE_BYTES
 from sentryfw.engine.model import ACCEPT, DROP
 from sentryfw.errors import ConfigError
@@ -57,6 +57,18 @@ def test_paths_lie_in_their_directories() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("written", "changed"),
+    [("{}", {}), ("{ fin = 2 }", {"fin": 2}), ("{ udp = 20, null = 64 }", {"udp": 20, "null": 64})],
+    ids=["empty", "one", "another and one"],
+)
+def test_triggers_that_are_not_named_keep_their_defaults(
+    written: str, changed: dict[str, int]
+) -> None:
+    parsed = parse(f"[detect]\ntriggers = {written}".encode(), "test.toml")
+    assert parsed.detect.triggers == {**TRIGGERS, **changed}
+
+
 def test_what_is_written_reaches_the_engine() -> None:
     text = """
     [detect]
@@ -78,7 +90,7 @@ def test_what_is_written_reaches_the_engine() -> None:
     """
     written = parse(text.encode(), "test.toml")
     spared = (ip_network("192.0.2.1"),)
-    assert written.horizons() == (5, 90.0, 9, 43200.0, {"udp": 20}, True)
+    assert written.horizons() == (5, 90.0, 9, 43200.0, {**TRIGGERS, "udp": 20}, True)
     assert written.policy(spared) == (
         (600.0, 3600.0), "observe", ACCEPT, 7, 8, False, spared, "block", "observe",
         True, frozenset(),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sentryfw import config
-from sentryfw.config import Config, load, load_with_sources
+from sentryfw.config import TRIGGERS, Config, load, load_with_sources
 from sentryfw.config_files import MAX_FILES, drop_ins, flatten, only
 from sentryfw.errors import ConfigError, SentryError
 from sentryfw.respond.helper import check_owner
@@ -134,7 +134,7 @@ def test_each_value_has_the_file_that_set_it_last(tmp_path: Path) -> None:
     loaded = load_with_sources(place)
     drop_in = str(tmp_path / "conf.d" / "a.toml")
     assert loaded.sources.files == (str(place), drop_in)
-    assert loaded.config.detect.triggers == {"null": 1, "fin": 2}
+    assert loaded.config.detect.triggers == {**TRIGGERS, "fin": 2}
     for key, file in {
         "detect.trigger": drop_in, "detect.window": str(place), "detect.triggers.null": str(place),
         "detect.triggers.fin": drop_in, "detect": drop_in, "block.unlisted": None, "block": None,

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from sentryfw import control
-from sentryfw.control import CHUNK, MAX_CLIENTS, MAX_LINE, Answer, ControlServer, ask, ask_stream
+from sentryfw import control_server
+from sentryfw.control import MAX_LINE, Answer, ask, ask_stream
+from sentryfw.control_server import CHUNK, MAX_CLIENTS, ControlServer
 from sentryfw.errors import NotFound, NotRunning, SentryError
 from support.waiting import wait_for
 
@@ -33,7 +34,7 @@ GROUP = 54321
 """The daemon's group, where a test wants one."""
 
 
-def _answer(request: Answer) -> control.Reply:
+def _answer(request: Answer) -> control_server.Reply:
     if request.get("do") == "fail":
         raise NotFound("no such thing")
     if request.get("do") == "list":
@@ -41,7 +42,7 @@ def _answer(request: Answer) -> control.Reply:
     return {"echo": request}
 
 
-def _numbers(count: int) -> control.Stream:
+def _numbers(count: int) -> control_server.Stream:
     for number in range(count):
         yield {"number": number}
     if count < 0:
@@ -50,7 +51,9 @@ def _numbers(count: int) -> control.Stream:
 
 
 @contextlib.contextmanager
-def _serving(path: Path, answer: Callable[[Answer], control.Reply] = _answer) -> Iterator[None]:
+def _serving(
+    path: Path, answer: Callable[[Answer], control_server.Reply] = _answer
+) -> Iterator[None]:
     """The server in a loop of its own."""
     loop = asyncio.new_event_loop()
     server = ControlServer(path, answer)
@@ -119,15 +122,12 @@ def test_with_a_socket_of_a_killed_daemon_it_is_not_running(path: Path) -> None:
         ask(path, {"do": "status"})
 
 
-def test_a_daemon_that_says_nothing_is_not_waited_for(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(control, "PATIENCE", 0.05)
+def test_a_daemon_that_says_nothing_is_not_waited_for(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mute:
         mute.bind(str(path))
         mute.listen()
         with pytest.raises(NotRunning):
-            ask(path, {"do": "status"})
+            ask(path, {"do": "status"}, 0.05)
 
 
 def test_an_answer_that_is_no_json_is_said_with_its_path(path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_line_without_end_is_not_answered_and_harms_nobody(served: Path) -> No
 
 
 def test_a_client_that_says_nothing_is_let_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "PATIENCE", 0.05)
+    monkeypatch.setattr(control_server, "PATIENCE", 0.05)
     with _serving(path), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mute:
         mute.settimeout(5)
         mute.connect(str(path))
@@ -242,7 +242,7 @@ def test_strangers_find_the_door_closed_and_are_told_who_may(served: Path) -> No
 @pytest.fixture
 def grouped(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A daemon that has a group, as the service has."""
-    monkeypatch.setattr(control, "_group", lambda: GROUP)
+    monkeypatch.setattr(control_server, "_group", lambda: GROUP)
     path.parent.chmod(0o755)
     with _serving(path):
         os.chown(path, -1, GROUP)
@@ -255,7 +255,7 @@ def grouped(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     [(GROUP, []), (65534, [GROUP]), (65534, [*range(70_000, 70_200), GROUP])],
     ids=["primary", "supplementary", "one of many"],
 )
-@pytest.mark.parametrize("what", sorted(control.READ - {"list"}))
+@pytest.mark.parametrize("what", sorted(control_server.READ - {"list"}))
 def test_the_group_may_ask_what_changes_nothing(
     grouped: Path, gid: int, groups: list[int], what: str
 ) -> None:
@@ -338,11 +338,11 @@ def test_who_does_not_read_a_stream_holds_nothing_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is made no faster than it is read, others are answered meanwhile, and it is given up."""
-    monkeypatch.setattr(control, "PATIENCE", 0.3)
+    monkeypatch.setattr(control_server, "PATIENCE", 0.3)
     made: list[int] = []
     closed = threading.Event()
 
-    def endless() -> control.Stream:
+    def endless() -> control_server.Stream:
         try:
             for number in itertools.count():
                 made.append(number)
@@ -350,7 +350,7 @@ def test_who_does_not_read_a_stream_holds_nothing_up(
         finally:
             closed.set()
 
-    def answer(request: Answer) -> control.Reply:
+    def answer(request: Answer) -> control_server.Reply:
         return endless() if request["do"] == "list" else {}
 
     with _serving(path, answer), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mute:

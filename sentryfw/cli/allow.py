@@ -18,6 +18,7 @@ from sentryfw.cli import allowfile, blocks
 from sentryfw.config import Config
 from sentryfw.control import ask
 from sentryfw.errors import NotFound, NotRunning, SentryError, UsageError
+from sentryfw.fields import merged
 from sentryfw.netfilter import host
 from sentryfw.netfilter.host import Protected
 from sentryfw.netfilter.table import Table
@@ -207,20 +208,10 @@ class Ranges:
         for network in networks:
             ends = int(network.network_address), int(network.broadcast_address)
             self._ranges[network.version].append(ends)
-        self._ranges = {family: _merged(ranges) for family, ranges in self._ranges.items()}
+        self._ranges = {family: merged(ranges) for family, ranges in self._ranges.items()}
 
     def covers(self, network: IPNetwork) -> bool:
         ranges = self._ranges[network.version]
         first, last = int(network.network_address), int(network.broadcast_address)
         at = bisect.bisect_right(ranges, first, key=lambda ends: ends[0]) - 1
         return at >= 0 and last <= ranges[at][1]
-
-
-def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(found[-1][1], last))
-        else:
-            found.append((first, last))
-    return found

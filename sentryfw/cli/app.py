@@ -1,9 +1,10 @@
 """sentryfw(8): every command parses, calls one function, prints, and exits."""
 
+import gc
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -20,6 +21,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+YOUNG: Final = 100_000
+"""Objects between two collections: `list` makes a million, and not one in a cycle."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -170,14 +174,14 @@ def list_(
         output.print_json(items)
     else:
         said = "would be blocked" if would_block else "blocked"
-        short = [
+        short = (
             {
                 **item,
                 "left": output.duration(item["expires_in_s"]),
                 "dropped": item["dropped_packets"],
             }
             for item in items
-        ]
+        )
         output.print_rows(
             items, blocks.COLUMNS, f"{len(items)} {said}", short=(short, blocks.SHORT_COLUMNS)
         )
@@ -240,7 +244,7 @@ def explain(
     output.print_json(found) if json else module.show(found)
     if pcap is not None:
         count = module.save_captures(settings, address, pcap)
-        output.note(f"{pcap}: the packets behind {count} block{'s' * (count != 1)}")
+        output.note(f"{pcap}: the packets behind {output.counted(count, 'block')}")
     if not module.is_known(found):
         raise typer.Exit(NotFound.exit_code)
 
@@ -278,7 +282,10 @@ def report(
     made = module.make(options.load(), Table(), parse_timeout(since, "--since"))
     if html is not None:
         module.write_html(made, html)
-        output.note(f"{html}: {made['blocks']} blocks of {made['sources']} sources")
+        output.note(
+            f"{html}: {output.counted(made['blocks'], 'block')} of"
+            f" {output.counted(made['sources'], 'source')}"
+        )
     if json:
         output.print_json(made)
     elif html is None:
@@ -289,8 +296,11 @@ def report(
 def export(
     format_: Annotated[
         str,
-        typer.Option("--format", help="plain, cidr, nft, csv, stix, xarf, abuseipdb or dshield."),
+        typer.Option(
+            "--format", help="plain, cidr, nft, csv, json, stix, xarf, abuseipdb or dshield."
+        ),
     ] = "plain",
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     since: Annotated[
         str | None,
         typer.Option(metavar="TIME", help='Every block since, e.g. "1d"; default: blocked now.'),
@@ -310,7 +320,8 @@ def export(
 
     seconds = None if since is None else parse_timeout(since, "--since")
     reporter = module.Reporter(org, contact, domain, author)
-    module.export(options.load(), Table(), format_, seconds, reporter, output.note, proven=proven)
+    form = "json" if json else format_
+    module.export(options.load(), Table(), form, seconds, reporter, output.note, proven=proven)
 
 
 @app.command()
@@ -392,7 +403,7 @@ def reload() -> None:
 @app.command()
 def doctor(json: Json = False) -> None:
     """Look at everything SentryFW needs, and say what is missing and how to get it."""
-    from sentryfw.cli import status as module
+    from sentryfw.cli import doctor as module
 
     findings = module.doctor(options.load())
     rows = [item._asdict() for item in findings]
@@ -546,6 +557,8 @@ def import_portsentry(
 
 def main() -> None:
     """Entry point sentryfw."""
+    gc.freeze()  # what is imported stays: no collection need look at it again, nor the last one
+    gc.set_threshold(YOUNG)
     try:
         app(_config_first(sys.argv[1:]))
     except SentryError as error:

@@ -1,10 +1,10 @@
 """list, block, unblock: on the kernel's sets and the ledger, with or without the daemon."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sentryfw import listing
 from sentryfw.cli import remote
@@ -14,12 +14,15 @@ from sentryfw.control import ask
 from sentryfw.engine.model import Source, parse_source, source_text
 from sentryfw.errors import NoPrivilege, NotFound, NotRunning, SentryError, UsageError
 from sentryfw.fields import parse_duration
-from sentryfw.netfilter import host
-from sentryfw.netfilter.host import Protected
-from sentryfw.netfilter.table import IPNetwork, Table
+from sentryfw.netfilter.table import Blocked, IPNetwork, Table
+from sentryfw.record import reasons
 from sentryfw.record.entry import manual_entry
 from sentryfw.record.ledger import Ledger, LedgerFault
-from sentryfw.respond.undo import undo
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from sentryfw.netfilter.host import Protected
 
 COLUMNS: Final = (
     "address", "scan", "kinds", "targets", "probes", "blocked_at", "expires_in_s", "offence",
@@ -33,7 +36,8 @@ SHORT_COLUMNS: Final = ("address", "scan", "kinds", "probes", "left", "dropped",
 def list_blocks(config: Config, table: Table, warn: Callable[[str], None]) -> list[dict[str, Any]]:
     """What is blocked now, the newest first, with why. Without CAP_NET_ADMIN the daemon looks."""
     try:
-        items = list(listing.items(table, config.paths.ledger, warn))
+        blocks = _ahead(listing.batches(table, reasons.MOST))
+        items = list(listing.with_reasons(blocks, config.paths.ledger, warn))
     except NoPrivilege:
         items = []
         for answer in remote.ask_stream(config, {"do": "list"}):
@@ -44,11 +48,27 @@ def list_blocks(config: Config, table: Table, warn: Callable[[str], None]) -> li
     return sorted(items, key=lambda item: item["blocked_at"] or "", reverse=True)
 
 
+def _ahead(batches: Iterator[list[Blocked]]) -> Iterator[list[Blocked]]:
+    """The same; while one is looked up in the ledger, the kernel makes the next one ready in a
+    thread, if there are so many."""
+    batch = next(batches, [])
+    if len(batch) < reasons.MOST:
+        yield batch
+        return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - seldom needed
+
+    with ThreadPoolExecutor(1) as pool:
+        while batch:
+            coming: Future[list[Blocked]] = pool.submit(next, batches, [])
+            yield batch
+            batch = coming.result()
+
+
 class ByHand(NamedTuple):
     """What was blocked by hand."""
 
     address: str
-    spared: list[Protected]
+    spared: "list[Protected]"
     """Who in it is never blocked: with --force in the set, and let past by the rule before it."""
 
 
@@ -61,6 +81,8 @@ def block(
 
 
 def _block(config: Config, table: Table, text: str, timeout: str | None, *, force: bool) -> ByHand:
+    from sentryfw.netfilter import host  # noqa: PLC0415 - only `block` looks at it
+
     what = _parse(text)
     seconds = config.block.timeouts[0] if timeout is None else parse_timeout(timeout)
     address = _text(what)
@@ -117,7 +139,7 @@ def unblock_all(config: Config, table: Table) -> int:
     return count
 
 
-def _spared(never_block: list[Protected], network: IPNetwork) -> list[Protected]:
+def _spared(never_block: "list[Protected]", network: IPNetwork) -> "list[Protected]":
     return [
         protected
         for protected in never_block
@@ -156,6 +178,8 @@ def _remember_unblock(config: Config, address: str | None) -> None:
         if address is None or "/" not in address or address.endswith("/64"):
             ask(config.paths.control, request)
     except NotRunning:  # nothing that would hold it, nobody else to tidy up
+        from sentryfw.respond.undo import undo  # noqa: PLC0415 - seldom needed
+
         undo(config.respond, address)
     if fault is not None:
         raise SentryError(

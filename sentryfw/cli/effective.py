@@ -70,7 +70,7 @@ def _keys(loaded: Loaded) -> list[Row]:
             "key": ".".join(path),
             "value": values.get(path),
             "default": defaults.get(path),
-            "from": loaded.sources.origin(path) or "default",
+            "from": loaded.sources.origins.get(path, "default"),
         }
         for path in dict.fromkeys([*values, *defaults])
     ]

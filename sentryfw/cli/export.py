@@ -1,8 +1,8 @@
 """export: what is blocked, or was, in the formats of others. It prints; nothing is sent anywhere.
 
-Firewall formats (plain, cidr, nft, csv, stix) take every block. Formats for abuse desks (xarf,
-abuseipdb, dshield) accuse somebody: they take scans that the engine found, of one address each,
-and no decoy scans, whose names are forged.
+Firewall formats (plain, cidr, nft, csv, json, stix) take every block. Formats for abuse desks
+(xarf, abuseipdb, dshield) accuse somebody: they take scans that the engine found, of one address
+each, and no decoy scans, whose names are forged.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from sentryfw.record.ledger import Ledger, LedgerFault
 
 Say = Callable[[str], None]
 
-FIREWALL: Final = ("plain", "cidr", "nft", "csv", "stix")
+FIREWALL: Final = ("plain", "cidr", "nft", "csv", "json", "stix")
 ABUSE: Final = ("xarf", "abuseipdb", "dshield")
 FORMATS: Final = (*FIREWALL, *ABUSE)
 FORGED: Final = frozenset({"decoy-scan"})

@@ -19,7 +19,7 @@ from sentryfw.cli.export_formats import NAMESPACE
 from sentryfw.cli.output import cell
 from sentryfw.engine.model import Kind, Packet, address_text
 from sentryfw.record.entry import Entry
-from sentryfw.record.events import timestamp
+from sentryfw.record.events import instant, timestamp
 
 Say = Callable[[str], None]
 
@@ -66,12 +66,12 @@ def _xarf(accused: Accused, protocol: str, sport: int, reporter: Reporter) -> di
     name = f"{accused.address} {entry.blocked_at:.6f}"
     report: dict[str, Any] = {
         "xarf_version": XARF, "report_id": str(uuid.uuid5(NAMESPACE, name)),
-        "timestamp": _instant(entry.blocked_at), "reporter": who, "sender": who,
+        "timestamp": instant(entry.blocked_at), "reporter": who, "sender": who,
         "source_identifier": accused.address, "source_port": sport,
         "category": "connection", "type": "port_scan",
         "evidence_source": "firewall_logs", "protocol": protocol, "destination_ip": target,
-        "first_seen": _instant(min(entry.first_seen, entry.blocked_at)),
-        "last_seen": _instant(entry.blocked_at),
+        "first_seen": instant(min(entry.first_seen, entry.blocked_at)),
+        "last_seen": instant(entry.blocked_at),
         "description": _summary(entry),
         "evidence": [{
             "content_type": "text/plain", "description": "the probes that the block rests on",
@@ -90,7 +90,7 @@ def abuseipdb(found: Iterable[Accused], _reporter: Reporter, say: Say) -> Iterat
     yield "IP,Categories,ReportDate,Comment\r\n"
     for address, entry in list(newest.items())[:MAX_ROWS]:
         text = io.StringIO()
-        row = (address, PORT_SCAN, _instant(entry.blocked_at), _summary(entry)[:MAX_COMMENT])
+        row = (address, PORT_SCAN, instant(entry.blocked_at), _summary(entry)[:MAX_COMMENT])
         csv.writer(text).writerow(row)
         yield text.getvalue()
     if len(newest) > MAX_ROWS:
@@ -152,10 +152,6 @@ def _split(target: str) -> tuple[str, str, int]:
     address, _, service = target.partition(" ")
     protocol, _, port = service.partition("/")
     return address, protocol, int(port) if port.isdecimal() else 0
-
-
-def _instant(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 RENDER: Final[dict[str, Callable[[Iterable[Accused], Reporter, Say], Iterator[str]]]] = {

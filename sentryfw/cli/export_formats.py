@@ -5,7 +5,6 @@ import io
 import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from sentryfw import __version__
 from sentryfw.cli.export import Item
 from sentryfw.cli.output import cell
 from sentryfw.record.entry import Entry
-from sentryfw.record.events import timestamp
+from sentryfw.record.events import instant, timestamp
 
 TABLE: Final = "sentryfw_export"
 """Not ours: another host's, where it is loaded."""
@@ -77,20 +76,33 @@ def table_of(found: Iterable[Item]) -> Iterator[str]:
     """CSV after RFC 4180, with a heading. No field is a formula to a spreadsheet: all are ours."""
     yield _csv_line(COLUMNS)
     for item in found:
-        entry = item.entry
-        yield _csv_line((
-            item.address, f"ipv{item.family}", *(_facts(entry) if entry else [""] * 7),
-            "" if item.left is None else round(item.left),
-            *((entry.offence, entry.forgeable, entry.tool, entry.reason) if entry else [""] * 4),
-            "" if item.packets is None else item.packets,
-        ))  # fmt: skip
+        facts = _facts(item)
+        facts["kinds"] = " ".join(facts["kinds"] or ())
+        yield _csv_line("" if facts[name] is None else facts[name] for name in COLUMNS)
 
 
-def _facts(entry: Entry) -> tuple[object, ...]:
-    return (
-        entry.scan, " ".join(entry.kinds), entry.targets, entry.probes,
-        timestamp(entry.first_seen), timestamp(entry.blocked_at), entry.timeout_s,
-    )  # fmt: skip
+def objects(found: Iterable[Item]) -> Iterator[str]:
+    """A JSON array, an object a line; null is what is not known."""
+    before = "[\n"
+    for item in found:
+        yield before + json.dumps(_facts(item))
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def _facts(item: Item) -> dict[str, Any]:
+    entry = item.entry
+    told: tuple[Any, ...] = (None,) * 7
+    judged: tuple[Any, ...] = (None,) * 4
+    if entry is not None:
+        told = (
+            entry.scan, entry.kinds, entry.targets, entry.probes, timestamp(entry.first_seen),
+            timestamp(entry.blocked_at), entry.timeout_s,
+        )  # fmt: skip
+        judged = entry.offence, entry.forgeable, entry.tool, entry.reason
+    left = None if item.left is None else round(item.left)
+    found = (item.address, f"ipv{item.family}", *told, left, *judged, item.packets)
+    return dict(zip(COLUMNS, found, strict=True))
 
 
 def _csv_line(fields: Iterable[object]) -> str:
@@ -110,7 +122,7 @@ def _harmless(field: object) -> object:
 def stix(found: Iterable[Item]) -> Iterator[str]:
     """A STIX 2.1 bundle of indicators (OASIS stix-v2.1-os, section 4.7)."""
     yield f'{{"type": "bundle", "id": "bundle--{uuid.uuid4()}", "objects": [\n'
-    start = _instant(0.0)
+    start = instant(0.0, "milliseconds")
     yield json.dumps({
         "type": "identity", "spec_version": "2.1", "id": IDENTITY, "created": start,
         "modified": start, "name": f"SentryFW {__version__}", "identity_class": "system",
@@ -122,7 +134,7 @@ def stix(found: Iterable[Item]) -> Iterator[str]:
 
 
 def _indicator(item: Item, entry: Entry) -> dict[str, Any]:
-    at = _instant(entry.blocked_at)
+    at = instant(entry.blocked_at, "milliseconds")
     kind = f"ipv{item.family}-addr:value"
     operator = "ISSUBSET" if "/" in item.address else "="
     indicator = {
@@ -137,16 +149,11 @@ def _indicator(item: Item, entry: Entry) -> dict[str, Any]:
         "external_references": [{"source_name": "mitre-attack", "external_id": "T1595.001"}],
     }  # fmt: skip
     if entry.timeout_s:
-        indicator["valid_until"] = _instant(entry.blocked_at + max(entry.timeout_s, 0.001))
+        end = entry.blocked_at + max(entry.timeout_s, 0.001)
+        indicator["valid_until"] = instant(end, "milliseconds")
     return indicator
 
 
-def _instant(seconds: float) -> str:
-    """RFC 3339, in milliseconds."""
-    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
 RENDER: Final[dict[str, Callable[[Iterable[Item]], Iterator[str]]]] = {
-    "plain": plain, "cidr": cidr, "nft": nft, "csv": table_of, "stix": stix,
+    "plain": plain, "cidr": cidr, "nft": nft, "csv": table_of, "json": objects, "stix": stix,
 }  # fmt: skip

@@ -1,11 +1,11 @@
 """What doctor says of the network: names that are watched in vain, bridges, routing."""
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
 from sentryfw.config import Config
+from sentryfw.fields import matches
 from sentryfw.netfilter.links import Link, links
 
 SYSCTL: Final = Path("/proc/sys/net")
@@ -37,7 +37,7 @@ def findings(config: Config) -> Iterator[Row]:
 
 
 def _watched(pattern: str, there: list[Link]) -> Iterator[Row]:
-    matching = [link for link in there if fnmatchcase(link.name, pattern)]
+    matching = [link for link in there if matches(link.name, [pattern])]
     if not matching:
         yield "interface", "info", f"{pattern}: none now; watched as soon as there is one"
     for link in matching:
@@ -55,7 +55,7 @@ def _bridges(config: Config, there: list[Link]) -> Iterator[Row]:
             continue  # nothing is bridged by it
         if not shown:
             yield "bridge", "info", f"{bridge}: {_UNSEEN}"
-        elif config.watch.forward and _is_watched(config, bridge):
+        elif config.watch.forward and matches(bridge, config.watch.interfaces):
             yield "bridge", "warn", f"{bridge}: {_BOTH_SIDES}"
         else:
             yield "bridge", "ok", f"{bridge}: blocks hold for what passes from port to port"
@@ -69,10 +69,6 @@ def _routing(config: Config) -> Iterator[Row]:
         yield "forward", "info", "this host routes; hosts behind are judged with watch.forward"
     elif routes:
         yield "forward", "ok", "hosts behind are judged"
-
-
-def _is_watched(config: Config, name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in config.watch.interfaces)
 
 
 def _is_on(name: str) -> bool:

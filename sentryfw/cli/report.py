@@ -80,6 +80,7 @@ def show(report: Report) -> None:
     head |= {f"dropped_{unit}_since_install": count for unit, count in dropped.items()}
     head |= {f"slowest_{name}": value for name, value in slowest.items()}
     head["blocks_over_time"] = f"[{shades(report['timeline'])}]"
+    head["part_seconds"] = report["part_seconds"]
     output.print_pairs(head, "SentryFW report")
     counted = [
         {"what": what, "name": name, "count": count}
@@ -95,7 +96,9 @@ def show(report: Report) -> None:
     title = "Who, most blocks first"
     output.print_rows(sources, SOURCES, title, short=(short, SHORT_SOURCES))
     ports = [{**port, "heat": f"[{shades(port['heat'])}]"} for port in report["ports"]]
-    output.print_rows(ports, PORTS, "Ports that were probed, over the time")
+    part = output.duration(report["part_seconds"])
+    title = f"Ports that were probed, over the time (a column: {part})"
+    output.print_rows(ports, PORTS, title)
     if report["dropped_remark"]:
         output.note(report["dropped_remark"])
 

@@ -6,7 +6,8 @@ page's own policy forbids scripts and requests besides.
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple, Self
 
 from sentryfw import __version__
 from sentryfw.cli.output import cell, duration
@@ -31,20 +32,24 @@ svg { width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 LEFT: Final = 90
 """Where the heat map begins, beside the names."""
+RIGHT: Final = 60
+"""Room for the sums, behind it."""
 WIDE: Final = 900
 ROW: Final = 16
+NUMBER: Final = ' class="n"'
 BARS: Final = 80
 """Height of the timeline."""
 
 
 def page(report: Mapping[str, Any]) -> str:
     """The whole file."""
+    parts = Parts.of(report)
     body = "".join((
         "<h1>SentryFW report</h1>",
-        f'<p class="when">{_text(report["since"])} to {_text(report["until"])}</p>',
+        f'<p class="when">{_minute(report["since"])} to {_minute(report["until"])} UTC</p>',
         _figures(report),
-        "<h2>Blocks over the time</h2>", _timeline(report["timeline"]),
-        "<h2>Ports that were probed</h2>", _heat(report["ports"]),
+        "<h2>Blocks over the time</h2>", _timeline(report["timeline"], parts),
+        "<h2>Ports that were probed</h2>", _heat(report["ports"], parts),
         "<h2>Who</h2>", _sources(report["top_sources"]),
         *(_counted(title, report[name]) for title, name in (
             ("What was found", "scans"), ("Kinds of probes", "kinds"), ("Tools", "tools"),
@@ -82,37 +87,75 @@ def _figures(report: Mapping[str, Any]) -> str:
     ) + "</dl>"  # fmt: skip
 
 
-def _timeline(counts: Sequence[int]) -> str:
+class Parts(NamedTuple):
+    """What a column of a chart stands for."""
+
+    begins: list[str]
+    """Of each, and the end of the last one."""
+    length: str
+
+    @classmethod
+    def of(cls, report: Mapping[str, Any]) -> Self:
+        since, step = datetime.fromisoformat(report["since"]), report["part_seconds"]
+        begins = (since + timedelta(seconds=step * n) for n in range(len(report["timeline"]) + 1))
+        return cls([_minute(begin.isoformat()) for begin in begins], duration(step))
+
+    def of_column(self, index: int, count: int) -> str:
+        """What stands beside the pointer."""
+        return f"<title>{self.begins[index]} to {self.begins[index + 1]}: {count:,}</title>"
+
+    def axis(self, left: float, right: float, top: float) -> str:
+        """When the first column begins and the last one ends, below them."""
+        return (
+            f'<text x="{left:.1f}" y="{top:.1f}">{self.begins[0]}</text>'
+            f'<text x="{right:.1f}" y="{top:.1f}" text-anchor="end">{self.begins[-1]} UTC</text>'
+        )
+
+
+def _minute(timestamp: str) -> str:
+    """2026-11-22 10:00."""
+    return _text(timestamp[:16].replace("T", " "))
+
+
+def _timeline(counts: Sequence[int], parts: Parts) -> str:
     peak = max(counts, default=0)
     if not peak:
         return "<p>None.</p>"
     step = WIDE / len(counts)
     bars = "".join(
         f'<rect class="bar" x="{index * step:.1f}" y="{BARS - BARS * count / peak:.1f}"'
-        f' width="{step - 2:.1f}" height="{BARS * count / peak:.1f}"><title>{count}</title></rect>'
+        f' width="{step - 2:.1f}" height="{BARS * count / peak:.1f}">'
+        f"{parts.of_column(index, count)}</rect>"
         for index, count in enumerate(counts)
     )
-    text = f'<text x="0" y="{BARS + 14}">at most {peak} at once</text>'
-    return _svg(BARS + 20, bars + text, "Blocks over the time")
+    text = (
+        f'<text x="{WIDE / 2:.1f}" y="{BARS + 14}" text-anchor="middle">a bar is {parts.length};'
+        f" the highest: {peak:,}</text>"
+    )
+    axis = parts.axis(0, WIDE, BARS + 14)
+    return _svg(BARS + 20, bars + text + axis, "Blocks over the time")
 
 
-def _heat(ports: Sequence[Mapping[str, Any]]) -> str:
+def _heat(ports: Sequence[Mapping[str, Any]], parts: Parts) -> str:
     if not ports:
         return "<p>None.</p>"
     peak = max(max(port["heat"]) for port in ports) or 1
-    rows = "".join(_heat_row(index, port, peak) for index, port in enumerate(ports))
-    return _svg(ROW * len(ports) + 4, rows, "Ports that were probed, over the time")
+    rows = "".join(_heat_row(index, port, peak, parts) for index, port in enumerate(ports))
+    below = ROW * len(ports) + 11
+    rows += parts.axis(LEFT, WIDE - RIGHT, below)
+    return _svg(below + 6, rows, "Ports that were probed, over the time")
 
 
-def _heat_row(index: int, port: Mapping[str, Any], peak: int) -> str:
+def _heat_row(index: int, port: Mapping[str, Any], peak: int, parts: Parts) -> str:
     top = index * ROW
-    step = (WIDE - LEFT - 60) / len(port["heat"])
+    step = (WIDE - LEFT - RIGHT) / len(port["heat"])
     cells = []
     for part, count in enumerate(port["heat"]):
         shade = f' fill-opacity="{0.15 + 0.85 * count / peak:.2f}"' if count else ""
         cells.append(
             f'<rect class="{"hot" if count else "cold"}"{shade} x="{LEFT + part * step:.1f}"'
-            f' y="{top}" width="{step - 1:.1f}" height="{ROW - 2}"><title>{count}</title></rect>'
+            f' y="{top}" width="{step - 1:.1f}" height="{ROW - 2}">'
+            f"{parts.of_column(part, count)}</rect>"
         )
     name = f'<text x="0" y="{top + 11}">{_text(port["port"])}</text>'
     number = f'<text x="{WIDE - 52}" y="{top + 11}">{port["probes"]:,}</text>'
@@ -148,15 +191,16 @@ def _slowest(slowest: Mapping[str, Any] | None) -> str:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    made = "".join(
-        "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows
-    )  # fmt: skip
-    if not made:
+    cells = [[_cell(value) for value in row] for row in rows]
+    if not cells:
         return "<p>None.</p>"
-    return (
-        "<table><tr>" + "".join(f"<th>{_text(name)}</th>" for name in head) + f"</tr>{made}</table>"
+    names = "".join(
+        f"<th{NUMBER * all(NUMBER in cell for cell in column)}>{_text(name)}</th>"
+        for name, column in zip(head, zip(*cells, strict=True), strict=True)
     )
+    made = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
+    return f"<table><tr>{names}</tr>{made}</table>"
 
 
 def _cell(value: object) -> str:
-    return f'<td class="n">{value:,}</td>' if isinstance(value, int) else f"<td>{_text(value)}</td>"
+    return f"<td{NUMBER}>{value:,}</td>" if isinstance(value, int) else f"<td>{_text(value)}</td>"

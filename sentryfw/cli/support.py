@@ -23,7 +23,8 @@ from typing import Any, Final
 from sentryfw import __version__, config
 from sentryfw.account import acting_as_owner
 from sentryfw.cli import redact
-from sentryfw.cli import status as looking
+from sentryfw.cli.doctor import doctor
+from sentryfw.cli.status import status
 from sentryfw.config import Config
 from sentryfw.errors import ConfigError, SentryError
 from sentryfw.netfilter.table import TABLE, Table
@@ -51,7 +52,7 @@ def dump(path: Path | None, *, hide: bool) -> str:
         ("versions", _versions),
         ("configuration", lambda: _configuration(settings, faults, hide=hide)),
         ("status", lambda: _json(_status(settings))),
-        ("doctor", lambda: "\n".join("\t".join(f) for f in looking.doctor(settings))),
+        ("doctor", lambda: "\n".join("\t".join(f) for f in doctor(settings))),
         ("ruleset", _ruleset),
         ("ledger", lambda: _ledger(settings)),
         ("events", lambda: "\n".join(_events(settings, hide=hide))),
@@ -135,7 +136,7 @@ def _configuration(settings: Config, faults: list[str], *, hide: bool) -> str:
 def _status(settings: Config) -> Row:
     table = Table()
     try:
-        return looking.status(settings, table)
+        return status(settings, table)
     finally:
         table.close()
 

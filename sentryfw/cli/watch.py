@@ -50,7 +50,7 @@ def once(config: Config, *, json: bool) -> int:
     if json:
         output.print_json(view._asdict())
     else:
-        screen = Screen()
+        screen = Screen(history=False)
         screen.view = view
         width, height = _size()
         lines = [line.text.rstrip() for line in screen.lines(width, height + 1)[:-1]]
@@ -215,7 +215,8 @@ def _done(config: Config, table: Table, action: Action) -> list[str] | str:
 
 
 def _size() -> tuple[int, int]:
-    """Of a frame that is printed: as wide as the terminal."""
-    if sys.stdout.isatty():
-        return os.get_terminal_size(sys.stdout.fileno()).columns or ONCE[0], ONCE[1]
-    return ONCE
+    """Of a frame that is printed: what the terminal shows of it at once, above the prompt."""
+    if not sys.stdout.isatty():
+        return ONCE
+    columns, lines = os.get_terminal_size(sys.stdout.fileno())
+    return columns or ONCE[0], lines - 1 if lines > 1 else ONCE[1]

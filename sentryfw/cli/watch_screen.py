@@ -41,8 +41,10 @@ class Action(NamedTuple):
 class Screen:
     """Where the operator is in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, history: bool = True) -> None:
+        """`history`: whether there are looks before the one that is shown."""
         self.view: View | None = None
+        self._history = history
         self.message = ""
         self._selected: str | None = None
         self._asked: Action | None = None
@@ -144,6 +146,9 @@ class Screen:
         clock = time.strftime("%H:%M:%S", time.localtime(view.at))
         title = f"SentryFW {__version__}  {clock}  {state}  divert {view.divert or '-'}"
         lines = [Line(title, "bold"), *(_figures(view) if not view.fault else [])]
+        if self._history and not view.fault:
+            lines.append(_minute(view.probes))
+        lines += [Line("")] if not view.fault else []
         remarks = [*view.warnings, *_faults(daemon)]
         if remarks:
             lines.append(Line(f"! {_ascii('; '.join(remarks))}", "bold"))
@@ -160,7 +165,8 @@ class Screen:
         lines = [Line(f"BLOCKED, newest first ({shown})", "bold")]
         lines += self._rows(view.blocks, upper, _block)
         if lower > 0:
-            title = f"ON THEIR WAY to the trigger ({len(view.sources)})"
+            shown = _shown(len(view.sources), view.daemon.get("tracked_sources", 0))
+            title = f"ON THEIR WAY to the trigger ({shown})"
             lines += [Line(""), Line(title, "bold")]
             lines += self._rows(view.sources, lower, _source)
         return lines
@@ -199,7 +205,7 @@ def story(found: Item, rows: Sequence[Item]) -> list[str]:
 def _figures(view: View) -> list[Line]:
     rates, counters, daemon = view.rates, view.counters, view.daemon
     dropped = total(rates, ("blocked_early", "blocked_late"))
-    flood = "ON: one forgeable packet blocks nobody" if daemon.get("flood") else "off"
+    flood = "ON: one packet blocks nobody" if daemon.get("flood") else "off"
     ever = counters.get("blocked_early", 0) + counters.get("blocked_late", 0)
     lost = daemon.get("overload", {})
     records = daemon.get("lost_records", 0)
@@ -210,21 +216,23 @@ def _figures(view: View) -> list[Line]:
     losses += [f"unjudged {queue['failures']:,}"] if queue.get("failures") else []
     return [
         Line(
-            f"probes   {_rate(rates, 'judged')}   too many, dropped: of one source"
+            f"probes   {_rate(rates, 'judged')}   dropped, too many of one source"
             f" {_rate(rates, 'over_source')}, in all {_rate(rates, 'over_limit')}"
         ),
         Line(f"dropped  {dropped:,.0f}/s of who is blocked ({ever:,} since install)"),
         Line(
-            f"blocked  {_count(view.blocked)} now   half-seen sources"
-            f" {daemon.get('tracked_sources', 0):,}   flood mode {flood}"
+            f"blocked  {_count(view.blocked)} now   half-seen"
+            f" {daemon.get('tracked_sources', 0):,}   flood {flood}"
         ),
         Line(
             f"queue    {waiting} of {queue.get('max_len', 0):,} wait   {', '.join(losses) or 'ok'}",
             "bold" if losses else "",
         ),
-        Line(f"minute   [{_bars(view.probes)}] peak {max(view.probes, default=0):,.0f}/s"),
-        Line(""),
     ]
+
+
+def _minute(probes: Sequence[float]) -> Line:
+    return Line(f"minute   [{_bars(probes)}] peak {max(probes, default=0):,.0f}/s")
 
 
 def _faults(daemon: Item) -> list[str]:
@@ -240,9 +248,12 @@ def _block(item: Item) -> str:
 
 def _source(item: Item) -> str:
     percent = f"{item['progress'] * 100:.0f}%"
+    targets = "target " if item["targets"] == 1 else "targets"
+    probes = "probe " if item["probes"] == 1 else "probes"
     return (
-        f"{item['address']:<20} {percent:>5} {item['targets']:>3} targets"
-        f" {item['probes']:>5} probes  {duration(item['idle_s']):>6} ago  {','.join(item['kinds'])}"
+        f"{item['address']:<20} {percent:>5} {item['targets']:>3} {targets}"
+        f" {item['probes']:>5} {probes}  {duration(item['idle_s']):>6} ago"
+        f"  {','.join(item['kinds'])}"
     )
 
 
@@ -260,6 +271,10 @@ def _rate(rates: dict[str, float], name: str) -> str:
 
 def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
+
+
+def _shown(here: int, all_of_them: int) -> str:
+    return f"{here} of {all_of_them:,}" if all_of_them > here else str(here)
 
 
 def _addresses(items: Sequence[Item]) -> list[str]:

@@ -8,8 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,6 +17,7 @@ from sentryfw.config_metrics import Metrics
 from sentryfw.config_respond import Respond
 from sentryfw.control import ask
 from sentryfw.errors import NotRunning, SentryError
+from sentryfw.fields import matches
 from sentryfw.netns import Namespace, add_address, connect
 from sentryfw.record.entry import Entry
 from sentryfw.record.ledger import Ledger
@@ -143,7 +142,7 @@ class Scene:
         """The defended host's: one that the configuration watches, not one that leads inside."""
         watch = self.config.watch
         names = [name.replace("*", "0") for name in watch.interfaces] or ["veth0", "outside0"]
-        return next((name for name in names if not _matches(name, watch.inside)), names[0])
+        return next((name for name in names if not matches(name, watch.inside)), names[0])
 
     def _listen(self, namespace: Namespace, port: int) -> None:
         """A listening socket; the kernel finishes handshakes for it without our help."""
@@ -210,7 +209,3 @@ def _toml(value: Any) -> str:  # noqa: ANN401 - whatever model_dump gives
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return json.dumps(value)
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 from sentryfw.engine.model import Packet
 from sentryfw.engine.packet import decode
+from sentryfw.netfilter.netlink import SO_RCVBUFFORCE
 from sentryfw.netns import Namespace
 
 ETH_P_ALL: Final = 3
 PACKET_OUTGOING: Final = 4
 SO_TIMESTAMPNS: Final = 35
-SO_RCVBUFFORCE: Final = 33
 ICMP: Final = 1
 ICMPV6: Final = 58
 ICMP_UNREACHABLE: Final = 3

@@ -9,27 +9,19 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from sentryfw import account, allowlist
+from sentryfw import nlmsg as nl
 from sentryfw.config import Config
 from sentryfw.errors import ConfigError, NoPrivilege
-from sentryfw.netfilter import nfnetlink as nl
+from sentryfw.fields import matches
 from sentryfw.netfilter.table import IPNetwork
 
 log: Final = logging.getLogger("sentryfwd")
 
-NETLINK_ROUTE: Final = 0
-RTM_GETROUTE: Final = 26
-RTM_GETADDR: Final = 22
-RTA_GATEWAY: Final = 5
-RTA_MULTIPATH: Final = 9
-IFA_ADDRESS: Final = 1
-IFA_LOCAL: Final = 2
-NLMSG_ERROR: Final = nl.NLMSG_ERROR
 RECEIVE: Final = 1 << 16
 
 RESOLV_CONF: Final = (
@@ -102,9 +94,16 @@ def allowed(path: Path) -> Iterator[Protected]:
 
 def _parsed(data: bytes, path: Path, why: str) -> Iterator[Protected]:
     parsed = allowlist.parse(data)
-    for line, said in parsed.warnings:
-        log.warning("%s:%d: %s", path, line, said)
+    known = _warned.get(path, frozenset())
+    _warned[path] = frozenset(parsed.warnings)
+    for warning in parsed.warnings:
+        if warning not in known:
+            log.warning("%s:%d: %s", path, *warning)
     yield from (Protected(entry.network, why) for entry in parsed.entries)
+
+
+_warned: Final[dict[Path, frozenset[allowlist.Warned]]] = {}
+"""What is wrong with each list and was said: the daemon reads them again and again."""
 
 
 def remembered(rows: Iterable[tuple[str, str]]) -> list[Protected]:
@@ -115,9 +114,9 @@ def remembered(rows: Iterable[tuple[str, str]]) -> list[Protected]:
 def own_addresses() -> list[IPv4Address | IPv6Address]:
     """Every address of every interface in this network namespace (RTM_GETADDR)."""
     found = []
-    for body in dump(RTM_GETADDR, bytes(8)):  # struct ifaddrmsg
+    for body in dump(nl.RTM_GETADDR, bytes(8)):  # struct ifaddrmsg
         fields = nl.attributes(body[8:])
-        address = fields.get(IFA_LOCAL) or fields.get(IFA_ADDRESS)
+        address = fields.get(nl.IFA_LOCAL) or fields.get(nl.IFA_ADDRESS)
         if address:
             found.append(ip_address(address))
     return found
@@ -129,12 +128,10 @@ def connected(names: Iterable[str]) -> Iterator[Protected]:
     patterns = list(names)
     if not patterns:
         return
-    interfaces = {
-        i: n for i, n in socket.if_nameindex() if any(fnmatchcase(n, p) for p in patterns)
-    }
-    for body in dump(RTM_GETADDR, bytes(8)):
+    interfaces = {i: name for i, name in socket.if_nameindex() if matches(name, patterns)}
+    for body in dump(nl.RTM_GETADDR, bytes(8)):
         _, prefix, _, _, index = _IFADDRMSG.unpack_from(body)
-        address = nl.attributes(body[8:]).get(IFA_ADDRESS)
+        address = nl.attributes(body[8:]).get(nl.IFA_ADDRESS)
         if index in interfaces and address and prefix:
             network = ip_network((address, prefix), strict=False)
             if not network.is_link_local:
@@ -147,12 +144,12 @@ _IFADDRMSG: Final = struct.Struct("=BBBBI")
 def gateways() -> list[IPv4Address | IPv6Address]:
     """The next hops of every default route (RTM_GETROUTE)."""
     found = []
-    for body in dump(RTM_GETROUTE, bytes(12)):  # struct rtmsg
+    for body in dump(nl.RTM_GETROUTE, bytes(12)):  # struct rtmsg
         if body[1] != 0:  # rtm_dst_len: only default routes
             continue
         fields = nl.attributes(body[12:])
-        hops = [fields, *_next_hops(fields.get(RTA_MULTIPATH, b""))]
-        found += [ip_address(hop[RTA_GATEWAY]) for hop in hops if RTA_GATEWAY in hop]
+        hops = [fields, *_next_hops(fields.get(nl.RTA_MULTIPATH, b""))]
+        found += [ip_address(hop[nl.RTA_GATEWAY]) for hop in hops if nl.RTA_GATEWAY in hop]
     return found
 
 
@@ -173,12 +170,12 @@ def dump(kind: int, header: bytes) -> Iterator[bytes]:
     """The bodies of what rtnetlink answers to an RTM_GET* of everything."""
     request = struct.pack("=IHHII", 16 + len(header), kind, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, 1, 0)
     with socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
     ) as sock:
         sock.send(request + header)
         while True:
             for reply in nl.messages(sock.recv(RECEIVE)):
-                if reply.kind in (nl.NLMSG_DONE, NLMSG_ERROR):
+                if reply.kind in (nl.NLMSG_DONE, nl.NLMSG_ERROR):
                     return
                 yield reply.body
 

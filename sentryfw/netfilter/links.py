@@ -4,14 +4,9 @@ import socket
 import sys
 from typing import Final, NamedTuple
 
-from sentryfw.netfilter import nfnetlink as nl
+from sentryfw import nlmsg as nl
 from sentryfw.netfilter.host import dump
 
-RTM_GETLINK: Final = 18
-IFLA_IFNAME: Final = 3
-IFLA_MASTER: Final = 10
-IFLA_LINKINFO: Final = 18
-IFLA_INFO_KIND: Final = 1
 HEADER: Final = 16
 """Bytes of struct ifinfomsg."""
 
@@ -28,10 +23,10 @@ def links() -> list[Link]:
     """Every interface of this network namespace."""
     names = dict(socket.if_nameindex())
     found = []
-    for body in dump(RTM_GETLINK, bytes(HEADER)):
+    for body in dump(nl.RTM_GETLINK, bytes(HEADER)):
         fields = nl.attributes(body[HEADER:])
-        kind = nl.attributes(fields.get(IFLA_LINKINFO, b"")).get(IFLA_INFO_KIND, b"")
-        master = int.from_bytes(fields.get(IFLA_MASTER, b""), sys.byteorder)
-        name = nl.name_of(fields.get(IFLA_IFNAME, b""))
+        kind = nl.attributes(fields.get(nl.IFLA_LINKINFO, b"")).get(nl.IFLA_INFO_KIND, b"")
+        master = int.from_bytes(fields.get(nl.IFLA_MASTER, b""), sys.byteorder)
+        name = nl.name_of(fields.get(nl.IFLA_IFNAME, b""))
         found.append(Link(name, nl.name_of(kind), names.get(master, "")))
     return found

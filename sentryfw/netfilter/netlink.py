@@ -76,6 +76,24 @@ class NfnetlinkSocket:
                     _raise_for(refused, what)
                     return
 
+    def rehearse(self, messages: list[tuple[int, int, bytes]], what: str) -> list[int]:
+        """A transaction that is never committed: the errno of each message, 0 where the kernel
+        would take it. KernelError where it is refused as a whole."""
+        begin = self._sequence + 1
+        self._sequence += len(messages) + 2
+        answered = [(kind, flags | nl.NLM_F_ACK, body) for kind, flags, body in messages]
+        self._send(nl.batch(answered, begin, commit=False), what)
+        codes: dict[int, int] = {}
+        while len(codes) < len(messages):
+            for reply in nl.messages(self._receive(what)):
+                if reply.kind != nl.NLMSG_ERROR:
+                    continue
+                if reply.sequence == begin:
+                    _raise_for(nl.error_of(reply), what)
+                elif begin < reply.sequence <= begin + len(messages):
+                    codes[reply.sequence] = nl.error_of(reply)
+        return [codes[sequence] for sequence in sorted(codes)]
+
     def request(self, kind: int, body: bytes, what: str) -> Iterator[nl.Message]:
         """One NFT_MSG_GET*, one answer (none if there is no such thing: KernelError ENOENT)."""
         yield from self._ask(kind, body, nl.NLM_F_ACK, what)

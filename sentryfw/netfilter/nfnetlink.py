@@ -11,6 +11,30 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from sentryfw.nlmsg import (  # noqa: F401 - nfnetlink is netlink: one name for both
+    HEADER,
+    NLA_F_NESTED,
+    NLA_TYPE_MASK,
+    NLM_F_ACK,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    MalformedMessage,
+    Message,
+    attribute,
+    attribute_list,
+    attributes,
+    error_of,
+    messages,
+    name_of,
+)
+
 NFNL_SUBSYS_NFTABLES: Final = 10
 NFNL_MSG_BATCH_BEGIN: Final = 0x10
 NFNL_MSG_BATCH_END: Final = 0x11
@@ -30,21 +54,6 @@ NFT_MSG_GETOBJ: Final = 19
 
 NFPROTO_UNSPEC: Final = 0
 NFPROTO_INET: Final = 1
-
-NLM_F_REQUEST: Final = 0x1
-NLM_F_ACK: Final = 0x4
-NLM_F_DUMP: Final = 0x300
-NLM_F_CREATE: Final = 0x400
-NLM_F_REPLACE: Final = 0x100
-NLM_F_EXCL: Final = 0x200
-NLM_F_APPEND: Final = 0x800
-NLM_F_DUMP_INTR: Final = 0x10
-
-NLMSG_ERROR: Final = 2
-NLMSG_DONE: Final = 3
-
-NLA_F_NESTED: Final = 0x8000
-NLA_TYPE_MASK: Final = 0x3FFF
 
 NFTA_LIST_ELEM: Final = 1
 NFTA_TABLE_NAME: Final = 1
@@ -92,23 +101,10 @@ NFQ_FLAG_BYPASS: Final = 0x01
 UDATA_COMMENT: Final = 0
 """NFTNL_UDATA_TABLE_COMMENT and NFTNL_UDATA_RULE_COMMENT (libnftnl/udata.h)."""
 
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _GENERIC = struct.Struct("!BBH")  # struct nfgenmsg
-_ATTRIBUTE = struct.Struct("=HH")  # struct nlattr
 _U16 = struct.Struct("!H")
 _U32 = struct.Struct("!I")
 _U64 = struct.Struct("!Q")
-
-
-class Message(NamedTuple):
-    """One netlink message as it came in."""
-
-    kind: int
-    """nlmsg_type; for nf_tables the low byte is NFT_MSG_*."""
-    flags: int
-    sequence: int
-    body: bytes
-    """What follows struct nlmsghdr."""
 
 
 class Element(NamedTuple):
@@ -124,15 +120,6 @@ class Element(NamedTuple):
     bytes: int
     is_end: bool = False
     """In an interval set: the first key that an interval does not cover any more."""
-
-
-class MalformedMessage(ValueError):
-    """A message that is no netlink message."""
-
-
-def attribute(kind: int, payload: bytes) -> bytes:
-    size = 4 + len(payload)
-    return _ATTRIBUTE.pack(size, kind) + payload + bytes(-size & 3)
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
@@ -166,7 +153,7 @@ def message(
 ) -> bytes:
     """struct nlmsghdr, struct nfgenmsg, attributes. `kind` is the whole nlmsg_type."""
     return (
-        _HEADER.pack(20 + len(body), kind, flags | NLM_F_REQUEST, sequence, 0)
+        HEADER.pack(20 + len(body), kind, flags | NLM_F_REQUEST, sequence, 0)
         + _GENERIC.pack(family, 0, resource)
         + body
     )
@@ -177,16 +164,16 @@ def nft(kind: int, body: bytes, *, flags: int = 0, sequence: int = 0) -> bytes:
     return message(NFNL_SUBSYS_NFTABLES << 8 | kind, body, flags=flags, sequence=sequence)
 
 
-def batch(messages: list[tuple[int, int, bytes]], sequence: int, *, commit: bool = True) -> bytes:
+def batch(requests: list[tuple[int, int, bytes]], sequence: int, *, commit: bool = True) -> bytes:
     """A transaction of (NFT_MSG_*, flags, body), numbered from `sequence` up; the last one is
     acknowledged. Without its end the kernel checks it and takes it back (nft -c)."""
     parts = [_batch_mark(NFNL_MSG_BATCH_BEGIN, sequence)]
-    last = len(messages) - 1
-    for index, (kind, flags, body) in enumerate(messages):
+    last = len(requests) - 1
+    for index, (kind, flags, body) in enumerate(requests):
         ack = NLM_F_ACK if index == last else 0
         parts.append(nft(kind, body, flags=flags | ack, sequence=sequence + 1 + index))
     if commit:
-        parts.append(_batch_mark(NFNL_MSG_BATCH_END, sequence + len(messages) + 1))
+        parts.append(_batch_mark(NFNL_MSG_BATCH_END, sequence + len(requests) + 1))
     return b"".join(parts)
 
 
@@ -269,41 +256,6 @@ def rule(table: str, chain: str, expression: str, data: bytes, comment: str) -> 
     )
 
 
-def messages(data: bytes) -> Iterator[Message]:
-    """The messages of one datagram. MalformedMessage where a length lies."""
-    offset = 0
-    while offset < len(data):
-        if offset + 16 > len(data):
-            raise MalformedMessage(f"{len(data) - offset} bytes left, a header has 16")
-        size, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
-        if size < 16 or offset + size > len(data):
-            raise MalformedMessage(f"message of {size} bytes, {len(data) - offset} are there")
-        yield Message(kind, flags, sequence, data[offset + 16 : offset + size])
-        offset += size + (-size & 3)
-
-
-def attributes(data: bytes) -> dict[int, bytes]:
-    """Type -> payload; of types that come twice the last. MalformedMessage on a lying length."""
-    return dict(attribute_list(data))
-
-
-def attribute_list(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + 4 <= len(data):
-        size, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if size < 4 or offset + size > len(data):
-            raise MalformedMessage(f"attribute of {size} bytes, {len(data) - offset} are there")
-        yield kind & NLA_TYPE_MASK, data[offset + 4 : offset + size]
-        offset += size + (-size & 3)
-
-
-def error_of(reply: Message) -> int:
-    """The errno in NLMSG_ERROR, positive; 0 is an acknowledgement."""
-    if len(reply.body) < 4:
-        raise MalformedMessage("NLMSG_ERROR without an error")
-    return -int(struct.unpack_from("=i", reply.body)[0])
-
-
 def elements_of(reply: Message) -> Iterator[Element]:
     """The elements in a reply to NFT_MSG_GETSETELEM."""
     outer = attributes(reply.body[4:])
@@ -356,10 +308,6 @@ def comment_of(userdata: bytes) -> str | None:
             return userdata[offset + 2 : offset + 2 + size].rstrip(b"\0").decode(errors="replace")
         offset += 2 + size
     return None
-
-
-def name_of(payload: bytes) -> str:
-    return payload.rstrip(b"\0").decode(errors="replace")
 
 
 def _u64_of(payload: bytes | None) -> int:

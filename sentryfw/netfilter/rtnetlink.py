@@ -9,10 +9,9 @@ import socket
 import struct
 from typing import Final, NamedTuple
 
+from sentryfw import nlmsg as nl
 from sentryfw.errors import Unsupported
-from sentryfw.netfilter import nfnetlink as nl
 
-NETLINK_ROUTE: Final = 0
 RTMGRP_LINK: Final = 0x1
 RTMGRP_IPV4_IFADDR: Final = 0x10
 RTMGRP_IPV4_ROUTE: Final = 0x40
@@ -22,13 +21,6 @@ GROUPS: Final = (
     RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE
 )
 
-RTM_NEWLINK: Final = 16
-RTM_DELLINK: Final = 17
-RTM_NEWADDR: Final = 20
-RTM_DELADDR: Final = 21
-RTM_NEWROUTE: Final = 24
-RTM_DELROUTE: Final = 25
-IFLA_IFNAME: Final = 3
 IFF_UP: Final = 0x1
 
 BUDGET: Final = 64
@@ -63,7 +55,7 @@ class HostMonitor:
             self._socket = socket.socket(
                 socket.AF_NETLINK,
                 socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
-                NETLINK_ROUTE,
+                socket.NETLINK_ROUTE,
             )
             self._socket.bind((0, GROUPS))
         except OSError as error:
@@ -95,11 +87,11 @@ class HostMonitor:
 
     def change(self, message: nl.Message) -> Change:
         kind, body = message.kind, message.body
-        if kind in (RTM_NEWADDR, RTM_DELADDR):
+        if kind in (nl.RTM_NEWADDR, nl.RTM_DELADDR):
             return Change(addresses=True)
-        if kind in (RTM_NEWROUTE, RTM_DELROUTE):
+        if kind in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE):
             return Change(routes=len(body) > 1 and body[1] == 0)  # rtm_dst_len
-        if kind in (RTM_NEWLINK, RTM_DELLINK) and len(body) >= _LINK.size:
+        if kind in (nl.RTM_NEWLINK, nl.RTM_DELLINK) and len(body) >= _LINK.size:
             return EVERYTHING if self._is_new(kind, body) else Change()
         return Change()
 
@@ -109,10 +101,10 @@ class HostMonitor:
         family, _, index, flags, _ = _LINK.unpack_from(body)
         if family != socket.AF_UNSPEC:  # a bridge's port
             return False
-        if kind == RTM_DELLINK:
+        if kind == nl.RTM_DELLINK:
             self._links.pop(index, None)
             return True
-        name = nl.attributes(body[_LINK.size :]).get(IFLA_IFNAME, b"")
+        name = nl.attributes(body[_LINK.size :]).get(nl.IFLA_IFNAME, b"")
         state = (name, bool(flags & IFF_UP))
         before = self._links.get(index)
         self._links[index] = state

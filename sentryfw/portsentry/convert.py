@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 from sentryfw import allowlist
 from sentryfw.allowlist import IPNetwork, Warned
-from sentryfw.config import Paths
+from sentryfw.config import TRIGGERS, Paths
 from sentryfw.engine.track import MAX_TARGETS
 from sentryfw.fields import ports_text
 from sentryfw.portsentry.commands import purpose
@@ -167,7 +167,8 @@ class Converter:
         )
         self._line("detect", "slow_trigger", trigger, "the same")
         self._line("detect", "slow_window", WINDOW, "the same")
-        self._line("detect", "triggers", {"icmp": 10}, "no kind has a trigger of its own but pings")
+        own: dict[str, int] = {**dict.fromkeys(TRIGGERS, trigger), "icmp": TRIGGERS["icmp"]}
+        self._line("detect", "triggers", own, "no kind has a trigger of its own but pings")
 
     # --- what follows
 

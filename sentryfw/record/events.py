@@ -5,15 +5,16 @@ Keys after Suricata's eve-json output: what reads those files reads these.
 
 import errno
 import os
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sentryfw.plain import dumps
 from sentryfw.record.entry import Entry, Reaction, event_id
 from sentryfw.record.files import open_private, private_directory
 
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, and said so in what is printed
 GENERATOR_ID: Final = 122
 """Snort's generator id of its port-scan detector (preprocessor portscan)."""
 SIGNATURES: Final = {
@@ -81,7 +82,13 @@ def render_note(kind: str, now: float, **fields: object) -> dict[str, Any]:
 
 def timestamp(seconds: float) -> str:
     """2026-11-22T10:00:00.123456+0000."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f%z")
+    # A third of what strftime() takes: `list` makes two of them for each block.
+    return f"{(_EPOCH + timedelta(seconds=seconds)).isoformat('T', 'microseconds')}+0000"
+
+
+def instant(seconds: float, timespec: Literal["seconds", "milliseconds"] = "seconds") -> str:
+    """RFC 3339: 2026-11-22T10:00:00Z, for formats of others."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def _first_target(entry: Entry) -> tuple[str | None, str, int | None]:

@@ -15,7 +15,8 @@ from typing import Final, NamedTuple, Protocol
 
 from sentryfw.errors import SentryError
 
-CHUNK: Final = 1 << 20
+CHUNK: Final = 1 << 17
+"""Read at once: what stays in the processor's cache while it is gone through."""
 MAX_PACKET: Final = 262144
 """MAXIMUM_SNAPLEN of libpcap: no tool writes more of one packet."""
 MAX_BLOCK: Final = 16 << 20
@@ -103,7 +104,7 @@ class Stream:
         """Forget what is before `at` and read on; whether there was more."""
         self.base += at
         try:
-            more = self._file.read1(CHUNK)
+            more = self._file.read1(max(CHUNK, len(self.data) - at))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             end = self.base + len(self.data) - at
             raise CaptureError(end, f"gzip: {str(error).rstrip('.')}") from None

@@ -6,8 +6,10 @@ where packets are slightly out of order, and goes on where it was set back.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -24,19 +26,21 @@ from sentryfw.engine.model import (
     Source,
     source_of,
 )
-from sentryfw.engine.packet import SCTP, TCP, UDP, decode
+from sentryfw.engine.packet import SCTP, TCP, UDP
 from sentryfw.replay.capture import CaptureError, read_capture
 from sentryfw.replay.flows import Kernel
+from sentryfw.replay.header import COPY_RANGE, read_header
 from sentryfw.replay.link import LINKS
 from sentryfw.replay.view import Guess, Network, Service, View
 
-COPY_RANGE: Final = 256
-"""Bytes of a packet that the daemon's queue copies: the engine sees no more of it here."""
 MAX_FINDINGS: Final = 65536
 REORDERED: Final = 1.0
 """Seconds that packets may be out of order; more is a clock that was set back."""
 MAX_TICKS: Final = 64
 """Of a gap's seconds so many are ticked: enough to forget every source."""
+
+Take = Callable[[Packet, float, bytes, int, int], None]
+"""A packet, its time, and where it lies: in which buffer, from where to where."""
 
 
 @dataclass(slots=True)
@@ -101,27 +105,36 @@ class Judge:
         self.engine = Engine(config.horizons(), config.policy(never_block))
         self.kernel = Kernel(view, never_block)
         self.result = Result(view)
-        self._ticked: float | None = None
+        self._findings = self.result.findings
+        self._clock = Clock()
+        self._ticked = -inf
 
-    def feed(self, packet: Packet, payload: bytes, now: float) -> None:
-        """One packet, in the order of the capture."""
-        if self._ticked is None or now - self._ticked >= 1:
+    def feed(self, packet: Packet, seconds: float, data: bytes, at: int, end: int) -> None:
+        """One packet, in the order of the capture, and where it lies."""
+        now = self._clock.read(seconds)
+        if now - self._ticked >= 1:
             self._tick(now)
         fate = self.kernel.receive(packet, now)
         if isinstance(fate, Meta):
-            outcome = self.engine.handle(payload, fate, now)
-            if outcome.verdict == ACCEPT:
-                self.kernel.confirm(packet, now)
-            if outcome.blocks or outcome.refusals:
-                self._decided(outcome)
-            fate_name = "judged"
-        else:
-            fate_name = fate
-            if fate == "dropped":
-                self._count_after(packet.source, "packets_after")
-            elif fate == "answer":
-                self._count_after(packet.target, "answers_after")
-        self.result.fates[fate_name] += 1
+            self.result.fates["judged"] += 1
+            self._judge(packet, data[at : min(end, at + COPY_RANGE)], fate, now)
+            return
+        self.result.fates[fate] += 1
+        if fate == "dropped":
+            finding = self._findings.get(source_of(packet.source))
+            if finding is not None:
+                finding.packets_after += 1
+        elif fate == "answer":
+            finding = self._findings.get(source_of(packet.target))
+            if finding is not None:
+                finding.answers_after += 1
+
+    def _judge(self, packet: Packet, payload: bytes, meta: Meta, now: float) -> None:
+        outcome = self.engine.handle(payload, meta, now)
+        if outcome.verdict == ACCEPT:
+            self.kernel.confirm(packet, now)
+        if outcome.blocks or outcome.refusals:
+            self._decided(outcome)
 
     def _decided(self, outcome: Outcome) -> None:
         for block in outcome.blocks:
@@ -130,7 +143,7 @@ class Judge:
             if finding is None:
                 continue
             if not finding.blocks:
-                self.result.findings[block.source] = finding = _describe(block)
+                self._findings[block.source] = finding = _describe(block)
             if is_new:
                 finding.blocks += 1
             else:  # it turned out to be one of a group
@@ -139,23 +152,17 @@ class Judge:
             self._finding(refusal)
 
     def _finding(self, decision: Block | Refusal) -> Finding | None:
-        findings = self.result.findings
-        found = findings.get(decision.source)
+        found = self._findings.get(decision.source)
         if found is None:
-            if len(findings) >= MAX_FINDINGS:
+            if len(self._findings) >= MAX_FINDINGS:
                 self.result.more += 1
                 return None
-            found = findings[decision.source] = _describe(decision)
+            found = self._findings[decision.source] = _describe(decision)
         return found
-
-    def _count_after(self, address: bytes, what: str) -> None:
-        finding = self.result.findings.get(source_of(address))
-        if finding is not None:
-            setattr(finding, what, getattr(finding, what) + 1)
 
     def _tick(self, now: float) -> None:
         """Every second that has passed, of a long gap the last ones."""
-        gap = 1 if self._ticked is None else min(int(now - self._ticked), MAX_TICKS)
+        gap = 1 if self._ticked == -inf else min(int(now - self._ticked), MAX_TICKS)
         for back in range(gap - 1, -1, -1):
             self.engine.tick(now - back)
         self.kernel.prune(now)
@@ -176,44 +183,36 @@ def replay(
 def judge(path: Path, config: Config, view: View) -> Result:
     """The second pass."""
     judging = Judge(config, view)
-    result, clock, find = judging.result, Clock(), LINKS
-    feed, fates = judging.feed, result.fates
+    result = judging.result
     try:
-        for seconds, linktype, data, start, end in read_capture(path):
-            result.packets += 1
-            at = find[linktype](data, start, end) if linktype in find else -2
-            if at < 0:
-                fates["not IP" if at == -1 else f"link type {linktype}"] += 1
-                continue
-            payload = data[at : min(end, at + COPY_RANGE)]
-            packet = decode(payload)
-            if isinstance(packet, Malformed):
-                fates["malformed"] += 1
-            else:
-                feed(packet, payload, clock.read(seconds))
+        _read(path, result.fates, judging.feed)
     except CaptureError as error:
         result.error = error
+    result.packets = result.fates.total()
     return result
 
 
 def look(path: Path, local: tuple[Network, ...], listed: frozenset[Service] | None) -> View:
     """The first pass. A fault of the capture ends it; the second pass meets it again."""
     guess = Guess()
-    try:
-        for packet in _packets(path):
-            guess.see(packet)
-    except CaptureError:
-        return guess.view(local, listed)
+    with suppress(CaptureError):
+        _read(path, Counter(), lambda packet, *_: guess.see(packet))
     return guess.view(local, listed)
 
 
-def _packets(path: Path) -> Iterator[Packet]:
-    for _, linktype, data, start, end in read_capture(path):
-        at = LINKS[linktype](data, start, end) if linktype in LINKS else -2
-        if at >= 0:
-            packet = decode(data[at : min(end, at + COPY_RANGE)])
-            if not isinstance(packet, Malformed):
-                yield packet
+def _read(path: Path, fates: Counter[str], take: Take) -> None:
+    """Give what can be judged to `take`, and count the rest. CaptureError, OSError."""
+    for seconds, linktype, data, start, end in read_capture(path):
+        find = LINKS.get(linktype)
+        at = -2 if find is None else find(data, start, end)
+        if at < 0:
+            fates["not IP" if at == -1 else f"link type {linktype}"] += 1
+            continue
+        packet = read_header(data, at, end)
+        if isinstance(packet, Malformed):
+            fates["malformed"] += 1
+        else:
+            take(packet, seconds, data, at, end)
 
 
 def _hand_listed(config: Config) -> frozenset[Service]:

@@ -7,7 +7,6 @@ mail; beyond MAX_INCIDENTS they are only counted.
 import os
 import socket
 import stat
-import threading
 import time
 import tomllib
 from collections import deque
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from sentryfw.config_respond import Mail
 from sentryfw.respond.incident import Incident
 from sentryfw.respond.lane import Failed, Report, Reporter, reason_of
+from sentryfw.respond.worker import Worker
 
 if TYPE_CHECKING:
     import smtplib
@@ -85,29 +85,24 @@ def compose(incidents: list[Incident], lost: int, settings: Mail, hostname: str)
     return message
 
 
-class Mailer:
+class Mailer(Worker):
     """What waits for the next mail, and the thread that sends it."""
 
     def __init__(self, settings: Mail, report: Report) -> None:
+        super().__init__(NAME)
         self._settings = settings
         self.reporter = Reporter(NAME, report)
         self._pending: deque[Incident] = deque()
         self._lost = 0
-        self._condition = threading.Condition()
         self._hostname = socket.gethostname()
-        self._stopping = False
         self._pause = FIRST_PAUSE
         is_digest = settings.mode == "digest"
         self._gap = settings.every if is_digest else settings.throttle
         self._not_before = time.monotonic() + (self._gap if is_digest else 0.0)
-        self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
 
     @property
     def waiting(self) -> int:
         return len(self._pending)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def put(self, incident: Incident) -> None:
         """Blocks; in a digest also what was not blocked."""
@@ -121,10 +116,7 @@ class Mailer:
             self._condition.notify()
 
     def stop(self, deadline: float) -> None:
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        super().stop(deadline)
         if self._pending:
             self.reporter.failure("", f"{len(self._pending)} not mailed: the daemon ended")
 

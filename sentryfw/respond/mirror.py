@@ -4,12 +4,12 @@ What is wanted is kept by address, not as a queue of orders: a thousand changes 
 are one, none is lost, and what could not be done is tried again.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Final
 
 from sentryfw.respond.lane import Report, Reporter, reason_of
+from sentryfw.respond.worker import Worker
 
 RETRY: Final = 30.0
 """Seconds after which changes that failed are tried again."""
@@ -21,7 +21,7 @@ Sync = Callable[[set[str]], None]
 """Make exactly these addresses present."""
 
 
-class Mirror:
+class Mirror(Worker):
     """Keeps something outside the kernel's sets in step with them, in a thread of its own."""
 
     def __init__(
@@ -34,26 +34,21 @@ class Mirror:
         retry: float = RETRY,
         close: Callable[[], None] | None = None,
     ) -> None:
+        super().__init__(name)
         self.reporter = Reporter(name, report)
         self._apply = apply
         self._sync = sync
         self._retry = retry
         self._close = close
-        self._condition = threading.Condition()
         self._wanted: dict[str, bool] = {}
         self._all: set[str] | None = None
         self._not_before = 0.0
         self._complained: set[tuple[str, str]] = set()
         """Address and reason, until it works again."""
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
     def waiting(self) -> int:
         return len(self._wanted) + (self._all is not None)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def want(self, address: str, *, present: bool) -> None:
         with self._condition:
@@ -68,12 +63,6 @@ class Mirror:
             self._wanted.clear()
             self._not_before = 0.0
             self._condition.notify()
-
-    def stop(self, deadline: float) -> None:
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
-        self._thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         while True:

@@ -13,25 +13,14 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
+from sentryfw import nlmsg as nl
 from sentryfw.respond.lane import Failed
 
-RTM_NEWROUTE: Final = 24
-RTM_DELROUTE: Final = 25
-RTM_GETROUTE: Final = 26
-NLM_F_REQUEST: Final = 0x1
-NLM_F_ACK: Final = 0x4
-NLM_F_DUMP: Final = 0x300
-NLM_F_EXCL: Final = 0x200
-NLM_F_CREATE: Final = 0x400
-NLMSG_ERROR: Final = 2
-NLMSG_DONE: Final = 3
-RTA_DST: Final = 1
 RTN_BLACKHOLE: Final = 6
 RT_TABLE_MAIN: Final = 254
 RTPROT_SENTRYFW: Final = 83
 """Free in iproute2's rt_protos; `ip route show proto 83` lists ours."""
 
-_HEADER: Final = struct.Struct("=IHHII")
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")
 _RECEIVE: Final = 1 << 16
 _PATIENCE: Final = 5.0
@@ -73,7 +62,7 @@ class Routes:
     def add(self, address: str) -> None:
         """Failed if the kernel refuses, or somebody else has a route there."""
         network = _canonical(address)
-        code = self._request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, _route(network))
+        code = self._request(nl.RTM_NEWROUTE, nl.NLM_F_CREATE | nl.NLM_F_EXCL, _route(network))
         if code == errno.EEXIST and network in self.routes():
             return
         if code:
@@ -82,7 +71,7 @@ class Routes:
     def remove(self, address: str) -> None:
         """Nothing happens if there is none of ours."""
         network = _canonical(address)
-        code = self._request(RTM_DELROUTE, 0, _route(network))
+        code = self._request(nl.RTM_DELROUTE, 0, _route(network))
         if code not in (0, errno.ESRCH):
             raise Failed(f"route to {network}: {os.strerror(code)}")
 
@@ -92,38 +81,38 @@ class Routes:
         for body in self._dump():
             _, length, _, _, _, protocol, _, kind, _ = _RTMSG.unpack_from(body)
             if protocol == RTPROT_SENTRYFW and kind == RTN_BLACKHOLE:
-                for name, value in _attributes(body[_RTMSG.size :]):
-                    if name == RTA_DST:
-                        found.add(ip_network((value, length)))
+                target = nl.attributes(body[_RTMSG.size :]).get(nl.RTA_DST)
+                if target is not None:
+                    found.add(ip_network((target, length)))
         return found
 
     def _request(self, kind: int, flags: int, body: bytes) -> int:
         """The errno that the kernel answers; 0: done."""
-        for sequence, answer, data in self._ask(kind, flags | NLM_F_ACK, body):
-            if answer == NLMSG_ERROR and sequence == self._sequence:
-                return int(-struct.unpack_from("=i", data)[0])
+        for reply in self._ask(kind, flags | nl.NLM_F_ACK, body):
+            if reply.kind == nl.NLMSG_ERROR and reply.sequence == self._sequence:
+                return nl.error_of(reply)
         raise Failed("rtnetlink: no answer")
 
     def _dump(self) -> Iterator[bytes]:
-        for sequence, answer, data in self._ask(RTM_GETROUTE, NLM_F_DUMP, _RTMSG.pack(*[0] * 9)):
-            if sequence != self._sequence:
+        for reply in self._ask(nl.RTM_GETROUTE, nl.NLM_F_DUMP, _RTMSG.pack(*[0] * 9)):
+            if reply.sequence != self._sequence:
                 continue
-            if answer == NLMSG_DONE:
+            if reply.kind == nl.NLMSG_DONE:
                 return
-            if answer == NLMSG_ERROR:
-                raise Failed(f"rtnetlink: {os.strerror(-struct.unpack_from('=i', data)[0])}")
-            yield data
+            if reply.kind == nl.NLMSG_ERROR:
+                raise Failed(f"rtnetlink: {os.strerror(nl.error_of(reply))}")
+            yield reply.body
 
-    def _ask(self, kind: int, flags: int, body: bytes) -> Iterator[tuple[int, int, bytes]]:
+    def _ask(self, kind: int, flags: int, body: bytes) -> Iterator[nl.Message]:
         self._sequence += 1
-        header = _HEADER.pack(
-            _HEADER.size + len(body), kind, flags | NLM_F_REQUEST, self._sequence, 0
+        header = nl.HEADER.pack(
+            nl.HEADER.size + len(body), kind, flags | nl.NLM_F_REQUEST, self._sequence, 0
         )
         try:
             sock = self._open()
             sock.send(header + body)
             while True:
-                yield from _messages(sock.recv(_RECEIVE))
+                yield from nl.messages(sock.recv(_RECEIVE))
         except OSError as error:
             self.close()
             raise Failed(f"rtnetlink: {error.strerror or error}") from error
@@ -148,25 +137,4 @@ def _route(network: Network) -> bytes:
     header = _RTMSG.pack(
         family, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_SENTRYFW, 0, RTN_BLACKHOLE, 0
     )
-    return header + struct.pack("=HH", 4 + len(address), RTA_DST) + address
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(sequence, type, body)."""
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        size, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
-        if size < _HEADER.size:
-            return
-        yield sequence, kind, data[offset + _HEADER.size : offset + size]
-        offset += size + (-size & 3)
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset + 4 <= len(data):
-        size, name = struct.unpack_from("=HH", data, offset)
-        if size < 4:
-            return
-        yield name, data[offset + 4 : offset + size]
-        offset += size + (-size & 3)
+    return header + nl.attribute(nl.RTA_DST, address)

@@ -8,7 +8,6 @@ one; what the kernel took and the peer never read is lost, as RFC 6587 says of T
 import contextlib
 import os
 import socket
-import threading
 import time
 from collections import deque
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from sentryfw.config_respond import PLACEHOLDERS, RemoteSyslog
 from sentryfw.respond.incident import Incident
 from sentryfw.respond.lane import Failed, Report, Reporter, reason_of
+from sentryfw.respond.worker import Worker
 
 if TYPE_CHECKING:
     import ssl
@@ -50,27 +50,22 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")
 
 
-class SyslogSender:
+class SyslogSender(Worker):
     """The spool, and the thread that empties it."""
 
     def __init__(self, settings: RemoteSyslog, report: Report) -> None:
+        super().__init__(NAME)
         self._settings = settings
         self.reporter = Reporter(NAME, report, quiet=True)
         self._spool: deque[tuple[str, bytes]] = deque()
-        self._condition = threading.Condition()
         self._hostname = socket.gethostname()
         self._socket: socket.socket | None = None
         self._context: ssl.SSLContext | None = None
-        self._stopping = False
         self._lost = 0
-        self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
 
     @property
     def waiting(self) -> int:
         return len(self._spool)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def put(self, incident: Incident) -> None:
         message = render(incident, self._settings, self._hostname)
@@ -83,10 +78,7 @@ class SyslogSender:
 
     def stop(self, deadline: float) -> None:
         """Send what can be sent until then."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        super().stop(deadline)
         if self._spool:
             self.reporter.failure("", f"{len(self._spool)} not sent: the daemon ended")
 

@@ -12,6 +12,7 @@ from bench.frames import TARGET, syn
 from bench.lab import WIRE, Lab
 from sentryfw.engine.model import Packet
 from sentryfw.engine.packet import decode
+from sentryfw.netfilter.netlink import SO_RCVBUFFORCE
 from sentryfw.netns import Namespace
 
 pytestmark = pytest.mark.netns
@@ -19,7 +20,6 @@ pytestmark = pytest.mark.netns
 REFUSED = 3
 BENCH_MAC = "02:53:46:57:42:07"
 ETH_P_ALL = 3
-SO_RCVBUFFORCE = 33
 
 
 @pytest.fixture

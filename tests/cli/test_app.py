@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,6 +29,14 @@ NEED_ROOT = (
     ("block", "203.0.113.0/24"), ("unblock", "203.0.113.7"), ("unblock", "--all"), ("doctor",),
     ("run",), ("drill",), ("drill", "--forge"),
 )  # fmt: skip
+
+
+NOT_AT_START = {
+    "asyncio", "concurrent.futures", "email", "importlib.metadata", "rich.table", "scapy",
+    "sentryfw.daemon", "sentryfw.netfilter.host", "sentryfw.netfilter.libnftables",
+    "sentryfw.respond",
+}  # fmt: skip
+"""Tens of milliseconds of every `status`, `list` and `unblock`, which need none of them."""
 
 
 def number_of(box: Box, *words: str | Path, env: dict[str, str] | None = None) -> int:
@@ -209,3 +218,13 @@ def test_run_is_the_daemon_until_sigterm(box: Box) -> None:
     process.terminate()
     assert process.wait(10) == 0
     process.communicate()
+
+
+def test_the_commands_of_every_day_load_no_more_than_they_need() -> None:
+    code = "import sys; from sentryfw.cli import app, blocks, status; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "sentryfw.cli.status" in loaded
+    assert loaded & NOT_AT_START == set()

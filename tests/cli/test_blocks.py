@@ -28,6 +28,19 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
 NOT_FOR_A_TERMINAL = ("\x1b]", "\x1b[2J", "\x07", "\x9b", "\u202e", "\nnext", "\tnext")
 
 
+FEW_AT_ONCE = "from sentryfw.record import reasons; reasons.MOST = 4\n"
+FAULT_AFTER_FOUR = """
+import errno, itertools
+from sentryfw.errors import KernelError
+from sentryfw.netfilter.table import Table
+whole = Table.blocked_sources
+def blocked_sources(table):
+    yield from itertools.islice(whole(table), 4)
+    raise KernelError(errno.ETIMEDOUT, "set block4")
+Table.blocked_sources = blocked_sources
+"""
+
+
 def items(box: Box) -> list[dict[str, Any]]:
     done = box.sentryfw("list", "--json")
     assert done.returncode == 0, done.stderr
@@ -81,6 +94,27 @@ def test_a_block_that_the_ledger_does_not_know_is_listed(installed: Box) -> None
     [item] = items(installed)
     assert (item["address"], item["timeout_s"]) == (SCANNER, 3600)
     assert (item["reason"], item["blocked_at"]) == ("not in the ledger", None)
+
+
+@pytest.mark.parametrize("count", [3, 4, 10])
+def test_more_blocks_than_are_looked_up_at_once_are_all_listed(installed: Box, count: int) -> None:
+    found = [f"203.0.113.{number}" for number in range(count)]
+    installed.nft(
+        f"add element inet sentryfw block4 {{ {' timeout 1h, '.join(found)} timeout 1h }}"
+    )
+    installed.sentryfw("block", "203.0.114.0/24")
+    remember(installed, found[0])
+    done = installed.sentryfw("list", "--json", prelude=FEW_AT_ONCE)
+    listed = {item["address"]: item["scan"] for item in json.loads(done.stdout)}
+    assert listed == {**dict.fromkeys([*found, "203.0.114.0/24"], ""), found[0]: "portscan"}
+
+
+def test_a_fault_while_many_are_listed_is_an_error(installed: Box) -> None:
+    found = (f"203.0.113.{number} timeout 1h" for number in range(10))
+    installed.nft(f"add element inet sentryfw block4 {{ {', '.join(found)} }}")
+    done = installed.sentryfw("list", prelude=FEW_AT_ONCE + FAULT_AFTER_FOUR)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "set block4" in done.stderr
 
 
 def test_the_newest_block_comes_first(installed: Box) -> None:

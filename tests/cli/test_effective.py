@@ -55,6 +55,13 @@ def test_every_key_is_shown_with_its_value_and_where_it_came_from(box: Box) -> N
     assert shown["paths.state"] == [str(box.home / "state"), main]
 
 
+@pytest.mark.parametrize("triggers", ["{}", "{ null = 2 }"], ids=["empty", "partial"])
+def test_a_trigger_that_no_file_names_is_the_default(box: Box, triggers: str) -> None:
+    box.configure(f"[detect]\ntriggers = {triggers}\n")
+    shown = lines(box.sentryfw("config", "show").stdout)
+    assert shown["detect.triggers.fin"] == ["1", "default"]
+
+
 def test_what_is_shown_is_a_configuration_again(box: Box) -> None:
     """Each value as it may be written."""
     box.configure(SETTINGS)
@@ -73,10 +80,13 @@ def test_only_what_differs_is_in_the_diff(box: Box) -> None:
     box.configure(SETTINGS)
     done = box.sentryfw("config", "diff")
     found = lines(done.stdout)
-    ours = {key for key in found if not key.startswith(("paths.", "detect.triggers."))}
-    assert ours == {"key", "detect.trigger", "never_block.addresses", "watch.listed_tcp"}
+    ours = {key for key in found if not key.startswith("paths.")}
+    assert ours == {
+        "key", "detect.trigger", "detect.triggers.null", "never_block.addresses",
+        "watch.listed_tcp",
+    }  # fmt: skip
     assert found["detect.trigger"] == ["4", "3", "default", str(box.config)]
-    assert found["detect.triggers.fin"][:3] == ["-", "1", "default"]
+    assert found["detect.triggers.null"] == ["2", "1", "default", str(box.config)]
     assert "the daemon is not running" in done.stderr
     assert json.loads(box.sentryfw("config", "diff", "--json").stdout)["running"] is None
 

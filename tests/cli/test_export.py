@@ -145,6 +145,23 @@ def test_csv_is_read_back(blocked: Box) -> None:
     assert row["dropped_packets"] == "0"
 
 
+def test_json_says_the_same_as_csv(blocked: Box) -> None:
+    found = json.loads(blocked.sentryfw("export", "--json").stdout)
+    named = json.loads(export(blocked, "json"))
+    assert [item["address"] for item in found] == [item["address"] for item in named]
+    rows = csv.DictReader(io.StringIO(export(blocked, "csv")))
+    assert [row["address"] for row in rows] == [item["address"] for item in found]
+    by_address = {item["address"]: item for item in found}
+    scanner, by_hand = by_address[FOUR], by_address[BY_HAND]
+    assert (scanner["scan"], scanner["kinds"], scanner["forgeable"]) == (
+        "portscan",
+        ["syn", "udp"],
+        True,
+    )
+    assert 0 < scanner["expires_in_s"] <= 7200
+    assert (by_hand["family"], by_hand["kinds"]) == ("ipv4", [])
+
+
 def test_no_field_is_a_formula(past: Config, export_past: Any) -> None:
     remember(past, tool='=HYPERLINK("http://x")', reason="+1\n\x1b[2J")
     [row] = csv.DictReader(io.StringIO(export_past("csv").out))
@@ -271,7 +288,7 @@ def test_an_empty_ledger_is_no_fault(past: Config, export_past: Any, form: str) 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--format", "json"), 2, "is none of plain, cidr"),
+        (("--format", "yaml"), 2, "is none of plain, cidr"),
         (("--since", "soon"), 2, "--since: 'soon' is no duration"),
         ((), 5, "not installed"),
     ],

@@ -65,6 +65,23 @@ def test_pairs_to_a_pipe_have_dotted_names(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "on\tyes\nqueue.number\t7\nqueue.deep.er\t-\n"
 
 
+def test_pairs_on_a_terminal_stand_under_no_empty_heading(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    output.print_pairs({"a": {"b": 1}}, "title")
+    _, above, pair, below, rest = capsys.readouterr().out.split("\n")
+    assert (pair, rest) == ("│ a.b │ 1 │", "")
+    assert not {*above, *below} & set("ab1")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 blocks"), (1, "1 block"), (2000, "2,000 blocks")]
+)
+def test_what_is_counted_is_one_or_many(number: int, text: str) -> None:
+    assert output.counted(number, "block") == text
+
+
 def test_json_is_read_back_as_it_was_and_has_no_control_characters(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -72,6 +89,23 @@ def test_json_is_read_back_as_it_was_and_has_no_control_characters(
     printed = capsys.readouterr().out
     assert json.loads(printed) == {"reason": HOSTILE}
     assert printed.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("count", [0, 1, output.CHUNK, 2 * output.CHUNK + 1])
+def test_many_items_are_printed_as_json_has_them(
+    count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [
+        {"n": n, "kinds": ["syn", "fin"][: n % 3], "more": {"text": "]\n,"}} for n in range(count)
+    ]
+    output.print_json(items)
+    assert capsys.readouterr().out == json.dumps(items, indent=2) + "\n"
+
+
+@pytest.mark.parametrize("count", [0, 1, output.CHUNK, 2 * output.CHUNK + 1])
+def test_many_rows_are_a_line_each(count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_rows([{"a": n} for n in range(count)], ("a", "b"), "title")
+    assert capsys.readouterr().out == "a\tb\n" + "".join(f"{n}\t-\n" for n in range(count))
 
 
 def test_a_note_stands_beside_the_data(capsys: pytest.CaptureFixture[str]) -> None:

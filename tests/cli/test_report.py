@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def test_the_text_says_who_what_when_and_how_slowly(installed: Box) -> None:
     assert f"slowest_address\t{entry.address}" in lines
     assert "slowest_seconds\t5400" in lines
     assert "dropped_packets_since_install\t0" in lines
+    assert "part_seconds\t21600" in lines
     assert "tools\tnmap\t1" in lines
     assert any(line.startswith(f"{entry.address}\t1\t5\t") for line in lines)
     [ssh] = [line for line in lines if line.startswith("tcp/22\t")]
@@ -87,7 +89,7 @@ def test_the_page_stands_alone_and_is_for_its_owner(installed: Box) -> None:
     path = installed.home / "report.html"
     done = installed.sentryfw("report", "--html", path)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert f"{path}: 1 blocks of 1 sources" in done.stderr
+    assert f"{path}: 1 block of 1 source" in done.stderr
     assert path.stat().st_mode & 0o777 == 0o640
     page = Page(path.read_text())
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
@@ -96,6 +98,21 @@ def test_the_page_stands_alone_and_is_for_its_owner(installed: Box) -> None:
     assert page.tags.count("svg") == 2
     assert BLOCK.address in page.texts
     assert "tcp/22" in page.texts
+    assert ("class", "n") in page.attributes
+
+
+def test_the_charts_say_when_and_how_much(installed: Box) -> None:
+    entry = remember(installed)
+    path = installed.home / "report.html"
+    installed.sentryfw("report", "--since", "28m", "--html", path)
+    texts = Page(path.read_text()).texts
+    assert "a bar is 1m; the highest: 1" in texts
+    columns = [t[:-3].partition(" to ") for t in texts if " to " in t and t.endswith(": 1")]
+    block = datetime.fromtimestamp(entry.blocked_at, UTC).strftime("%Y-%m-%d %H:%M")
+    assert any(begin <= block <= end for begin, _, end in columns)
+    [period] = [text for text in texts if text.endswith(" UTC") and " to " in text]
+    begin, _, end = period.partition(" to ")
+    assert (texts.count(begin), texts.count(end)) == (2, 2), "at both ends of both charts"
 
 
 def test_nothing_of_an_attackers_gets_out_of_its_text(installed: Box) -> None:

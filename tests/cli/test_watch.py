@@ -155,6 +155,15 @@ def test_one_frame_is_printed_without_a_terminal(running: Box) -> None:
     assert view["rates"]["judged"] == 0
 
 
+def test_one_frame_leaves_the_prompt_its_line_of_the_terminal(running: Box) -> None:
+    command = running.launch("-c", running.config, "watch", "--once")
+    with Screen(running.namespace, command, environment({}), (80, 6)) as screen:
+        assert screen.process.wait(20) == 0
+        wait_for(lambda: "queue " in screen.raw, "the frame")
+        assert screen.raw.startswith("SentryFW")
+        assert screen.raw.count("\n") == 5
+
+
 def test_the_exit_code_of_one_frame_is_that_of_status(box: Box) -> None:
     assert once(box)[0] == 5
     box.sentryfw("install", "--no-service")

@@ -87,7 +87,7 @@ def test_a_long_list_gives_its_room_to_the_other() -> None:
     ("change", "said"),
     [
         ({"daemon": {}}, "daemon NOT RUNNING"),
-        ({"daemon": {**STATUS, "flood": True}}, "flood mode ON"),
+        ({"daemon": {**STATUS, "flood": True}}, "flood ON: one packet blocks nobody"),
         ({"daemon": {**STATUS, "overload": {"queue full": 5}}}, "wait   queue full 5"),
         ({"daemon": {**STATUS, "faults": {"ledger": "disk full"}}}, "! ledger: disk full"),
         ({"warnings": ["no reasons"]}, "! no reasons"),
@@ -99,6 +99,36 @@ def test_a_long_list_gives_its_room_to_the_other() -> None:
 )
 def test_what_is_wrong_is_said_in_words(change: dict[str, Any], said: str) -> None:
     assert said in text(screen(view()._replace(**change)))
+
+
+def test_in_the_worst_flood_no_word_is_cut_off_at_80_columns() -> None:
+    rates = dict.fromkeys(("judged", "over_source", "over_limit"), 999_999.0)
+    daemon = {**STATUS, "flood": True, "tracked_sources": 69_632}
+    lines = screen(view(daemon=daemon, rates=rates, blocked=2_097_152)).lines(300, 24)
+    assert max(len(line.text) for line in lines) <= 80
+
+
+@pytest.mark.parametrize(
+    ("tracked", "said"),
+    [(13_723, "trigger (2 of 13,723)"), (2, "trigger (2)"), (0, "trigger (2)")],
+    ids=["more than are shown", "all", "gone meanwhile"],
+)
+def test_it_says_how_many_more_are_on_their_way(tracked: int, said: str) -> None:
+    assert said in text(screen(view(daemon={**STATUS, "tracked_sources": tracked})))
+
+
+def test_one_is_no_plural_and_stands_in_its_column() -> None:
+    shown = text(screen(view()._replace(sources=[source(1), source(2, targets=1, probes=1)])))
+    many, one = (line for line in shown.splitlines() if "198.51.100." in line)
+    assert "2 targets     5 probes      4s ago" in many
+    assert "1 target      1 probe       4s ago" in one
+
+
+def test_a_single_frame_has_no_history_to_draw() -> None:
+    once = Screen(history=False)
+    once.view = view()
+    assert "minute" in text(screen())
+    assert "minute" not in text(once)
 
 
 def test_nothing_that_others_wrote_moves_the_cursor() -> None:

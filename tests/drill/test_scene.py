@@ -56,7 +56,7 @@ SETTINGS = [
         b"triggers = { fin = 2, maimon = 64 }",
         id="detect",
     ),
-    pytest.param(b"[detect]\ntriggers = {}", id="no trigger of its own"),
+    pytest.param(b"[detect]\ntriggers = {}", id="no trigger named"),
     pytest.param(
         b'[block]\ntimeouts = ["90s", 1e7]\nunlisted = "accept"\nper_minute = 1', id="block"
     ),

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from sentryfw import allowlist, config
-from sentryfw.control import READ, ControlServer, Peer
+from sentryfw.control_server import READ, ControlServer, Peer
 from sentryfw.decoy import wire
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import ACCEPT, DROP, Meta

@@ -7,8 +7,7 @@ from typing import Final
 
 import pytest
 
-from sentryfw.netfilter import nfnetlink as nl
-from sentryfw.netfilter import rtnetlink as module
+from sentryfw import nlmsg as nl
 from sentryfw.netfilter.rtnetlink import EVERYTHING, Change, HostMonitor
 from sentryfw.netns import Namespace, add_address
 from support.waiting import wait_for
@@ -83,9 +82,9 @@ def test_a_reading_has_a_budget(namespace: Namespace, monitor: HostMonitor) -> N
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
-        (module.RTM_NEWROUTE, b""),
-        (module.RTM_NEWLINK, b"\0" * 4),
-        (module.RTM_NEWLINK, struct.pack("=BxHiII", socket.AF_BRIDGE, 1, 3, 1, 0)),
+        (nl.RTM_NEWROUTE, b""),
+        (nl.RTM_NEWLINK, b"\0" * 4),
+        (nl.RTM_NEWLINK, struct.pack("=BxHiII", socket.AF_BRIDGE, 1, 3, 1, 0)),
         (99, b"\0" * 16),
     ],
     ids=["short-route", "short-link", "bridge-port", "unknown"],

@@ -9,6 +9,8 @@ import pytest
 from sentryfw.config import Config
 from sentryfw.engine.model import Source, parse_source
 from sentryfw.errors import KernelError, NotFound, NotInstalled, SentryError, UsageError
+from sentryfw.netfilter import nfnetlink as nl
+from sentryfw.netfilter import table as module
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.table import Blocked, Table
 from sentryfw.netns import Namespace
@@ -98,6 +100,29 @@ def test_many_sources_are_blocked_and_listed(table: Table) -> None:
     for start in range(0, len(sources), 50):
         table.block((source, 600) for source in sources[start : start + 50])
     assert {parse_source(b.address) for b in table.blocked_sources()} == set(sources)
+
+
+@pytest.mark.parametrize("exact", [1000, 10], ids=["one by one", "the kernel's count"])
+def test_blocks_are_counted_by_family(
+    namespace: Namespace, table: Table, exact: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EXACT", exact)
+    assert table.count_blocked() == {4: 0, 6: 0}
+    table.block((Source(bytes((198, 18, 0, n))), 600) for n in range(30))
+    table.block((Source(bytes((0x20, 1, 0, 2, 0, 0, 0, n))), 600) for n in range(20))
+    _block_network(namespace, table, "203.0.113.0/24")
+    assert table.count_blocked() == {4: 31, 6: 20}
+    table.unblock(Source(bytes((198, 18, 0, 0))))
+    assert table.count_blocked() == {4: 30, 6: 20}
+
+
+def test_a_kernel_that_does_not_count_is_asked_for_the_elements(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nl, "NFTA_SET_COUNT", 0xFFF)
+    monkeypatch.setattr(module, "EXACT", 10)
+    table.block((Source(bytes((198, 18, 0, n))), 600) for n in range(30))
+    assert table.count_blocked() == {4: 30, 6: 0}
 
 
 def test_the_kernel_s_refusal_carries_its_errno(bare: Table) -> None:

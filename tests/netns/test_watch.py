@@ -32,7 +32,7 @@ def test_a_source_on_its_way_becomes_a_fresh_block(lab: Lab, daemon: Sentry) -> 
         screen.wait("ON THEIR WAY to the trigger (3)")
         assert screen.shows(f"{ATTACKER[4]}             67%   2 targets     2 probes")
         assert screen.shows("2001:2:0:1::/64        67%   2 targets")
-        assert screen.shows(f"{BYSTANDER[4]}             33%   1 targets     1 probes")
+        assert screen.shows(f"{BYSTANDER[4]}             33%   1 target      1 probe ")
         lab.probe(ATTACKER[4], UNLISTED[2])
         screen.wait(f"{ATTACKER[4]}             59m5")
         assert screen.shows("0 dropped  portscan: syn")

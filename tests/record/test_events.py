@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sentryfw.record.events import EventFile, render_entry, render_note, timestamp
 from support.entries import BLOCK, BLOCKED_AT, REFUSAL, SIX
@@ -119,6 +121,12 @@ def test_a_note_carries_its_fields() -> None:
 def test_a_timestamp_is_read_back_by_suricata_s_format() -> None:
     read = datetime.strptime(timestamp(BLOCKED_AT), "%Y-%m-%dT%H:%M:%S.%f%z")
     assert read == datetime.fromtimestamp(BLOCKED_AT, UTC)
+
+
+@given(seconds=st.floats(0, 253_402_300_000))
+def test_a_timestamp_is_what_strftime_makes_of_it(seconds: float) -> None:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    assert timestamp(seconds) == moment.strftime("%Y-%m-%dT%H:%M:%S.%f%z")
 
 
 # --- the file

@@ -65,6 +65,21 @@ def test_entries_reach_ledger_and_event_file(
     assert recorder.lost == 0
 
 
+def test_what_is_written_at_once_stands_in_the_order_in_which_it_happened(
+    ledger: Ledger, events: EventFile, log_path: Path
+) -> None:
+    made = Recorder(ledger, events)
+    made.note("flood", on=True)
+    made.append(BLOCK)
+    made.note("flood", on=False)
+    made.append(REFUSAL)
+    made.named("192.0.2.7", "scanner.example.org")
+    made.start()  # all of it waits: one batch
+    made.stop(5)
+    told = [line["sentryfw"].get("event") or line["event_type"] for line in _written(log_path)]
+    assert told == ["flood", "alert", "flood", "alert", "host"]
+
+
 def test_sights_reach_the_ledger_and_no_event_file(
     recorder: Recorder, ledger: Ledger, log_path: Path
 ) -> None:

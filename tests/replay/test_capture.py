@@ -1,6 +1,7 @@
 """The reader against captures that scapy wrote, against hand-made blocks, and against anything."""
 
 import gzip
+import io
 import struct
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 
-from sentryfw.replay.capture import CHUNK, CaptureError, read_capture
+from sentryfw.replay.capture import CHUNK, CaptureError, Stream, read_capture, read_stream
 from support.captures import (
     START,
     THEM,
@@ -222,6 +223,22 @@ def test_a_cut_gzip_gives_the_packets_before_the_cut(tmp_path: Path) -> None:
 def test_packets_across_the_chunks_are_whole() -> None:
     frames = [(n * 0.5, bytes([n % 251]) * 1400) for n in range(3 * CHUNK // 1400)]
     assert [record.data for record in records(pcap(frames))] == [frame for _, frame in frames]
+
+
+def test_a_block_of_many_chunks_is_read_in_ever_larger_steps() -> None:
+    """Each step copies what is there: in equal ones a large block would cost its square."""
+    wanted: list[int] = []
+
+    class File(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            wanted.append(size or 0)
+            return super().read1(size)
+
+    data = _section() + _interface() + _enhanced(bytes(64 * CHUNK), 1)
+    [record] = read_stream(Stream(File(data)))
+    assert record[4] - record[3] == 64 * CHUNK
+    assert len(wanted) < 12
+    assert max(wanted) <= len(data)
 
 
 # --- whatever the bytes

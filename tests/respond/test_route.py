@@ -118,6 +118,6 @@ def test_a_closed_socket_is_made_anew(namespace: Namespace, routes: Routes) -> N
 
 
 def test_an_error_of_the_dump_is_raised(routes: Routes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sentryfw.respond.route.RTM_GETROUTE", 255)
+    monkeypatch.setattr("sentryfw.nlmsg.RTM_GETROUTE", 255)
     with pytest.raises(Failed, match="rtnetlink"):
         routes.routes()

@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 from sentryfw import config, control
 from sentryfw.engine.model import parse_source, source_text
 from sentryfw.errors import NotRunning
+from sentryfw.netfilter.netlink import SO_RCVBUFFORCE
 from sentryfw.netfilter.table import Table
 from sentryfw.netns import Namespace, add_address, connect
 from support.frames import SYN, tcp_frame
@@ -37,7 +38,6 @@ UNLISTED: Final = (7001, 7002, 7003)
 SOL_PACKET: Final = 263
 PACKET_STATISTICS: Final = 6
 PACKET_IGNORE_OUTGOING: Final = 23
-SO_RCVBUFFORCE: Final = 33
 ETH_P_ALL: Final = 3
 CAPTURE_BUFFER: Final = 128 << 20
 STOP_WITHIN: Final = 1.0
