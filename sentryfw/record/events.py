@@ -5,7 +5,7 @@ Keys after Suricata's eve-json output: what reads those files reads these.
 
 import errno
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, Literal
