@@ -1,10 +1,11 @@
 """The way of a packet: nfnetlink_queue's messages in, verdicts out.
 
 Formats after linux/netfilter/nfnetlink_queue.h; attributes are struct nlattr, length and type in
-host order, their integers in network order. Verdicts are given in runs: what has the same verdict
-and the same mark, one packet after the other, gets it by a single message, and all messages of one
-receive() go with a single send. So a flood costs one system call a packet, not two. Every packet
-that was received has its verdict when receive() returns, whatever judging it did.
+host order, their integers in network order. Drops are told in runs: one message for all that are
+dropped one after the other, and one send for a receive(), so that a flood costs one system call a
+packet, not two. An accepted packet goes on at once, before the next one is judged: the answer to it
+must not leave after a block that the next one makes. Every packet that was received has its verdict
+when receive() returns, whatever judging it did.
 
 mypyc compiles this module with the engine (see compiled.py).
 """
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from sentryfw.engine.model import ACCEPT, Meta, Verdict
+from sentryfw.engine.model import ACCEPT, DROP, Meta, Verdict
 
 NFNL_SUBSYS_QUEUE: Final = 3
 NFQNL_MSG_PACKET: Final = 0
@@ -55,8 +56,9 @@ _HEADERS: Final = 20
 """Bytes of struct nlmsghdr and struct nfgenmsg."""
 _LOW: Final = 0 if sys.byteorder == "little" else 1
 _HIGH: Final = 1 - _LOW
-_NO_RUN: Final = -1
-_VERDICT = struct.Struct("=IHHII")  # struct nlmsghdr
+_NONE: Final = -1
+_KIND: Final = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT_BATCH
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _GENERIC = struct.Struct("!BBH")  # struct nfgenmsg
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("!I")
@@ -106,9 +108,7 @@ class Reader:
         """Whether the last look found nothing more."""
         self._last = 0
         self._pending = b""
-        self._run_to = _NO_RUN
-        self._run_mark = 0
-        self._run_verdict: Verdict = ACCEPT
+        self._dropped_to = _NONE
 
     def receive(self, budget: int = BUDGET) -> None:
         """Judge what is there, at most `budget` messages. OSError if the socket is broken."""
@@ -169,28 +169,32 @@ class Reader:
             self._judge(packet)
         except Exception as error:  # noqa: BLE001 - whatever it is, the packet is not stuck
             self._fail(error)
-        mark = packet.mark & ~self._mask if packet.verdict == ACCEPT else 0
-        if packet.verdict != self._run_verdict or mark != self._run_mark:
-            self._end_run()
-            self._run_verdict, self._run_mark = packet.verdict, mark
-        self._run_to = packet.number
-
-    def _end_run(self) -> None:
-        """The verdict of all packets up to the last one taken; the mark is as it was before our
-        table saw them."""
-        if self._run_to == _NO_RUN:
+        if packet.verdict == DROP:
+            self._dropped_to = packet.number
             return
-        body = _GENERIC.pack(0, 0, self._queue) + _ATTRIBUTE.pack(12, NFQA_VERDICT_HDR)
-        body += _U32.pack(self._run_verdict) + _U32.pack(self._run_to)
-        if self._run_verdict == ACCEPT:
-            body += _ATTRIBUTE.pack(8, NFQA_MARK) + _U32.pack(self._run_mark)
-        kind = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT_BATCH
-        self._pending += _VERDICT.pack(16 + len(body), kind, _NLM_F_REQUEST, 0, 0) + body
-        self._run_to = _NO_RUN
+        self._tell_dropped()
+        self._tell(ACCEPT, packet.number)
+        # As it was before our table saw the packet.
+        self._pending += _ATTRIBUTE.pack(8, NFQA_MARK) + _U32.pack(packet.mark & ~self._mask)
+        self._flush()
+
+    def _tell_dropped(self) -> None:
+        """All that wait, up to the last one dropped: those before it have their verdicts."""
+        if self._dropped_to != _NONE:
+            self._tell(DROP, self._dropped_to)
+            self._dropped_to = _NONE
+
+    def _tell(self, verdict: Verdict, number: int) -> None:
+        """A verdict; of an accepted packet the mark follows it."""
+        size = 40 if verdict == ACCEPT else 32
+        self._pending += (
+            _HEADER.pack(size, _KIND, _NLM_F_REQUEST, 0, 0) + _GENERIC.pack(0, 0, self._queue)
+            + _ATTRIBUTE.pack(12, NFQA_VERDICT_HDR) + _U32.pack(verdict) + _U32.pack(number)
+        )  # fmt: skip
 
     def _flush(self) -> None:
         """Send the verdicts; those that cannot be sent now go with the next ones."""
-        self._end_run()
+        self._tell_dropped()
         if not self._pending:
             return
         try:

@@ -123,22 +123,24 @@ def test_a_packet_comes_as_the_kernel_tells_it() -> None:
     assert [(p.meta.unlisted, p.meta.partner) for p in seen] == [(True, False), (False, True)]
 
 
-@pytest.mark.parametrize(
-    ("verdicts", "given"),
-    [
-        ({}, [Given(3, DROP, None)]),
-        ({1: ACCEPT, 2: ACCEPT, 3: ACCEPT}, [Given(3, ACCEPT, 0)]),
-        ({2: ACCEPT}, [Given(1, DROP, None), Given(2, ACCEPT, 0), Given(3, DROP, None)]),
-    ],
-    ids=["all-dropped", "all-accepted", "one-accepted"],
-)
-def test_packets_of_one_verdict_get_it_together(
-    verdicts: dict[int, Verdict], given: list[Given]
-) -> None:
+def test_what_is_dropped_one_after_the_other_is_told_at_once() -> None:
     kernel = Kernel(*map(_message, (1, 2, 3)))
-    _reader(kernel, _by(verdicts)).receive()
-    assert kernel.given == given
-    assert len(kernel.sent) == 1
+    _reader(kernel, _dropping).receive()
+    assert kernel.given == [Given(3, DROP, None)]
+
+
+def test_an_accepted_packet_goes_on_before_the_next_is_judged() -> None:
+    known: list[list[Given]] = []
+    kernel = Kernel(*map(_message, (1, 2, 3, 4)))
+
+    def judge(packet: Queued) -> None:
+        known.append(kernel.given)
+        packet.verdict = ACCEPT if packet.number == 2 else DROP
+
+    _reader(kernel, judge).receive()
+    told = [Given(1, DROP, None), Given(2, ACCEPT, 0)]
+    assert known == [[], [], told, told]
+    assert kernel.given == [*told, Given(4, DROP, None)]
 
 
 def test_an_accepted_packet_loses_our_marks_only() -> None:
@@ -180,17 +182,18 @@ def test_a_judge_that_fails_keeps_no_packet(judge: Judge, verdict: Verdict, fail
     kernel = Kernel(_message(1), _message(2))
     reader = _reader(kernel, judge)
     reader.receive()
-    assert [(given.to, given.verdict) for given in kernel.given] == [(2, verdict)]
+    assert {given.verdict for given in kernel.given} == {verdict}
+    assert kernel.given[-1].to == 2
     assert reader.failures == 2 * failures
     assert isinstance(reader.last_failure, ValueError) == bool(failures)
 
 
 def test_verdicts_that_are_not_taken_go_with_the_next_ones() -> None:
     kernel = Kernel(_message(1))
-    kernel.refusals = [OSError(errno.ENOBUFS, "no memory")]
+    kernel.refusals = [OSError(errno.ENOBUFS, "no memory")] * 2
     reader = _reader(kernel, _by({1: ACCEPT}))
     reader.receive()
-    assert (kernel.sent, reader.failures) == ([], 1)
+    assert (kernel.sent, reader.failures) == ([], 2)
     kernel.items = [_message(2)]
     reader.receive()
     assert kernel.given == [Given(1, ACCEPT, 0), Given(2, DROP, None)]
