@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import Final
 
 from sentryfw.engine.model import ACCEPT, DROP, Meta, Verdict
+from sentryfw.netfilter import nfnetlink as nl
+from sentryfw.nlmsg import attribute
 
 NFNL_SUBSYS_QUEUE: Final = 3
 NFQNL_MSG_PACKET: Final = 0
@@ -58,11 +60,8 @@ _LOW: Final = 0 if sys.byteorder == "little" else 1
 _HIGH: Final = 1 - _LOW
 _NONE: Final = -1
 _KIND: Final = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT_BATCH
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
-_GENERIC = struct.Struct("!BBH")  # struct nfgenmsg
-_ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("!I")
-_NLM_F_REQUEST: Final = 1
+_TWO_U32 = struct.Struct("!II")
 
 
 class Queued:
@@ -173,9 +172,9 @@ class Reader:
             self._dropped_to = packet.number
             return
         self._tell_dropped()
-        self._tell(ACCEPT, packet.number)
         # As it was before our table saw the packet.
-        self._pending += _ATTRIBUTE.pack(8, NFQA_MARK) + _U32.pack(packet.mark & ~self._mask)
+        mark = attribute(NFQA_MARK, _U32.pack(packet.mark & ~self._mask))
+        self._tell(ACCEPT, packet.number, mark)
         self._flush()
 
     def _tell_dropped(self) -> None:
@@ -184,13 +183,17 @@ class Reader:
             self._tell(DROP, self._dropped_to)
             self._dropped_to = _NONE
 
-    def _tell(self, verdict: Verdict, number: int) -> None:
-        """A verdict; of an accepted packet the mark follows it."""
-        size = 40 if verdict == ACCEPT else 32
-        self._pending += (
-            _HEADER.pack(size, _KIND, _NLM_F_REQUEST, 0, 0) + _GENERIC.pack(0, 0, self._queue)
-            + _ATTRIBUTE.pack(12, NFQA_VERDICT_HDR) + _U32.pack(verdict) + _U32.pack(number)
-        )  # fmt: skip
+    def _tell(self, verdict: Verdict, number: int, mark: bytes = b"") -> None:
+        """A verdict; of an accepted packet with its mark."""
+        header = attribute(NFQA_VERDICT_HDR, _TWO_U32.pack(verdict, number))
+        self._pending += nl.message(
+            _KIND,
+            header + mark,
+            flags=0,
+            sequence=0,
+            family=nl.NFPROTO_UNSPEC,
+            resource=self._queue,
+        )
 
     def _flush(self) -> None:
         """Send the verdicts; those that cannot be sent now go with the next ones."""
