@@ -1,119 +1,307 @@
-"""Who sent the very same probe at the same moment, and who shares a target's ports.
+"""Correlate sources: those that send equal probes at once, and those that share a target's ports.
 
-Two findings that no source shows by itself.
+Two findings need more than one source.
 
 decoy-scan: `nmap -D` sends each probe once in the name of every decoy, with the same source
 port, target port and sequence number (scan_engine_raw.cc, sendIPScanProbe: the packet is built
 once a decoy from the same variables). Two sources that agree in these 64 bits within a second
-are one sender. For datagrams it is ports and length; chance is likelier there, and all that
-follows from a wrong guess is a shorter block.
+are one sender. Datagrams are compared by ports and length; they agree by chance more often, and
+a wrong guess only makes a block shorter. Who is alone in all of several groups is the sender.
 
-distributed-scan: many sources, each with few probes, that share the ports of one target and
-have one fingerprint (window, options, TCP flags). Background noise repeats its favourite ports;
-a shared-out scan does not, so the ports must be nearly as many as the probes.
+distributed-scan: many sources, each below its trigger, that share out the ports of one target, or
+many sources of one prefix that share out any targets. Background noise repeats its favourite ports;
+a distributed scan does not. Header fields do not matter: the sender chooses them.
+
+See docs/decisions.md: distributed.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from sentryfw.engine.model import Group, Packet, Probe, Source
+from sentryfw.engine.model import DistributedScan, Group, Packet, Probe, Source, Target
 from sentryfw.engine.packet import TCP, UDP
 
-MOMENT: Final = 1.0
-"""Seconds of a generation of probes; the same moment is one generation to two."""
+MOMENT_S: Final = 1.0
+"""Seconds of a generation of probes; probes of one or two generations count as simultaneous."""
 MAX_KEYS: Final = 8192
-"""Probes of a generation: in a flood a moment is shorter."""
+"""Probes of a generation; in a flood a generation is shorter."""
 MAX_GROUP: Final = 64
-"""Sources remembered of one group."""
+"""Sources remembered of a decoy group."""
+MIN_SENDER_GROUPS: Final = 3
+"""Groups with otherwise different members that show their one common source to be the sender."""
+MEMBERSHIP_S: Final = 86400.0
+"""Seconds for which the groups of a source are remembered, after the last one."""
+MAX_MEMBERS: Final = 8192
+"""Sources of one group, and of more, that are remembered."""
 
-CROWD_WINDOW: Final = 60.0
-CROWD_SOURCES: Final = 16
-CROWD_PORTS: Final = 32
-CROWD_OVERLAP: Final = 1.25
-"""Probes for each port at most: a scan that is shared out tries a port once."""
+CROWD_WINDOW_S: Final = 60.0
+"""Seconds within which sources of nowhere in common share out a target's ports."""
+DEFER_S: Final = 60.0
+"""Seconds for which the strangers of a distributed scan are deferred, after its last sign."""
+PREFIX_TIMEOUTS_S: Final[tuple[float, ...]] = (60.0, 300.0, 1200.0)
+"""Seconds for which a prefix is blocked, by the times that it was found; the last one repeats."""
+MAX_CROWD_OVERLAP: Final = 1.5
+"""Sources for each target: those that share out a scan try each target once. One target counts as
+MAX_TIMES at most, so that probes of one port do not hide the others."""
+MAX_TIMES: Final = 4
+MAX_CROWD_TARGETS: Final = 64
+"""Targets remembered of one crowd; then it counts from the beginning."""
 MAX_CROWDS: Final = 256
-MAX_SOURCES: Final = 1024
-MAX_PORTS: Final = 4096
-"""Remembered of one crowd; what is beyond changes no answer."""
+MAX_PREFIXES: Final = 2048
+"""Prefixes with two sources or more."""
+MAX_ONCE: Final = 16384
+"""Prefixes with one source, in each of two generations."""
 
 
-class Twins:
-    """Same probe, same moment, several sources."""
+class _Membership(NamedTuple):
+    """The groups of one source."""
+
+    common: frozenset[Source]
+    """The sources that were in each of them."""
+    last: frozenset[Source]
+    groups: int
+    """Number of groups, without those that were equal to the one before."""
+    until: float
+
+
+class Senders:
+    """Finds who sends behind decoys: the one source that is alone in all of several groups.
+
+    A victim that is put into every group beside the sender hides it; then there is none.
+    """
+
+    def __init__(self) -> None:
+        self._once: dict[Source, _Membership] = {}
+        self._more: dict[Source, _Membership] = {}
+        """Sources of two groups or more: those of one do not push them out."""
+
+    def __len__(self) -> int:
+        return len(self._once) + len(self._more)
+
+    def learn(self, group: Group, now: float) -> None:
+        """Add a group to which no source is added any more."""
+        members = frozenset(group)
+        for source in group:
+            before = self._once.pop(source, None) or self._more.pop(source, None)
+            if before is None or before.until <= now:
+                place, known = self._once, _Membership(members, members, 1, 0.0)
+            else:
+                groups = before.groups + (members != before.last)
+                place = self._more if groups > 1 else self._once
+                known = _Membership(before.common & members, members, groups, 0.0)
+            if len(place) >= MAX_MEMBERS:
+                del place[next(iter(place))]
+            place[source] = known._replace(until=now + MEMBERSHIP_S)
+
+    def is_sender(self, source: Source, now: float) -> bool:
+        """Return whether this source sent what the decoys it was seen with seemed to send."""
+        known = self._more.get(source)
+        return (
+            known is not None and known.until > now and known.groups >= MIN_SENDER_GROUPS
+            and len(known.common) == 1
+        )  # fmt: skip
+
+
+class DecoyDetector:
+    """Finds groups of sources that send equal probes at once."""
 
     def __init__(self) -> None:
         self._born = 0.0
         self._now: dict[bytes, Source | Group] = {}
         self._before: dict[bytes, Source | Group] = {}
+        self._groups: list[Group] = []
+        self._groups_before: list[Group] = []
+        self.senders = Senders()
 
     def observe(self, packet: Packet, source: Source, now: float) -> Group | None:
-        """The group that sent this probe within the last moment, this source included."""
-        # From the destination address on: what follows up to the transport header is the same
-        # for the same sender, then come ports, sequence numbers and flags, or ports and length.
+        """Return the group that sent this probe within a moment, this source included, or None."""
+        # From the destination address on: the bytes up to the transport header are equal for one
+        # sender, then come ports, sequence numbers and flags, or ports and length.
         if packet.protocol == TCP:
             end = packet.transport + 14
         elif packet.protocol == UDP:
             end = packet.transport + 6
         else:
             return None
-        if now - self._born > MOMENT or len(self._now) >= MAX_KEYS:
-            stale = now - self._born > 2 * MOMENT
+        if now - self._born > MOMENT_S or len(self._now) >= MAX_KEYS:
+            stale = now - self._born > 2 * MOMENT_S
             self._before, self._now, self._born = ({} if stale else self._now), {}, now
+            self._end_groups(now, stale=stale)
         key = packet.payload[16 if len(packet.source) == 4 else 24 : end]
         home = self._now if key in self._now else self._before
         seen = home.get(key)
         if seen is None:
             self._now[key] = source
             return None
-        if isinstance(seen, bytes):  # one as yet, as of most probes
+        if isinstance(seen, bytes):  # one source so far, as for most probes
             if seen == source:
                 return None
             seen = home[key] = {seen: None}
+            if packet.protocol == TCP:  # datagrams agree by chance
+                self._groups.append(seen)
         if len(seen) < MAX_GROUP:
             seen[source] = None
         return seen
 
+    def _end_groups(self, now: float, *, stale: bool) -> None:
+        """Learn from the groups to which no source is added any more."""
+        for group in self._groups_before:
+            self.senders.learn(group, now)
+        if stale:
+            for group in self._groups:
+                self.senders.learn(group, now)
+            self._groups = []
+        self._groups_before, self._groups = self._groups, []
+
+
+class Shares(NamedTuple):
+    """How many sources and targets make a distributed scan, within what time."""
+
+    sources: int
+    targets: int
+
+
+SHARED_TARGET: Final = Shares(16, 32)
+"""Sources of nowhere in common that share out the ports of one target within CROWD_WINDOW_S. The
+noise of the Internet stays below: one address meets a few probes a minute."""
+SHARED_24: Final = Shares(6, 5)
+"""Sources of one IPv4 /24 that share out targets within the window. The first target of the first
+source is not remembered."""
+SHARED_56: Final = Shares(6, 5)
+SHARED_48: Final = Shares(12, 11)
+
 
 class Crowd:
-    """What one fingerprint did to one target within CROWD_WINDOW."""
+    """Probes of many sources, from one prefix or to one target."""
 
-    __slots__ = ("born", "flagged", "ports", "probes", "sources")
+    __slots__ = (
+        "born", "members", "offences", "pairs", "place", "shares", "sources", "targets", "until",
+    )  # fmt: skip
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, place: bytes, shares: Shares, now: float) -> None:
+        self.place = place
+        """The prefix of the sources, or the target: see DistributedScan."""
+        self.shares = shares
+        self.until = 0.0
+        """Clock value until which it is known as a distributed scan."""
+        self.offences = 0
+        """Times that it was found and had not been known."""
+        self.members: tuple[Source, ...] = ()
+        """Some of its sources when it was found last."""
+        self._restart(now)
+
+    def _restart(self, now: float) -> None:
         self.born = now
-        self.probes = 0
-        self.ports: set[int] = set()
-        self.sources: set[Source] = set()
-        self.flagged = False
+        self.pairs = 0
+        self.sources: dict[Source, None] = {}
+        self.targets: dict[Target, int] = {}
 
-    def is_scan(self) -> bool:
+    def add(self, probe: Probe, now: float, window: float) -> bool:
+        """Add the first probe of a source to a target; return whether it is a scan by that."""
+        shares = self.shares
+        if now - self.born > window or len(self.targets) > MAX_CROWD_TARGETS:
+            self._restart(now)
+        if len(self.sources) < MAX_GROUP:
+            self.sources[probe.source] = None
+        times = self.targets.get(probe.target, 0)
+        if times < MAX_TIMES:
+            self.targets[probe.target] = times + 1
+            self.pairs += 1
         return (
-            len(self.sources) >= CROWD_SOURCES
-            and len(self.ports) >= CROWD_PORTS
-            and self.probes <= len(self.ports) * CROWD_OVERLAP
-            and self.probes >= len(self.sources) * 2
+            len(self.targets) >= shares.targets
+            and len(self.sources) >= shares.sources
+            and self.pairs <= len(self.targets) * MAX_CROWD_OVERLAP
         )
 
+    def found(self, now: float, *, is_blocked: bool) -> DistributedScan:
+        """Return the finding, and count from the beginning."""
+        is_new = self.until <= now
+        self.offences += is_new
+        timeout = DEFER_S
+        if is_blocked:
+            timeout = PREFIX_TIMEOUTS_S[min(self.offences, len(PREFIX_TIMEOUTS_S)) - 1]
+        self.members = tuple(self.sources)
+        found = DistributedScan(
+            self.place, timeout, self.members, tuple(self.targets), self.born, now,
+            is_new=is_new, is_blocked=is_blocked,
+        )  # fmt: skip
+        self.until = now + timeout
+        self._restart(now)
+        return found
 
-class Crowds:
-    """Crowds by target and fingerprint, the least recent given up first."""
 
-    def __init__(self) -> None:
-        self._crowds: dict[bytes, Crowd] = {}
+class DistributedScanDetector:
+    """Keeps crowds by target and by prefix; the oldest give way."""
 
-    def observe(self, packet: Packet, probe: Probe, now: float) -> Crowd | None:
-        """The crowd that this probe belongs to, if it is a distributed scan by now."""
-        if packet.protocol != TCP:
-            return None
-        at = packet.transport
-        # Data offset, flags and window; destination address and the first options beside it.
-        key = packet.payload[at + 12 : at + 16] + packet.target + packet.payload[at + 20 : at + 28]
-        crowd = self._crowds.pop(key, None)
-        if crowd is None or now - crowd.born > CROWD_WINDOW:
-            crowd = Crowd(now)
-        self._crowds[key] = crowd
-        if len(self._crowds) > MAX_CROWDS:
-            del self._crowds[next(iter(self._crowds))]
-        if len(crowd.sources) < MAX_SOURCES and len(crowd.ports) < MAX_PORTS:
-            crowd.sources.add(probe.source)
-            crowd.ports.add(packet.dport)
-        crowd.probes += 1
-        return crowd if crowd.flagged or crowd.is_scan() else None
+    def __init__(self, window: float) -> None:
+        """`window`: seconds within which sources of a prefix share out targets."""
+        self.window = window
+        self.defers = True
+        """Whether strangers are deferred."""
+        self.blocked: tuple[int, ...] = ()
+        """Bytes of the prefixes whose strangers are blocked, too."""
+        self.found: DistributedScan | None = None
+        """A finding of observe(), until the engine takes it: its strangers are to be deferred."""
+        self._targets: dict[bytes, Crowd] = {}
+        self._prefixes: dict[bytes, Crowd] = {}
+        self._born = 0.0
+        self._thin = False
+        self._once: dict[bytes, Source] = {}
+        """Prefixes with one source: the many of a forged flood."""
+        self._before: dict[bytes, Source] = {}
+
+    def __len__(self) -> int:
+        return len(self._targets) + len(self._prefixes)
+
+    def observe(self, probe: Probe, now: float, *, flood: bool = False) -> Crowd | None:
+        """Add the first probe of a stranger to an unlisted target; return the distributed scan that
+        it belongs to."""
+        self._thin = flood
+        source = probe.source
+        scan = None
+        if len(source) == 4:
+            scan = self._in_prefix(source[:3], SHARED_24, probe, now)
+        elif len(source) == 8:
+            scan = self._in_prefix(source[:7], SHARED_56, probe, now)
+            if scan is None:
+                scan = self._in_prefix(source[:6], SHARED_48, probe, now)
+        # A prefix that is known already has strangers elsewhere wait for nothing.
+        return self._at_target(probe, now) if scan is None else scan
+
+    def _in_prefix(self, place: bytes, shares: Shares, probe: Probe, now: float) -> Crowd | None:
+        crowd = self._prefixes.get(place)
+        if crowd is None:
+            first = self._once.get(place) or self._before.get(place)
+            if first is None:
+                if self._thin and hash(probe.source) & 3:
+                    return None  # in a flood, a quarter: prefixes stay known longer, at less cost
+                if len(self._once) >= MAX_ONCE or now - self._born > self.window:
+                    self._before, self._once, self._born = self._once, {}, now
+                self._once[place] = probe.source
+                return None
+            if first == probe.source:
+                return None
+            if len(self._prefixes) >= MAX_PREFIXES:
+                del self._prefixes[next(iter(self._prefixes))]
+            crowd = self._prefixes[place] = Crowd(place, shares, now)
+            crowd.sources[first] = None
+        elif crowd.until > now + DEFER_S / 2:
+            return crowd
+        is_scan = crowd.add(probe, now, self.window)
+        # Any new target of theirs prolongs it: a prefix has few hands.
+        return self._conclude(crowd, now, is_scan=is_scan or crowd.until > now)
+
+    def _at_target(self, probe: Probe, now: float) -> Crowd | None:
+        address = probe.target[0]
+        crowd = self._targets.get(address)
+        if crowd is None:
+            if len(self._targets) >= MAX_CROWDS:
+                del self._targets[next(iter(self._targets))]
+            crowd = self._targets[address] = Crowd(address, SHARED_TARGET, now)
+        elif crowd.until > now + DEFER_S / 2:  # counts again when half of its time is over
+            return crowd
+        return self._conclude(crowd, now, is_scan=crowd.add(probe, now, CROWD_WINDOW_S))
+
+    def _conclude(self, crowd: Crowd, now: float, *, is_scan: bool) -> Crowd | None:
+        if is_scan:
+            self.found = crowd.found(now, is_blocked=len(crowd.place) in self.blocked)
+        return crowd if crowd.until > now else None

@@ -1,63 +1,89 @@
-"""What follows from evidence: (Evidence, ...) -> Block | Refusal | None.
+"""Decide about a scan: (Evidence, Meta) -> Block | Confinement | Refusal.
 
 The rules of this file, in order; the first that applies decides.
-1. Below the trigger: nothing.
-2. A never-blocked address: refused. (nft lets its packets past us before; this is the second
-   lock on the same door.)
-3. A partner, with nothing but forgeable evidence: refused.
+1. Below the trigger: no decision is made.
+2. A never-blocked source, a /64 if all of it is: refused.
+3. A partner with forgeable evidence only, while partners are not confined: refused.
 4. mode = "observe": refused, with everything that a block would have had.
-5. The level of the protocol families it was seen in, the strongest of them: "observe" refuses.
-6. Flood mode and fewer than two targets: refused; a single forgeable packet is too little
-   while somebody is forging.
+5. The strongest level of the protocol families in the evidence: "observe" refuses.
+6. Flood mode and fewer than two targets: refused; one forgeable packet is too little during a
+   flood of forged ones.
 7. Level "command": refused, and the external command is run.
-8. The caps: blocks a minute, size of the sets.
-9. Else block, for the timeout that the source's offence count gives. In a group (decoys, a
-   distributed scan) the true source is unknown: blocked briefly, and no offence is counted.
+8. A partner with forgeable evidence only: confined to what it uses.
+9. The caps (caps.py): blocks a minute, active blocks.
+10. Else block, with the timeout of the source's offence count. In a group (decoys, a distributed
+   scan) the true source is unknown: it is blocked briefly, and no offence is counted.
+
+See docs/decisions.md: one-packet-kinds, forgeable-timeout.
 """
 
-import heapq
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal, NamedTuple
 
+from sentryfw.engine.caps import Caps
 from sentryfw.engine.classify import FORGEABLE
-from sentryfw.engine.model import Block, Evidence, Kind, Meta, Refusal, Source, Verdict
+from sentryfw.engine.model import (
+    Block,
+    Confinement,
+    Evidence,
+    Kind,
+    Meta,
+    Refusal,
+    Source,
+    Verdict,
+)
+from sentryfw.engine.networks import NetworkIndex
 
-GROUP_TIMEOUT: Final = 600.0
-"""Seconds that members of a group are blocked at most: some of them never sent a packet."""
+GROUP_TIMEOUT_S: Final = 600.0
+"""Longest timeout, in seconds, of a block in a group: some of its members never sent a packet."""
 MAX_OFFENDERS: Final = 100_000
-"""Sources whose offences are remembered in memory; the ledger remembers all."""
+"""Sources whose offences are kept in memory; the ledger keeps all."""
 
 
 Level = Literal["block", "observe", "command"]
-"""What follows from a scan in a protocol family; PortSentry's BLOCK_TCP and BLOCK_UDP 1, 0, 2."""
+"""Reaction to a scan in a protocol family; PortSentry's BLOCK_TCP and BLOCK_UDP 1, 0, 2."""
+Prefixes = Literal["off", "defer", "ipv6", "both"]
+"""Reaction to a distributed scan: none, its strangers are deferred, those of its prefix dropped."""
 _STRONGEST: Final[tuple[Level, ...]] = ("block", "command", "observe")
 _NO_FAMILY: Final = frozenset[Kind](("sctp-init", "sctp-cookie-echo", "protocol", "icmp"))
-"""Kinds that are neither TCP nor UDP; PortSentry saw none of them. They block."""
+"""Kinds that are neither TCP nor UDP; they block. PortSentry does not detect them."""
 
 
 class Policy(NamedTuple):
-    """What the operator decided, for decide()."""
+    """The operator's choices that decisions depend on."""
 
     timeouts: tuple[float, ...]
     """Seconds, by offence; the last one repeats."""
     mode: Literal["block", "observe"]
     unlisted: Verdict
-    """What an unlisted probe gets: NF_DROP or NF_ACCEPT."""
+    """Verdict of a probe to an unlisted port."""
     per_minute: int
     max_elements: int
     partners: bool
+    """Whether partners are exempt from blocks by forgeable evidence."""
     never_block: tuple[IPv4Network | IPv6Network, ...]
     tcp: Level = "block"
     udp: Level = "block"
+    prefixes: Prefixes = "defer"
     repeats: bool = False
-    """Whether probes count, not targets (Horizons.repeats): said so."""
+    """Whether probes count instead of targets (Horizons.repeats); a block's reason names both."""
+    confine: bool = True
+    """Whether an exempt partner is confined to what it uses."""
     answered: frozenset[int] = frozenset()
-    """UDP ports at which a decoy answers: what is sent there is judged and still accepted."""
+    """UDP ports at which a decoy answers; probes to them are judged and accepted."""
+    decoys: frozenset[int] = frozenset()
+    """TCP ports at which a decoy answers: no client resets connections to them."""
+
+    def blocked_prefixes(self) -> tuple[int, ...]:
+        """Return the lengths, in bytes, of the prefixes whose strangers are blocked."""
+        if self.mode == "observe" or self.prefixes in ("off", "defer"):
+            return ()
+        return (3, 6, 7) if self.prefixes == "both" else (6, 7)
 
     def level(self, kinds: Iterable[Kind]) -> Level:
-        """The strongest level of the families that the kinds belong to."""
+        """Return the strongest level of the families that the kinds belong to."""
         levels = {
             "block" if kind in _NO_FAMILY else self.udp if kind == "udp" else self.tcp
             for kind in kinds
@@ -65,52 +91,19 @@ class Policy(NamedTuple):
         return next(level for level in _STRONGEST if level in levels)
 
 
-class Caps:
-    """Blocks in the last minute, and blocks that are alive."""
-
-    def __init__(self, per_minute: int, max_elements: int) -> None:
-        self._per_minute = per_minute
-        self._max_elements = max_elements
-        self._recent: deque[float] = deque()
-        self._ends: list[float] = []
-
-    def exceeded(self, now: float) -> str | None:
-        """The cap that stands against one more block, by its config key."""
-        while self._recent and self._recent[0] <= now - 60:
-            self._recent.popleft()
-        while self._ends and self._ends[0] <= now:
-            heapq.heappop(self._ends)
-        if len(self._recent) >= self._per_minute:
-            return "block.per_minute"
-        if len(self._ends) >= self._max_elements:
-            return "block.max_elements"
-        return None
-
-    def count(self, now: float, timeout: float) -> None:
-        self._recent.append(now)
-        heapq.heappush(self._ends, now + timeout)
-
-    def reconfigure(self, per_minute: int, max_elements: int) -> None:
-        """Other limits for what is counted already."""
-        self._per_minute = per_minute
-        self._max_elements = max_elements
-
-    def restore(self, ends: list[float]) -> None:
-        """Blocks that were alive before: their ends on our clock."""
-        self._ends = list(ends)
-        heapq.heapify(self._ends)
-
-
 class Decider:
-    """Decisions, and the memory they need: offences and caps."""
+    """Makes decisions; remembers offences and counts blocks."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self._never_block = NetworkIndex(policy.never_block)
         self.caps = Caps(policy.per_minute, policy.max_elements)
         self._offences: OrderedDict[Source, int] = OrderedDict()
 
     def reconfigure(self, policy: Policy) -> None:
-        """Decide by this from now on; offences and live blocks stay counted."""
+        """Replace the policy; offences and active blocks stay counted."""
+        if policy.never_block is not self.policy.never_block:
+            self._never_block = NetworkIndex(policy.never_block)
         self.policy = policy
         self.caps.reconfigure(policy.per_minute, policy.max_elements)
 
@@ -118,59 +111,90 @@ class Decider:
         self._offences.update(offences)
 
     def share(self, other: "Decider") -> None:
-        """From now on caps and offences are those of the other one."""
+        """Use the caps and offences of another decider."""
         self.caps = other.caps
         self._offences = other._offences  # noqa: SLF001 - of the same class
 
-    def judge(self, evidence: Evidence, meta: Meta, now: float, *, flood: bool) -> Block | Refusal:
-        """What follows from a scan, whatever made it one."""
+    def confine(self, *, is_possible: bool) -> None:
+        """Confine partners from now on, or refuse to do anything about their scans."""
+        self.policy = self.policy._replace(confine=is_possible)
+
+    def judge(
+        self, evidence: Evidence, meta: Meta, now: float, *, flood: bool
+    ) -> Block | Confinement | Refusal:
+        """Return the decision about a source whose evidence makes a scan."""
         forgeable = FORGEABLE.issuperset(evidence.kinds)
-        obstacle = self._obstacle(evidence, meta, now, forgeable=forgeable, flood=flood)
+        spared = forgeable and meta.partner and self.policy.partners
+        obstacle = self._obstacle(evidence, now, forgeable=forgeable, flood=flood, spared=spared)
         if obstacle is not None:
             return Refusal(evidence.source, obstacle, evidence, now)
-        if evidence.scan in {"decoy-scan", "distributed-scan"}:
-            return self.shorten(evidence, now)
-        offence = self._offences.pop(evidence.source, 0) + 1
-        self._offences[evidence.source] = offence
+        if spared:
+            offence, timeout = self._next_offence(evidence.source)
+            reason = self._reason(evidence)
+            return Confinement(evidence.source, timeout, offence, reason, evidence, now)
+        if evidence.scan in {"decoy-scan", "distributed-scan"} and not evidence.is_sender:
+            return self.block_briefly(evidence, now)
+        offence, timeout = self._next_offence(evidence.source)
+        displaced = self.caps.count(
+            evidence.source, now, timeout, forgeable=forgeable, offence=offence
+        )
+        return Block(
+            evidence.source, timeout, offence, forgeable=forgeable, reason=self._reason(evidence),
+            evidence=evidence, at=now, displaces=displaced,
+        )  # fmt: skip
+
+    def _next_offence(self, source: Source) -> tuple[int, float]:
+        """Count an offence; return its number and its timeout in seconds."""
+        offence = self._offences.pop(source, 0) + 1
+        self._offences[source] = offence
         if len(self._offences) > MAX_OFFENDERS:
             self._offences.popitem(last=False)
         timeouts = self.policy.timeouts
-        timeout = timeouts[min(offence, len(timeouts)) - 1]
-        self.caps.count(now, timeout)
-        horizon = "window" if evidence.score >= 1 else "slow window"
-        what = f"{evidence.targets} distinct targets"
-        if self.policy.repeats:
-            what = f"{evidence.probes} probes to {what}"
-        reason = f"{what} within the {horizon}"
-        return Block(evidence.source, timeout, offence, forgeable, reason, evidence, now)
+        return offence, timeouts[min(offence, len(timeouts)) - 1]
 
-    def shorten(self, evidence: Evidence, now: float) -> Block:
-        """A brief block of one of a group; an offence already counted for it is taken back."""
+    def _reason(self, evidence: Evidence) -> str:
+        horizon = "window" if evidence.score >= 1 else "slow window"
+        what = _counted(evidence.targets, "distinct target")
+        if self.policy.repeats:
+            what = f"{_counted(evidence.probes, 'probe')} to {what}"
+        last = evidence.last
+        decoy = ", sent behind decoys" if evidence.is_sender else ""
+        if last is not None and last.kind == "connect":
+            decoy = f", with the decoy at tcp/{last.target[2]}"
+        return f"{what} within the {horizon}{decoy}"
+
+    def block_briefly(self, evidence: Evidence, now: float) -> Block:
+        """Return a brief block of a member of a group, without an offence."""
         others = len(evidence.companions)
         reason = f"the true source is unknown: {others} more sent the same"
         if evidence.scan == "distributed-scan":
             reason = f"one of {others} sources that share the ports of one target"
-        timeout = min(self.policy.timeouts[0], GROUP_TIMEOUT)
-        self.caps.count(now, timeout)
-        return Block(evidence.source, timeout, 0, True, reason, evidence, now)
+        timeout = min(self.policy.timeouts[0], GROUP_TIMEOUT_S)
+        displaced = self.caps.count(evidence.source, now, timeout, forgeable=True, offence=0)
+        return Block(
+            evidence.source, timeout, 0, forgeable=True, reason=reason, evidence=evidence, at=now,
+            displaces=displaced,
+        )  # fmt: skip
 
-    def pardon(self, source: Source) -> None:
-        """Take back one offence: the source may never have sent what it was blocked for."""
+    def revoke_offence(self, source: Source) -> None:
+        """Subtract one offence: the source may not have sent the packets it was blocked for."""
         count = self._offences.pop(source, 0)
         if count > 1:
             self._offences[source] = count - 1
 
-    def spares(self, address: bytes) -> bool:
-        """Whether this very address is never blocked, whoever shares its source."""
-        return any(_within(Source(address), network) for network in self.policy.never_block)
+    def is_protected(self, address: bytes) -> bool:
+        """Return whether this address is never blocked; others of its /64 may be."""
+        return self._never_block.holds(address)
 
     def _obstacle(
-        self, evidence: Evidence, meta: Meta, now: float, *, forgeable: bool, flood: bool
+        self, evidence: Evidence, now: float, *, forgeable: bool, flood: bool, spared: bool
     ) -> str | None:
         policy = self.policy
-        if any(_within(evidence.source, network) for network in policy.never_block):
+        if self._never_block.holds(evidence.source):
             return "never_block"
-        if forgeable and meta.partner and policy.partners:
+        if evidence.address and self.is_protected(evidence.address):
+            return "never_block"  # others of its /64 may not be
+        if spared and not policy.confine:
             return "partner"
         level = policy.level(evidence.kinds)
         if policy.mode == "observe" or level == "observe":
@@ -179,14 +203,8 @@ class Decider:
             return "flood"
         if level == "command":
             return "command"
-        return self.caps.exceeded(now)
+        return None if spared else self.caps.exceeded(evidence.source, now, forgeable=forgeable)
 
 
-def _within(source: Source, network: IPv4Network | IPv6Network) -> bool:
-    """Whether the source lies in the network. A /64 with one never-blocked address in it does
-    not: nft spares that address ahead of the block."""
-    if isinstance(network, IPv4Network):
-        return len(source) == 4 and IPv4Address(bytes(source)) in network
-    if len(source) == 4 or network.prefixlen > len(source) * 8:
-        return False
-    return IPv6Address(bytes(source).ljust(16, b"\0")) in network
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

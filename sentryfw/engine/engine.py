@@ -1,20 +1,30 @@
 """The verdict engine: decode -> classify -> observe -> decide.
 
-The same object judges packets for the daemon, out of a capture, and in the tests.
+Used by the daemon, by replay of captures and by the tests.
+
+See docs/decisions.md: drain, inside, monotonic.
 """
 
-from collections import Counter, OrderedDict
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
-from sentryfw.engine.classify import UNCERTAIN, classify
-from sentryfw.engine.correlate import MAX_GROUP, Crowd, Crowds, Twins
+from sentryfw.engine.caps import FloodMeter
+from sentryfw.engine.classify import UNCERTAIN, classify, refine
+from sentryfw.engine.correlate import Crowd, DecoyDetector, DistributedScanDetector
+from sentryfw.engine.counters import Counters
 from sentryfw.engine.decide import Decider, Policy
+from sentryfw.engine.decided import Draining, Refusals, downgrade_decoys
+from sentryfw.engine.deferral import AGAIN_AFTER_S, FIRST_AGE_S, Deferrals
 from sentryfw.engine.fingerprint import attribute
+from sentryfw.engine.flows import UNKNOWN_FLOW, may_be_flow
 from sentryfw.engine.model import (
     ACCEPT,
     DROP,
+    REJECT,
+    Action,
     Block,
+    Confinement,
+    DistributedScan,
     Evidence,
     Group,
     Malformed,
@@ -28,66 +38,77 @@ from sentryfw.engine.model import (
     Verdict,
     source_of,
 )
+from sentryfw.engine.networks import LINK_LOCAL_ONLY, Whole6
 from sentryfw.engine.packet import TCP, decode, source_address
-from sentryfw.engine.track import Horizons, Sight, SourceState, Tracker
-
-HOLD: Final = 2.0
-"""Seconds that packets of a source just blocked are dropped here: those that stood in the
-queue when the block reached the kernel. Later ones the kernel drops; if one still comes, the
-block is gone and the packet is new evidence."""
-FLOOD_ON: Final = 1000
-"""New sources a second that no set of scans explains: a /24 swept by nmap from 254 hosts at
-once stays below."""
-FLOOD_OFF: Final = 200
-REFUSAL_PAUSE: Final = 60.0
-"""Seconds between two refusals of the same source: said again, not a thousand times."""
-MAX_HELD: Final = 65536
+from sentryfw.engine.strays import TRACE, Traces, gets_no_answer
+from sentryfw.engine.table import MAX_SOURCES, SourceState
+from sentryfw.engine.track import Horizons, Observation, Tracker
 
 _DROP: Final = Outcome(DROP)
 _ACCEPT: Final = Outcome(ACCEPT)
-_PLAIN: Final = (_DROP, _ACCEPT)
-"""By verdict."""
+_PLAIN: Final = (_DROP, _ACCEPT, Outcome(REJECT))
+"""Outcomes without evidence; the index is the verdict."""
 _CONNECTED: Final = Meta(unlisted=True, partner=False)
-"""A partner may be blocked for what nobody can forge."""
+"""Facts about a finished handshake with a decoy: proven, so a partner is blocked too."""
+
+
+def is_compiled() -> bool:
+    """Return whether this process runs the compiled engine."""
+    return not __file__.endswith(".py")
 
 
 class Engine:
-    """State of everything seen so far; handle() is its only input beside the ticks."""
+    """Judges packets and remembers their sources; input: handle(), handle_connect(), tick()."""
 
-    def __init__(self, horizons: Horizons, policy: Policy, max_sources: int = 65536) -> None:
+    flows_unknown_until: float = 0.0
+    """Clock value until which packets of flows may come that this host does not know (flows.py)."""
+
+    def __init__(self, horizons: Horizons, policy: Policy, max_sources: int = MAX_SOURCES) -> None:
         self.tracker = Tracker(horizons, max_sources)
         self.decider = Decider(policy)
-        self.counters: Counter[str] = Counter()
-        """Packets by kind, and by the reason why they are no probe."""
-        self.flood = False
-        self._twins = Twins()
-        self._crowds = Crowds()
-        self._held: OrderedDict[Source, float] = OrderedDict()
-        self._blocked: dict[Source, Block] = {}
-        """Blocks of the last moments, in case they turn out to be decoys."""
-        self._refused: dict[tuple[Source, str], float] = {}
-        self._second = 0.0
-        self._newcomers = 0
-
+        self.counters = Counters()
+        self.whole6 = LINK_LOCAL_ONLY
+        """Networks whose addresses stand for themselves."""
+        self.draining = Draining()
+        self._decoys = DecoyDetector()
+        self._distributed = DistributedScanDetector(horizons.window)
+        self._refusals = Refusals()
+        self._flood = FloodMeter()
+        self._deferrals = Deferrals()
         self.inside: Engine | None = None
-        """Who judges what comes from inside, by triggers of its own; None: this one does."""
+        """Engine for packets from inside, with its own triggers; None: this one judges them."""
         self._is_inside = False
+        self._traces = Traces(horizons.window)
         self._follow(policy)
 
+    @property
+    def flood(self) -> bool:
+        """Whether flood mode is on."""
+        return self._flood.is_flood
+
     def reconfigure(self, horizons: Horizons, policy: Policy) -> None:
-        """Judge by these from the next packet on. What is known of sources, of their offences and
-        of live blocks stays; a target seen before weighs as it did then."""
+        """Judge by these values from the next packet on.
+
+        Sources, offences and active blocks stay known; targets seen before keep their weight.
+        """
         self.tracker.reconfigure(horizons)
+        self._distributed.window = horizons.window
+        self._traces.window = horizons.window
         self.decider.reconfigure(policy)
         self._follow(policy)
 
     def _follow(self, policy: Policy) -> None:
         observe = policy.mode == "observe"
-        self._answered = policy.answered
+        self._refusals.decide_again()
         self._unlisted: Verdict = ACCEPT if observe else policy.unlisted
+        self._first_time: Verdict = ACCEPT if observe else DROP
+        self._distributed.blocked = policy.blocked_prefixes()
+        self._distributed.defers = not observe and policy.prefixes != "off"
 
-    def add_inside(self, horizons: Horizons, policy: Policy, max_sources: int = 65536) -> None:
-        """Sources inside are judged apart, by these; counters, caps and offences are of all."""
+    def add_inside(
+        self, horizons: Horizons, policy: Policy, max_sources: int = MAX_SOURCES
+    ) -> None:
+        """Judge sources inside separately; counters, caps and offences are shared."""
         inside = Engine(horizons, policy, max_sources)
         inside._is_inside = True
         inside.counters = self.counters
@@ -102,193 +123,223 @@ class Engine:
         if isinstance(packet, Malformed):
             return self._malformed(packet.reason, payload, meta, now)
         probe = classify(packet, meta)
+        if probe is TRACE and meta.unlisted:
+            source = source_of(packet.source, self.whole6)
+            probe = self._traces.judge(source, packet, now, is_flood=self.flood)
         if isinstance(probe, Stray):
-            return self._stray(probe, packet, now)
-        return self._judge(packet, probe, meta, now)
+            return self._stray(probe, packet, meta, now)
+        if len(packet.source) == 16 and packet.source in self.whole6:
+            source = source_of(packet.source, self.whole6)
+            if len(source) == 8:  # the anycast address of a shared /64: all of it would be blocked
+                self.counters.strays["anycast source"] += 1
+                return _PLAIN[self._unlisted] if meta.unlisted else _ACCEPT
+            probe = Probe(source, probe.target, probe.kind, listed=probe.listed)
+        if now < self.flows_unknown_until and may_be_flow(packet, listed=probe.listed):
+            outcome = self._stray(UNKNOWN_FLOW, packet, meta, now)
+            return _PLAIN[self._unlisted] if meta.unlisted else outcome
+        if meta.deferred:
+            return self._defer(packet, probe, meta, now)
+        probe = refine(packet, probe, self.decider.policy.decoys, self.counters.probes)
+        outcome = self._judge(packet, probe, meta, now)
+        found = self._distributed.found
+        return outcome if found is None else self._distribute(outcome, found)
 
     def handle_connect(self, source: bytes, target: bytes, port: int, now: float) -> Outcome:
-        """Judge a connection that a decoy took: a finished handshake, which nobody can forge."""
-        probe = Probe(source_of(source), (target, TCP, port), "connect")
-        self.counters["connect"] += 1
-        if self.decider.spares(source):  # nft let it past the blocks; it is no evidence either
-            self.counters["connect, never blocked"] += 1
+        """Judge a connection that a decoy accepted: its finished handshake is proven evidence."""
+        probe = Probe(source_of(source, self.whole6), (target, TCP, port), "connect")
+        self.counters.probes["connect"] += 1
+        if self.decider.is_protected(source):  # nft accepts it before the blocks
+            self.counters.strays["connect, never blocked"] += 1
             return _DROP
-        if self._is_held(probe.source, now):
+        if self.draining.holds(probe.source, now):
             return _DROP
-        sight = self.tracker.observe(probe, now)
-        if sight is None:
-            return _DROP
-        if not sight.is_scan:
-            return self._count(sight, probe, DROP)
-        evidence = sight.evidence()._replace(last=probe, address=source)
+        observed = self.tracker.observe(probe, now)
+        if not observed.is_scan:
+            return self._count(observed, probe, DROP)
+        evidence = observed.evidence()._replace(last=probe, address=source)
         decision = self.decider.judge(evidence, _CONNECTED, now, flood=self.flood)
-        return self._conclude(decision, DROP, now)
+        return self._conclude(decision, DROP, _CONNECTED)
 
     def tick(self, now: float) -> None:
-        """Once a second: forget, and look at the rate of new sources."""
+        """Forget expired state and measure the rate of new sources; called once a second."""
         self.tracker.expire(now)
-        while self._held and next(iter(self._held.values())) <= now:
-            self._held.popitem(last=False)
-        self._blocked = {s: block for s, block in self._blocked.items() if s in self._held}
-        self._refused = {key: end for key, end in self._refused.items() if end > now}
-        self._watch_flood(now)
+        self.draining.expire(now)
+        self._refusals.expire(now)
+        self._deferrals.expire(now)
+        self._traces.expire(now)
+        self.counters.floods += self._flood.update(self.tracker.new_sources, now)
+        self.tracker.follow_flood(is_flood=self.flood)
         if self.inside is not None:
             self.inside.tick(now)
 
     def release(self, source: Source) -> None:
-        """The source was unblocked, or could not be blocked: start anew."""
-        self._held.pop(source, None)
-        self._blocked.pop(source, None)
+        """Forget a source that was unblocked or could not be blocked."""
+        self.draining.release(source)
         self.tracker.forget(source)
+        self.decider.caps.release(source)
         if self.inside is not None:
             self.inside.release(source)
 
     def protect(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> None:
-        """Who is never blocked from now on."""
-        self.decider.policy = self.decider.policy._replace(never_block=never_block)
+        """Replace the networks that are never blocked."""
+        self.decider.reconfigure(self.decider.policy._replace(never_block=never_block))
+        self._refusals.decide_again()
         if self.inside is not None:
             self.inside.protect(never_block)
 
+    def use_whole6(self, whole6: Whole6) -> None:
+        """Replace the networks whose addresses stand for themselves."""
+        self.whole6 = whole6
+        if self.inside is not None:
+            self.inside.use_whole6(whole6)
+
     def release_all(self) -> None:
-        """Every source was unblocked."""
-        self._held.clear()
-        self._blocked.clear()
+        """Stop draining: all sources were unblocked."""
+        self.draining.clear()
+        self.decider.caps.release_all()
         if self.inside is not None:
             self.inside.release_all()
 
     def _judge(self, packet: Packet, probe: Probe, meta: Meta, now: float) -> Outcome:
-        self.counters[probe.kind] += 1
-        if now - self._second >= 1 or self.tracker.newcomers > self._newcomers + FLOOD_ON:
-            self._watch_flood(now)
-        twins = self._twins.observe(packet, probe.source, now)
-        if probe.source in self._held and self._is_held(probe.source, now):
+        self.counters.probes[probe.kind] += 1
+        if self._flood.is_due(self.tracker.new_sources, now):
+            self.counters.floods += self._flood.update(self.tracker.new_sources, now)
+            self.tracker.follow_flood(is_flood=self.flood)
+        twins = self._decoys.observe(packet, probe.source, now)
+        if self.draining.holds(probe.source, now):
             return _DROP
-        is_answered = probe.kind == "udp" and probe.target[2] in self._answered
+        is_answered = probe.kind == "udp" and probe.target[2] in self.decider.policy.answered
         passes = is_answered or probe.listed or probe.kind in UNCERTAIN
         verdict = ACCEPT if passes else self._unlisted
-        sight = self.tracker.observe(probe, now)
-        if sight is None:
-            return _PLAIN[verdict]
+        if meta.deferred:
+            verdict = self._first_time
+        observed = self.tracker.observe(probe, now)
         crowd: Crowd | None = None
-        if twins is not None or sight.state.group is not None:
-            self._join(twins, sight.state)
-        elif sight.is_new and packet.protocol == TCP:
-            crowd = self._crowds.observe(packet, probe, now)
-            if crowd is not None and not crowd.flagged:
-                crowd.flagged = True
-                self.counters["distributed scans"] += 1
-        if not sight.is_scan and (crowd is None or sight.targets < 2):
-            return self._count(sight, probe, verdict)
-        evidence = self._evidence(sight, crowd, packet, probe)
+        if twins is not None or observed.state.group is not None:
+            _join_group(self.tracker, twins, observed.state)
+        elif observed.is_new and not (probe.listed or meta.partner or observed.is_scan):
+            crowd = self._distributed.observe(probe, now, flood=self._flood.is_flood)
+        if not observed.is_scan and (crowd is None or not _has_two(observed)):
+            return self._count(observed, probe, verdict)
+        kinds = observed.state.kinds
+        known = self._refusals.known(probe.source, kinds, now, partner=meta.partner)
+        if known is not None:
+            self.counters.refusals[known] += 1
+            return _PLAIN[verdict]
+        evidence = _evidence(observed, crowd, packet, probe, inside=self._is_inside)
+        evidence = evidence._replace(is_sender=self._decoys.senders.is_sender(probe.source, now))
         decision = self.decider.judge(evidence, meta, now, flood=self.flood)
-        outcome = self._conclude(decision, verdict, now)
+        outcome = self._conclude(decision, verdict, meta)
         if is_answered and outcome.verdict == DROP:
             return Outcome(ACCEPT, outcome.action, blocks=outcome.blocks)
         return outcome
 
-    def _count(self, sight: Sight, probe: Probe, verdict: Verdict) -> Outcome:
-        """Below the trigger: kept if it is new, and there are not too many."""
-        if sight.is_new and not self.flood:
+    def _defer(self, packet: Packet, probe: Probe, meta: Meta, now: float) -> Outcome:
+        """Drop a SYN to a listed port until it comes again; then take back what it counted."""
+        if self.draining.holds(probe.source, now):
+            return _DROP
+        age = self._deferrals.age(packet, now)
+        if age == FIRST_AGE_S:
+            self.counters.deferred += 1
+            outcome = self._judge(packet, probe, meta, now)
+            if outcome.action != "count":
+                return outcome
+            # Not kept for a restart: it is taken back when the SYN comes again.
+            return (
+                _PLAIN[DROP] if outcome.verdict == DROP else Outcome(ACCEPT, "defer", probe=probe)
+            )
+        if age < AGAIN_AFTER_S:
+            return _PLAIN[self._first_time]
+        self.counters.came_again += 1
+        self.tracker.take_back(probe, now)
+        return _ACCEPT
+
+    def _distribute(self, outcome: Outcome, found: DistributedScan) -> Outcome:
+        """Return the outcome of a probe by which a distributed scan was found or prolonged."""
+        self._distributed.found = None
+        self.counters.distributed_scans += found.is_new
+        action: Action = "count" if outcome.action == "pass" else outcome.action
+        return Outcome(
+            outcome.verdict, action, blocks=outcome.blocks, refusals=outcome.refusals,
+            confinement=outcome.confinement, probe=outcome.probe,
+            distributed=found if self._distributed.defers else found._replace(timeout=0.0),
+        )  # fmt: skip
+
+    def _count(self, observed: Observation, probe: Probe, verdict: Verdict) -> Outcome:
+        """Return the outcome below the trigger; a new target is reported, except in a flood."""
+        if observed.is_new and not self.flood:
             return Outcome(verdict, "count", probe=probe)
         return _PLAIN[verdict]
 
-    def _conclude(self, decision: Block | Refusal, verdict: Verdict, now: float) -> Outcome:
-        """What follows from a decision."""
+    def _conclude(
+        self, decision: Block | Confinement | Refusal, verdict: Verdict, meta: Meta
+    ) -> Outcome:
+        """Carry out a decision and return the outcome."""
         if isinstance(decision, Refusal):
-            return self._refuse(decision, verdict, now)
+            return self._refuse(decision, verdict, meta)
         self.tracker.forget(decision.source)
-        self._hold(decision, now)
-        return Outcome(DROP, "block", blocks=(decision, *self._amend(decision.evidence, now)))
+        if isinstance(decision, Confinement):
+            self.draining.begin(decision.source, None, decision.at)
+            self.counters.confined += 1
+            return Outcome(DROP, "confine", confinement=decision)
+        self.draining.begin(decision.source, decision, decision.at)
+        downgraded = downgrade_decoys(self.decider, self.draining, decision.evidence, decision.at)
+        return Outcome(DROP, "block", blocks=(decision, *downgraded))
 
-    def _join(self, twins: Group | None, state: SourceState) -> None:
-        """One scan in several names: remember it with its sources, the largest group of each."""
-        if twins is None or (state.group is not None and len(state.group) >= len(twins)):
-            return
-        state.group = twins
-        if len(twins) == 2:  # the first of a group cannot know of it yet when its own probe comes
-            for other in twins:
-                known = self.tracker.get(other)
-                if known is not None:
-                    known.group = twins
-
-    def _evidence(
-        self, sight: Sight, crowd: Crowd | None, packet: Packet, probe: Probe
-    ) -> Evidence:
-        """All that is held against the source, with what it shares with others."""
-        evidence = sight.evidence()._replace(
-            tool=attribute(packet.payload, packet, probe.kind), last=probe,
-            address=packet.source, inside=self._is_inside,
-        )  # fmt: skip
-        if sight.state.group is not None:
-            companions = tuple(other for other in sight.state.group if other != probe.source)
-            return evidence._replace(scan="decoy-scan", companions=companions)
-        if crowd is not None:
-            companions = tuple(sorted(crowd.sources))[:MAX_GROUP]
-            return evidence._replace(scan="distributed-scan", companions=companions)
-        return evidence
-
-    def _amend(self, evidence: Evidence, now: float) -> tuple[Block, ...]:
-        """Blocks of a moment ago whose sources turn out to be of the same group as this one:
-        shortened, and the offence taken back."""
-        if evidence.scan != "decoy-scan":
-            return ()
-        amended = []
-        for source in evidence.companions:
-            block = self._blocked.get(source)
-            if block is not None and block.evidence.scan != "decoy-scan":
-                others = (*(s for s in evidence.companions if s != source), evidence.source)
-                old = block.evidence._replace(scan="decoy-scan", companions=others)
-                self.decider.pardon(source)
-                amended.append(self.decider.shorten(old, now))
-                self._blocked[source] = amended[-1]
-        return tuple(amended)
-
-    def _refuse(self, refusal: Refusal, verdict: Verdict, now: float) -> Outcome:
-        self.counters[f"refused {refusal.reason}"] += 1
-        if refusal.reason.startswith("block."):  # only the cap stands against it
-            self._hold(refusal, now)
-        key = (refusal.source, refusal.reason)
-        if self._refused.get(key, now) > now:
+    def _refuse(self, refusal: Refusal, verdict: Verdict, meta: Meta) -> Outcome:
+        self.counters.refusals[refusal.reason] += 1
+        if refusal.reason.startswith("block."):  # a cap is the only obstacle
+            self.draining.begin(refusal.source, None, refusal.at)
+        if not self._refusals.add(refusal, partner=meta.partner):
             return _PLAIN[verdict]
-        if len(self._refused) >= MAX_HELD:
-            self._refused.clear()  # said once more: better than to grow
-        self._refused[key] = now + REFUSAL_PAUSE
         return Outcome(verdict, "refuse", refusals=(refusal,))
 
     def _malformed(self, reason: str, payload: bytes, meta: Meta, now: float) -> Outcome:
-        self.counters["malformed"] += 1
-        self.counters[f"malformed: {reason}"] += 1
+        self.counters.malformed[reason] += 1
         source = source_address(payload)
-        if source is not None and self._is_held(source_of(source), now):
+        if source is not None and self.draining.holds(source_of(source, self.whole6), now):
             return _DROP
         return _PLAIN[self._unlisted] if meta.unlisted else _ACCEPT
 
-    def _stray(self, stray: Stray, packet: Packet, now: float) -> Outcome:
-        self.counters[stray.reason] += 1
-        if self._held and self._is_held(source_of(packet.source), now):
+    def _stray(self, stray: Stray, packet: Packet, meta: Meta, now: float) -> Outcome:
+        self.counters.strays[stray.reason] += 1
+        if len(self.draining) and self.draining.holds(source_of(packet.source, self.whole6), now):
             return _DROP
-        return _ACCEPT
+        is_silent = meta.unlisted and gets_no_answer(stray, packet, meta)
+        return _DROP if is_silent and self._unlisted != ACCEPT else _ACCEPT
 
-    def _hold(self, decision: Block | Refusal, now: float) -> None:
-        source = decision.source
-        if len(self._held) >= MAX_HELD:
-            oldest, _ = self._held.popitem(last=False)
-            self._blocked.pop(oldest, None)
-        self._held[source] = now + HOLD
-        self._held.move_to_end(source)
-        if isinstance(decision, Block):
-            self._blocked[source] = decision
 
-    def _is_held(self, source: Source, now: float) -> bool:
-        end = self._held.get(source)
-        return end is not None and end > now
+def _join_group(tracker: Tracker, twins: Group | None, state: SourceState) -> None:
+    """Remember a decoy group with its sources; a source keeps the largest group it is in."""
+    if twins is None or (state.group is not None and len(state.group) >= len(twins)):
+        return
+    state.group = twins
+    if len(twins) == 2:  # the first source of a group was alone when its own probe came
+        for other in twins:
+            known = tracker.get(other)
+            if known is not None:
+                known.group = twins
 
-    def _watch_flood(self, now: float) -> None:
-        elapsed = max(now - self._second, 1.0)
-        rate = (self.tracker.newcomers - self._newcomers) / elapsed
-        self._second, self._newcomers = now, self.tracker.newcomers
-        if self.flood:
-            self.flood = rate > FLOOD_OFF
-        else:
-            self.flood = rate > FLOOD_ON
-            self.counters["floods"] += self.flood
+
+def _has_two(observed: Observation) -> bool:
+    """Return whether a source has two unlisted targets: any client may have listed ones."""
+    if observed.targets < 2:
+        return False
+    return sum(not seen[3] for seen in observed.state.targets.values()) >= 2
+
+
+def _evidence(
+    observed: Observation, crowd: Crowd | None, packet: Packet, probe: Probe, *, inside: bool
+) -> Evidence:
+    """Return the evidence against the source, with what it shares with other sources."""
+    evidence = observed.evidence()._replace(
+        tool=attribute(packet.payload, packet, probe.kind), last=probe, address=packet.source,
+        inside=inside,
+    )  # fmt: skip
+    if observed.state.group is not None:
+        companions = tuple(other for other in observed.state.group if other != probe.source)
+        return evidence._replace(scan="decoy-scan", companions=companions)
+    if crowd is not None:
+        companions = tuple(sorted(s for s in crowd.members if s != probe.source))
+        return evidence._replace(scan="distributed-scan", companions=companions)
+    return evidence

@@ -1,7 +1,7 @@
-"""Which scanner sent a probe, from header fields alone; "unknown" rather than a guess.
+"""Attribute a probe to a scanner by its header fields; "unknown" rather than a guess.
 
-A signature is what a tool's code fixes and no operating system sends (docs/fingerprints.md). It
-explains a block and never decides one: anybody can copy a header.
+A signature is a combination that a tool's code fixes and no operating system sends
+(docs/fingerprints.md). It explains a block and never decides one: headers can be copied.
 """
 
 import struct
@@ -14,7 +14,8 @@ from sentryfw.engine.packet import TCP, UDP
 
 Tool = Literal["nmap", "masscan", "zmap", "hping3", "unicornscan", "mirai", "unknown"]
 
-Sent = tuple[bytes, Packet, Kind]  # a probe, as attribute() takes it
+Sent = tuple[bytes, Packet, Kind]
+"""Arguments of attribute() for one probe."""
 
 _IPV4 = struct.Struct("!4xHHB")
 _TCP = struct.Struct("!4xIIBxH")
@@ -24,7 +25,7 @@ _MSS_1460: Final = b"\x02\x04\x05\xb4"  # RFC 9293, section 3.7.1
 
 
 class _Header(NamedTuple):
-    """What the signatures look at; ident, df and ttl are IPv4's, flow is IPv6's, else 0."""
+    """Header fields that the signatures read; ident, df and ttl are 0 in IPv6, flow in IPv4."""
 
     packet: Packet
     kind: Kind
@@ -37,25 +38,26 @@ class _Header(NamedTuple):
     seq: int
     ack: int
     window: int
-    options: bytes | None  # None: UDP, or cut off
+    options: bytes | None
+    """None: UDP, or cut off."""
 
 
 def attribute(payload: bytes, packet: Packet, kind: Kind) -> Tool:
-    """The tool that sent a probe. `packet` is what decode() made of `payload`."""
+    """Return the tool that sent a probe. `packet` is the decoded `payload`."""
     header = _read(payload, packet, kind)
     tools = (tool for tool, signature in _SIGNATURES if header and signature(header))
     return next(tools, "unknown")
 
 
 def attribute_pair(first: Sent, second: Sent) -> Tool:
-    """The tool that sent two probes of one source. It takes two to show unicornscan's key."""
+    """Return the tool that sent two probes of one source; only two show unicornscan's key."""
     known = {attribute(*first), attribute(*second)} - {"unknown"}
     if known:
         return known.pop() if len(known) == 1 else "unknown"
     key = _unicornscan_key(_read(*first))
     if key is None or key != _unicornscan_key(_read(*second)):
         return "unknown"
-    # A SYN sent again (Linux: without ECN) has the same seq and ports, hence the same key.
+    # A retransmitted SYN (Linux: without ECN) has the same seq and ports, hence the same key.
     return "unicornscan" if _flow(first[1]) != _flow(second[1]) else "unknown"
 
 
@@ -64,9 +66,12 @@ def _flow(packet: Packet) -> tuple[bytes, bytes, int, int, int]:
 
 
 def _unicornscan_key(header: _Header | None) -> int | None:
-    """seq = key ^ target ^ (dport << 16 | sport), ack 0; a random key for each scan, the target in
-    the sender's byte order, taken for little-endian (unicornscan: tcphash.h, TCPHASHTRACK;
-    Ghiette, Blenn, Doerr 2016). By chance: two keys are the same once in 2^32."""
+    """Return unicornscan's key of a TCP probe, or None.
+
+    seq = key ^ target ^ (dport << 16 | sport), ack 0; a random key for each scan, the target in
+    the sender's byte order, assumed little-endian (unicornscan: tcphash.h, TCPHASHTRACK; Ghiette,
+    Blenn, Doerr 2016). By chance two keys are equal once in 2^32.
+    """
     if header is None or not header.ipv4 or header.packet.protocol != TCP or header.ack:
         return None
     target = int.from_bytes(header.packet.target, "little")
@@ -74,21 +79,22 @@ def _unicornscan_key(header: _Header | None) -> int | None:
 
 
 def _mirai(header: _Header) -> bool:
-    """seq is the target (Mirai: bot/scanner.c, scanner_init; Antonakakis et al. 2017).
+    """Check for seq = target (Mirai: bot/scanner.c, scanner_init; Antonakakis et al. 2017).
     By chance: 1 SYN in 2^32."""
     return header.ipv4 and header.kind == "syn" and header.seq == header.target
 
 
 def _nmap_os(header: _Header) -> bool:
-    """nmap -O: the option timestamp with ffffffff and 0 (nmap: osscan2.cc; nmap.org/book,
+    """Check for nmap -O: the timestamp option with ffffffff and 0 (nmap: osscan2.cc; nmap.org/book,
     TCP/IP Fingerprinting Methods). By chance: a clock at its last tick, 1 SYN in 2^32."""
     return b"\x08\x0a\xff\xff\xff\xff\0\0\0\0" in (header.options or b"")
 
 
 def _zmap(header: _Header) -> bool:
-    """IP ID 54321, no DF, before 4.1.0 (zmap: probe_modules/packet.c, make_ip_header; Durumeric,
-    Bailey, Halderman 2014). By chance: 1 in 2^16 of SYNs with the largest window and no option
-    but MSS, which no current stack sends; of UDP whose TTL began at 255, where hosts have 64."""
+    """Check for IP ID 54321 without DF, of versions before 4.1.0 (zmap: probe_modules/packet.c,
+    make_ip_header; Durumeric, Bailey, Halderman 2014). By chance: 1 in 2^16 of SYNs with the
+    largest window and no option but MSS, which no current stack sends; 1 in 2^16 of UDP packets
+    whose TTL began at 255, where hosts use 64."""
     if header.ident != 54321 or header.df:
         return False
     if header.kind == "udp":
@@ -97,9 +103,9 @@ def _zmap(header: _Header) -> bool:
 
 
 def _masscan(header: _Header) -> bool:
-    """IP ID = target ^ dport ^ seq, their low halves; window 1024, or 1025 with MSS (masscan:
-    templ-pkt.c, template_set_target; Durumeric, Bailey, Halderman 2014). By chance: 1 in 2^16 of
-    such SYNs, which no current stack sends."""
+    """Check for IP ID = target ^ dport ^ seq, their low halves; window 1024, or 1025 with MSS
+    (masscan: templ-pkt.c, template_set_target; Durumeric, Bailey, Halderman 2014). By chance: 1 in
+    2^16 of such SYNs, which no current stack sends."""
     if not header.ipv4 or header.kind != "syn" or header.df or header.ack:
         return False
     relation = (header.target ^ header.packet.dport ^ header.seq) & 0xFFFF
@@ -108,18 +114,18 @@ def _masscan(header: _Header) -> bool:
 
 
 def _hping3(header: _Header) -> bool:
-    """Window 512, no options, a random ack number though ACK is clear (hping: sendtcp.c; hping2.h,
-    DEFAULT_SRCWINSIZE; hping3(8) says 64, it sends 512). Stacks send ack 0 there; by chance: of
-    headers made of random fields, 1 in 2^16. With ACK set nothing tells it apart."""
+    """Check for window 512, no options, a random ack number though ACK is clear (hping: sendtcp.c;
+    hping2.h, DEFAULT_SRCWINSIZE; hping3(8) documents 64, the program sends 512). Stacks send ack 0
+    there; by chance: 1 in 2^16 of headers with random fields. With ACK set it has no signature."""
     has_stray_ack = header.ack != 0 and not header.packet.flags & ACK
     return header.ipv4 and has_stray_ack and header.window == 512 and header.options == b""
 
 
 def _nmap(header: _Header) -> bool:
-    """Window 1024 (to 4096 in old versions), MSS 1460 alone with SYN, else no option; a cookie in
-    seq or, with ACK, in ack, the other 0; no DF, TTL 59 at most; IPv6: flow label 0 (nmap:
-    scan_engine_raw.cc, sendIPScanProbe; tcpip.cc, build_tcp). By chance: 1 ACK in 2^32; no full
-    stack sends the rest, a tiny one can whose only window is one of these 4 of 2^16."""
+    """Check for window 1024 (to 4096 in old versions); MSS 1460 alone with SYN, else no option; a
+    cookie in seq or, with ACK, in ack, and 0 in the other; no DF, TTL 59 at most; IPv6: flow label
+    0 (nmap: scan_engine_raw.cc, sendIPScanProbe; tcpip.cc, build_tcp). By chance: 1 ACK in 2^32.
+    No full stack sends the rest; a tiny one can if its only window is one of these 4 of 2^16."""
     if header.window not in (1024, 2048, 3072, 4096):
         return False
     if header.df or header.ttl > 59 or header.flow:
@@ -133,21 +139,24 @@ _SIGNATURES: Final[tuple[tuple[Tool, Callable[[_Header], bool]], ...]] = (
     ("mirai", _mirai), ("nmap", _nmap_os), ("zmap", _zmap), ("masscan", _masscan),
     ("hping3", _hping3), ("nmap", _nmap),
 )  # fmt: skip
-"""The most bits first."""
+"""Signatures in the order of their bits, the most first."""
 
 
 def _read(payload: bytes, packet: Packet, kind: Kind) -> _Header | None:
-    """None if there is no TCP or UDP header to read."""
+    """Return the header fields of a probe, or None if it has no TCP or UDP header."""
     at, ipv4 = packet.transport, len(packet.target) == 4
     if packet.protocol not in _SIZES or len(payload) < at + _SIZES[packet.protocol]:
         return None
     ident, fragment, ttl = _IPV4.unpack_from(payload) if ipv4 else (0, 0, 0)
     flow = 0 if ipv4 else int.from_bytes(payload[1:4]) & 0xFFFFF
-    target, df = int.from_bytes(packet.target), bool(fragment & 0x4000)
-    network = (packet, kind, ipv4, target, ident, df, ttl, flow)
-    if packet.protocol == UDP:
-        return _Header(*network, 0, 0, 0, None)
-    seq, ack, words, window = _TCP.unpack_from(payload, at)
-    end = at + (words >> 4 << 2)
-    options = payload[at + 20 : end] if end <= len(payload) else None
-    return _Header(*network, seq, ack, window, options)
+    seq = ack = window = 0
+    options: bytes | None = None
+    if packet.protocol == TCP:
+        seq, ack, words, window = _TCP.unpack_from(payload, at)
+        end = at + (words >> 4 << 2)
+        options = payload[at + 20 : end] if end <= len(payload) else None
+    return _Header(
+        packet, kind, ipv4=ipv4, target=int.from_bytes(packet.target), ident=ident,
+        df=bool(fragment & 0x4000), ttl=ttl, flow=flow, seq=seq, ack=ack, window=window,
+        options=options,
+    )  # fmt: skip

@@ -1,9 +1,9 @@
-"""Bytes of one IP packet -> Packet | Malformed. Never raises, whatever the bytes.
+"""Decode one IP packet: bytes -> Packet | Malformed. Never raises, for any bytes.
 
-Only headers are read, each behind a length check. Lengths that exceed what was captured are
-no fault: the queue copies only the first bytes of a packet (nfnetlink_queue's copy range).
-Conntrack has put fragments together before the input hook sees a packet (nf_defrag_ipv4 and
-nf_defrag_ipv6 at priority -400); what still is a later fragment here has no ports.
+Only headers are read, each after a length check. A length beyond the captured bytes is not a
+fault: the queue copies only the first bytes of a packet (nfnetlink_queue's copy range). Conntrack
+reassembles fragments before the input hook sees a packet (nf_defrag_ipv4 and nf_defrag_ipv6 at
+priority -400); a later fragment that still arrives here has no ports.
 """
 
 import struct
@@ -21,11 +21,11 @@ NO_NEXT_HEADER: Final = 59
 AUTHENTICATION: Final = 51
 
 MAX_EXTENSION_HEADERS: Final = 32
-"""RFC 8200, section 4.1 lists seven, one of them twice. Linux walks as many as there are, so
-more than we walk are an evasion, and no malformed packet: see HIDDEN."""
+"""Extension headers that are read. RFC 8200, section 4.1 lists seven, one of them twice. Linux
+reads any number, so a packet with more is an evasion, not malformed: see HIDDEN."""
 HIDDEN: Final = 0
-"""Protocol of a packet whose transport header is out of sight: behind more extension headers
-than we walk, or beyond the bytes that the queue copies. (0 is hop-by-hop options, never a
+"""Protocol of a packet whose transport header is not visible: behind more extension headers
+than are read, or beyond the bytes that the queue copies. (0 is hop-by-hop options, never a
 transport.)"""
 
 _IPV4 = struct.Struct("!BxHxxHxBxx4s4s")
@@ -54,7 +54,7 @@ BAD_VERSION = Malformed("IP version neither 4 nor 6")
 
 
 def decode(payload: bytes) -> Packet | Malformed:
-    """The fields that decide, or why there are none (RFC 791, RFC 8200, RFC 9293, RFC 768)."""
+    """Return the header fields of a packet (RFC 791, RFC 8200, RFC 9293, RFC 768)."""
     if not payload:
         return EMPTY
     version = payload[0] >> 4
@@ -66,7 +66,7 @@ def decode(payload: bytes) -> Packet | Malformed:
 
 
 def source_address(payload: bytes) -> bytes | None:
-    """The source of a packet that may be malformed behind its first header."""
+    """Return the source address of a packet that may be malformed after its first header."""
     if len(payload) >= 20 and payload[0] >> 4 == 4:
         return payload[12:16]
     if len(payload) >= 40 and payload[0] >> 4 == 6:
@@ -92,24 +92,24 @@ def _decode_ipv6(payload: bytes) -> Packet | Malformed:
     if len(payload) < 40:
         return SHORT_IPV6
     _, length, protocol, source, target = _IPV6.unpack_from(payload)
-    # A payload length of 0 is a jumbogram's (RFC 2675) or a lie; the bytes there decide.
+    # A payload length of 0 means a jumbogram (RFC 2675) or is false; the captured bytes decide.
     end = min(40 + length, len(payload)) if length else len(payload)
     offset = 40
     if protocol != TCP and protocol != UDP:  # noqa: PLR1714 - the packet path: no tuple, no set
         chain = _walk_extensions(payload, end, protocol)
         if isinstance(chain, Malformed):
             if chain is SHORT_EXTENSION and 40 + length > len(payload):
-                return Packet(source, target, HIDDEN, 0, 0, 0, 40, payload)
+                return Packet(source, target, HIDDEN, 0, 0, 0, transport=40, payload=payload)
             return chain
         offset, protocol = chain
     found = _decode_transport(payload, end, offset, protocol, source, target)
     if isinstance(found, Malformed) and offset > 40 and 40 + length > len(payload):
-        return Packet(source, target, HIDDEN, 0, 0, 0, 40, payload)
+        return Packet(source, target, HIDDEN, 0, 0, 0, transport=40, payload=payload)
     return found
 
 
 def _walk_extensions(payload: bytes, end: int, protocol: int) -> tuple[int, int] | Malformed:
-    """Offset and protocol number of what follows the extension headers."""
+    """Return offset and protocol number of the header after the extension headers."""
     offset = 40
     for _ in range(MAX_EXTENSION_HEADERS + 1):
         if protocol in _EXTENSIONS:
@@ -142,12 +142,12 @@ def _decode_transport(
         sport, dport, words, flags = _TCP.unpack_from(payload, offset)
         if words < 0x50:
             return BAD_OFFSET
-        return Packet(source, target, TCP, sport, dport, flags, offset, payload)
+        return Packet(source, target, TCP, sport, dport, flags, transport=offset, payload=payload)
     if protocol == UDP:
         if offset + 8 > end:
             return SHORT_UDP
         sport, dport = _PORTS.unpack_from(payload, offset)
-        return Packet(source, target, UDP, sport, dport, 0, offset, payload)
+        return Packet(source, target, UDP, sport, dport, 0, transport=offset, payload=payload)
     return _decode_other(payload, end, offset, protocol, source, target)
 
 
@@ -158,10 +158,30 @@ def _decode_other(
         if offset + 16 > end:
             return SHORT_SCTP
         sport, dport, chunk = _SCTP.unpack_from(payload, offset)
-        return Packet(source, target, SCTP, sport, dport, chunk, offset, payload)
+        return Packet(source, target, SCTP, sport, dport, chunk, transport=offset, payload=payload)
     kind = 0
     if protocol in (ICMP, ICMPV6):
         if offset + 8 > end:
             return SHORT_ICMP
         kind = payload[offset]
-    return Packet(source, target, protocol, 0, 0, kind, offset, payload)
+    return Packet(source, target, protocol, 0, 0, kind, transport=offset, payload=payload)
+
+
+def timestamps(packet: Packet) -> bytes:
+    """Return the value of a TCP packet's timestamp option, or nothing: the sender's time, and the
+    time that it answers (RFC 7323, section 3.2), 4 bytes each."""
+    payload, at = packet.payload, packet.transport + 20
+    if len(payload) < at:
+        return b""
+    end = min(packet.transport + (payload[at - 8] >> 4) * 4, len(payload))
+    while at + 1 < end and payload[at] != 0:
+        if payload[at] == 1:
+            at += 1
+            continue
+        size = payload[at + 1]
+        if size < 2:
+            return b""
+        if payload[at] == 8 and size == 10 and at + 10 <= end:
+            return payload[at + 2 : at + 10]
+        at += size
+    return b""

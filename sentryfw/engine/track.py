@@ -1,40 +1,63 @@
-"""Evidence per source: observe(probe, now) -> Sight. Bounded, and not to be flushed.
+"""Evidence by source, in bounded memory that a flood cannot flush: observe(probe) -> Observation.
 
 The rules of this file.
 1. Evidence is the number of distinct targets (address, protocol, port); packets to a target
    already seen renew its time and count as probes only. With `repeats` each weighs again.
 2. Two horizons: `window` and `slow_window`. A target weighs 1/trigger of its kind, so kinds
-   with triggers of their own mix; from 1 up it is a scan. A listed target weighs half.
-3. A table that is full admits no new source, so a spoofed flood cannot push out one that is
-   half-seen. What is turned away leaves its mark in a Bloom filter; a source that the filter
-   has seen is a latecomer and gets a place beside the table, where only latecomers push out
-   each other. A scanner that starts in the middle of a flood loses one probe by that; a forged
-   source, which comes once, leaves four bits.
+   with their own triggers mix; from 1 up it is a scan. A listed target weighs half. In flood mode
+   no kind weighs more than 1/`trigger`, but for what is proven.
+3. Each family has a table of its own (table.py), in which forged sources take no scanner's place.
 4. A source that was quiet for `slow_window` is forgotten.
+5. Who comes back to the same pings or resets of listed ports, a second later and to none that is
+   new, is a monitor or a health check: they weigh nothing until a new one comes.
+6. The ports of one service, and of the questions that a client puts to many at once (SERVICES), are
+   one target an address.
+
+See docs/decisions.md: weights, health-checks, full-source-table, observation.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from sentryfw.engine.model import Evidence, Group, Kind, Probe, Scan, Seen, Source, Target
+from sentryfw.engine.model import Evidence, Kind, Probe, Scan, Seen, Source, Target
+from sentryfw.engine.packet import TCP, UDP
+from sentryfw.engine.table import MAX_SOURCES, SourceState, SourceTable
 
 MAX_TARGETS: Final = 64
 """Targets remembered of one source; more than any sensible trigger."""
-KEPT: Final = 5
-ENOUGH: Final = 1.5
-"""Targets remembered of a source that is a scanner beyond doubt, in shares of a trigger: one
-that is only observed, or spared, costs 2 kB however much it scans."""
-LATECOMERS: Final = 4096
-"""Places for sources that the filter has seen, beside a full table."""
-_BLOCK: Final = 64
-"""Bytes that a CPU fetches from memory at once."""
-_ROUNDING: Final = 1e-9
-"""Shares like 1/6 add up to a hair below 1."""
+SCANNER_THRESHOLD: Final = 1.5
+"""Score from which a source is a scanner beyond doubt."""
+MAX_SCANNER_TARGETS: Final = 5
+"""Targets remembered of such a source: one that is observed or never blocked costs 2 kB, however
+much it scans."""
+RETURNING: Final = frozenset[Kind](("icmp", "rst"))
+"""Kinds that monitors and health checks send again and again."""
+ROUND_S: Final = 1.0
+"""Seconds between the rounds of a monitor, at least."""
+_ROUNDING_SHARE: Final = 1e-9
+"""Added to a sum of shares: six times 1/6 is slightly below 1."""
+
+
+SERVICES: Final = (
+    # Sharing files; looking for a name, a printer, a player. NetBIOS (RFC 1001, 1002), SMB
+    # (MS-SMB2), mDNS (RFC 6762), LLMNR (RFC 4795), SSDP and events (UPnP Device Architecture 2.0),
+    # WS-Discovery (OASIS 1.1), BJNP (Canon's printers), TP-Link's plugs.
+    (
+        (UDP, 137), (UDP, 138), (TCP, 139), (TCP, 445), (UDP, 5353), (UDP, 5355), (UDP, 1900),
+        (UDP, 7900), (TCP, 2869), (UDP, 3702), (UDP, 8612), (UDP, 9999),
+    ),
+    ((UDP, 500), (UDP, 4500)),  # IKE: RFC 7296, section 2.23
+)  # fmt: skip
+"""Services of several ports: (protocol, port)."""
+_SERVICE_OF: Final = {port: service for service in SERVICES for port in service}
+_IS_OF_SERVICE: Final = bytes(
+    any((protocol, port) in _SERVICE_OF for protocol in (TCP, UDP)) for port in range(65536)
+)
+"""Flags by port number: 1 where a service of SERVICES may be."""
 
 
 class Horizons(NamedTuple):
-    """When targets make a scan."""
+    """Triggers and windows: how many targets within what time make a scan."""
 
     trigger: int
     """Distinct targets within `window`, >= 1."""
@@ -43,29 +66,13 @@ class Horizons(NamedTuple):
     slow_trigger: int
     slow_window: float
     triggers: Mapping[Kind, int]
-    """Triggers of kinds that have their own."""
+    """Triggers of single kinds; the others have `trigger`."""
     repeats: bool = False
-    """Whether probes count, as PortSentry counts them, instead of distinct targets."""
+    """Whether probes count instead of distinct targets, as in PortSentry."""
 
 
-class SourceState:
-    """What is known of one source."""
-
-    __slots__ = ("first_seen", "group", "kinds", "last_seen", "probes", "targets")
-
-    def __init__(self, now: float) -> None:
-        self.first_seen = now
-        self.last_seen = now
-        self.probes = 0
-        self.kinds: tuple[Kind, ...] = ()
-        self.targets: dict[Target, tuple[float, float, Kind, bool]] = {}
-        """Target -> when it was last probed, its share of a trigger; kind and whether listed."""
-        self.group: Group | None = None
-        """Whom a group of senders of the same was found to consist of; shared by them."""
-
-
-class Sight:
-    """How near a probe brings its source to a scan: all that most packets have to tell."""
+class Observation:
+    """Score of a source after a probe; most probes need no more."""
 
     __slots__ = ("at", "is_new", "score", "slow_score", "source", "state", "targets")
 
@@ -78,20 +85,20 @@ class Sight:
         self.at = at
         """Clock value."""
         self.targets = targets
-        """Distinct targets within the window that fired, or within `window`."""
+        """Distinct targets within the window that decided, or within `window`."""
         self.score = score
-        """Shares of a trigger within `window`; a scan from 1 up."""
+        """Sum of the targets' shares of a trigger within `window`; a scan from 1 up."""
         self.slow_score = slow_score
-        """Shares of a slow trigger within `slow_window`."""
+        """Sum of the targets' shares of a slow trigger within `slow_window`."""
         self.is_new = is_new
-        """Whether the target was not seen before."""
+        """Whether the target is new for this source."""
 
     @property
     def is_scan(self) -> bool:
         return self.score >= 1 or self.slow_score >= 1
 
     def evidence(self) -> Evidence:
-        """What is held against the source, with its finding and its targets, for the record."""
+        """Return the evidence against the source, with its finding and its targets."""
         state = self.state
         trace = tuple(
             Seen(target, at, kind, listed)
@@ -99,123 +106,164 @@ class Sight:
         )
         sample = tuple(state.targets)
         return Evidence(
-            self.source, self.targets, state.probes, state.kinds, state.first_seen, self.at,
-            self.score, self.slow_score, _finding(sample, state.kinds), sample, self.is_new,
-            trace=trace,
+            self.source, self.targets, state.probes, state.kinds,
+            first_seen=state.first_seen, last_seen=self.at, score=self.score,
+            slow_score=self.slow_score, scan=_finding(sample, state.kinds), sample=sample,
+            is_new=self.is_new, trace=trace,
         )  # fmt: skip
 
 
 class Tracker:
-    """Sources and their targets, in order of last sight."""
+    """Sources and their targets, in the order of their last probes."""
 
-    def __init__(self, horizons: Horizons, max_sources: int = 65536) -> None:
-        self._sources: dict[Source, SourceState] = {}
-        self._latecomers: OrderedDict[Source, SourceState] = OrderedDict()
-        self._max_sources = max_sources
-        self._filter = SeenFilter(max_sources * 32)
+    def __init__(self, horizons: Horizons, max_sources: int = MAX_SOURCES) -> None:
+        """`max_sources`: sources of a family with two targets or more."""
+        self._four = SourceTable(4, max_sources)
+        self._six = SourceTable(16, max_sources)
         self.reconfigure(horizons)
-        self.turned_away = 0
-        """Probes of sources that found no place."""
-        self.newcomers = 0
-        """Sources seen for the first time, admitted or not."""
+        self.new_sources = 0
+        """Sources seen for the first time."""
 
     def __len__(self) -> int:
-        return len(self._sources) + len(self._latecomers)
+        return len(self._four) + len(self._six)
+
+    @property
+    def pushed_out(self) -> int:
+        """The number of sources that were forgotten early, because a table was full."""
+        return self._four.pushed_out + self._six.pushed_out
 
     def reconfigure(self, horizons: Horizons) -> None:
-        """Weigh by these from now on; what was seen before keeps its share of a trigger."""
+        """Weigh probes by these values from now on; targets seen before keep their shares."""
         self.horizons = horizons
         self._window = horizons.window
         self._slow_window = horizons.slow_window
         self._repeats = horizons.repeats
         self._weight: dict[Kind, float] = {k: 1 / n for k, n in horizons.triggers.items()}
         self._default_weight = 1 / horizons.trigger
+        self._flood_weight = {
+            kind: weight if kind == "connect" else min(weight, self._default_weight)
+            for kind, weight in self._weight.items()
+        }
         self._slow_share = horizons.trigger / max(horizons.slow_trigger, horizons.trigger)
+        self.follow_flood(is_flood=False)
 
-    def observe(self, probe: Probe, now: float) -> Sight | None:
-        """Add a probe; what it makes of its source, None if there was no room."""
-        state = self._sources.pop(probe.source, None)
-        if state is not None:
-            self._sources[probe.source] = state  # last in order: seen last
-        else:
-            state = self._admit(probe.source, now)
-            if state is None:
-                return None
+    def follow_flood(self, *, is_flood: bool) -> None:
+        """Weigh no kind more than the default trigger does while packets are being forged."""
+        self._weights = self._flood_weight if is_flood else self._weight
+
+    def observe(self, probe: Probe, now: float) -> Observation:
+        """Add a probe and return its source's score."""
+        home = self._table(probe.source)
+        state = home.take(probe.source) or self._unpack(home, probe.source, now)
+        if state is None:
+            state = SourceState(now)
+            self.new_sources += 1
         state.last_seen = now
         state.probes += 1
         if probe.kind not in state.kinds:
             state.kinds += (probe.kind,)
         targets = state.targets
-        before = targets.pop(probe.target, None)
-        share = self._share(probe)
+        target = probe.target
+        if _IS_OF_SERVICE[target[2]]:
+            target = _known_as(target, targets)
+        before = targets.pop(target, None)
+        share = self._share(probe.kind, listed=probe.listed)
+        kind, listed = probe.kind, probe.listed
         if before is not None:
-            # The heavier kind counts: an ACK after each SYN does not make the SYN weigh less.
+            # The heavier kind counts: an ACK after each SYN does not lower the SYN's weight.
+            if before[1] > share:
+                kind, listed = before[2], before[3]
             share = share + before[1] if self._repeats else max(share, before[1])
-        targets[probe.target] = (now, share, probe.kind, probe.listed)
+        targets[target] = (now, share, kind, listed)
         is_new = before is None or self._repeats
-        sight = self._weigh(probe.source, state, now, is_new=is_new)
-        # A scan that is not blocked need not be remembered whole.
-        if len(targets) > MAX_TARGETS or (len(targets) > KEPT and sight.score >= ENOUGH):
+        if before is None and probe.kind in RETURNING:
+            state.new_at = now
+        observed = self._weigh(probe.source, state, now, is_new=is_new)
+        # Not all targets of a scanner that is not blocked are needed.
+        if len(targets) > MAX_TARGETS or (
+            len(targets) > MAX_SCANNER_TARGETS and observed.score >= SCANNER_THRESHOLD
+        ):
             del targets[next(iter(targets))]
-        return sight
+        home.put(probe.source, state, self._window)
+        return observed
+
+    def take_back(self, probe: Probe, now: float) -> None:
+        """Remove the evidence of a deferred SYN, which came again; heavier evidence stays."""
+        home = self._table(probe.source)
+        state = home.take(probe.source) or self._unpack(home, probe.source, now)
+        if state is None:
+            return
+        seen = state.targets.get(probe.target)
+        if seen is not None and seen[3]:
+            state.probes -= 1
+            share = self._share(probe.kind, listed=True)
+            if seen[1] <= share + _ROUNDING_SHARE:
+                del state.targets[probe.target]
+            elif self._repeats:
+                state.targets[probe.target] = (seen[0], seen[1] - share, seen[2], seen[3])
+        if state.targets:
+            home.put(probe.source, state, self._window)
 
     def restore(self, probe: Probe, at: float) -> None:
-        """Evidence from before a restart, oldest first; `at` on the engine's clock."""
-        newcomers = self.newcomers
+        """Add a probe from before a restart; called with the oldest first, `at` a clock value."""
+        new_sources = self.new_sources
         self.observe(probe, at)
-        self.newcomers = newcomers  # what was known before is no flood now
+        self.new_sources = new_sources  # a known source is not part of a flood
 
     def everything(self) -> tuple[list[Source], list[SourceState]]:
-        """All sources and, in the same order, their states: references, for who only reads."""
-        first, second = self._sources, self._latecomers
-        return [*first, *second], [*first.values(), *second.values()]
+        """Return the sources and, in the same order, their states. The caller only reads them.
+
+        In a flood, those that sent one probe some time ago are left out.
+        """
+        sources: list[Source] = []
+        states: list[SourceState] = []
+        for place in (*self._four.whole(), *self._six.whole()):
+            sources += place
+            states += place.values()
+        return sources, states
 
     def get(self, source: Source) -> SourceState | None:
-        return self._sources.get(source) or self._latecomers.get(source)
+        """Return a source; in a flood, not one that sent one probe some time ago."""
+        return self._table(source).get(source)
 
     def forget(self, source: Source) -> None:
-        """Drop what is held against a source (it is blocked now, or was unblocked)."""
-        self._sources.pop(source, None)
-        self._latecomers.pop(source, None)
+        """Drop the evidence against a source, which is blocked now or was unblocked."""
+        self._table(source).forget(source)
 
     def expire(self, now: float, budget: int = 8192) -> None:
-        """Forget up to `budget` sources that were quiet for the slow window."""
-        horizon = now - self.horizons.slow_window
-        stale: list[Source] = []
-        for home in (self._sources, self._latecomers):
-            for source, state in home.items():
-                if state.last_seen > horizon or len(stale) >= budget:
-                    break
-                stale.append(source)
-        for source in stale:
-            self.forget(source)
+        """Forget sources that were quiet for the slow window, at most `budget` of a place."""
+        for table in (self._four, self._six):
+            table.expire(now - self._slow_window, budget)
 
-    def _admit(self, source: Source, now: float) -> SourceState | None:
-        state = self._latecomers.pop(source, None)
-        if state is None:
-            self.newcomers += 1
-        if len(self._sources) < self._max_sources:
-            home = self._sources
-        elif state is not None or self._filter.add(source):
-            home = self._latecomers
-            if len(home) >= LATECOMERS:
-                self._latecomers.popitem(last=False)
-        else:
-            self.turned_away += 1
+    def _table(self, source: Source) -> SourceTable:
+        return self._four if len(source) == 4 else self._six
+
+    def _unpack(self, home: SourceTable, source: Source, now: float) -> SourceState | None:
+        """Return a source of the buffer with the share of its target, or None."""
+        state = home.take_packed(source)
+        if state is None or state.last_seen < now - self._slow_window:
             return None
-        state = home[source] = state or SourceState(now)
+        for target, (at, _, kind, listed) in state.targets.items():
+            share = self._share(kind, listed=listed)
+            share = share * state.probes if self._repeats else share
+            state.targets[target] = (at, share, kind, listed)
         return state
 
-    def _share(self, probe: Probe) -> float:
-        share = self._weight.get(probe.kind, self._default_weight)
-        return share / 2 if probe.listed else share
+    def _share(self, kind: Kind, *, listed: bool) -> float:
+        share = self._weights.get(kind, self._default_weight)
+        return share / 2 if listed else share
 
-    def _weigh(self, source: Source, state: SourceState, now: float, *, is_new: bool) -> Sight:
+    def _weigh(
+        self, source: Source, state: SourceState, now: float, *, is_new: bool
+    ) -> Observation:
         since = now - self._window
         slow_since = now - self._slow_window
-        score, slow = _ROUNDING, _ROUNDING / self._slow_share
+        score, slow = _ROUNDING_SHARE, _ROUNDING_SHARE / self._slow_share
         recent = older = 0
-        for seen, share, _, _ in state.targets.values():
+        returned = state.new_at + ROUND_S
+        for seen, share, kind, _ in state.targets.values():
+            if seen >= returned and kind in RETURNING:
+                continue
             if seen >= since:
                 score += share
                 recent += 1
@@ -224,50 +272,23 @@ class Tracker:
                 older += 1
         slow *= self._slow_share
         count = older if slow >= 1 and score < 1 else recent
-        return Sight(source, state, now, count, score, slow, is_new=is_new)
+        return Observation(source, state, now, count, score, slow, is_new=is_new)
+
+
+def _known_as(target: Target, targets: dict[Target, tuple[float, float, Kind, bool]]) -> Target:
+    """Return the target, or the one of its service under which the source is known."""
+    address, protocol, port = target
+    for other in _SERVICE_OF.get((protocol, port), ()):
+        if (address, *other) in targets:
+            return (address, *other)
+    return target
 
 
 def _finding(targets: tuple[Target, ...], kinds: tuple[Kind, ...]) -> Scan:
-    """Names as in Snort's port_scan: one port of several hosts is a sweep."""
+    """Return the finding, named as in Snort's port_scan: one port of several hosts is a sweep."""
     addresses = {address for address, _, _ in targets}
     services = {(protocol, port) for _, protocol, port in targets}
     protocols = {protocol for _, protocol, _ in targets}
     if "protocol" in kinds and len(protocols) * 2 > len(targets):
         return "protocol-scan"
     return "portsweep" if len(addresses) > len(services) else "portscan"
-
-
-class SeenFilter:
-    """A Bloom filter of sources in two generations, `size` bytes each.
-
-    Four bits a source, all of them in one block, so that a source costs two fetches from memory
-    (Putze, Sanders and Singler, Cache-, Hash- and Space-Efficient Bloom Filters, 2007). A
-    generation ends when an eighth of its bits may be set: both together mistake 1 source in 800
-    for one seen before, however long the flood lasts.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._blocks = max(size, 1024) // _BLOCK
-        self._room = 0
-        self._now = bytearray()
-        self._before = bytearray()
-
-    def add(self, source: Source) -> bool:
-        """Whether the source was seen before; it is from now on."""
-        if not self._room:
-            self._before = self._now or bytearray(self._blocks * _BLOCK)
-            self._now = bytearray(self._blocks * _BLOCK)
-            self._room = self._blocks * _BLOCK >> 2
-        self._room -= 1
-        now, before = self._now, self._before
-        spread = hash(source)
-        block = (spread & 0x0FFFFFFF) % self._blocks * _BLOCK
-        seen = True
-        for shift in (28, 37, 46, 55):  # nine bits each: one of a block's 512
-            place = spread >> shift
-            byte, bit = block + (place >> 3 & 63), 1 << (place & 7)
-            old = now[byte]
-            if not old & bit:
-                now[byte] = old | bit
-                seen = seen and before[byte] & bit != 0
-        return seen

@@ -1,25 +1,43 @@
-"""Decoys and crowds: who sent the very same probe, and who shares a target's ports."""
+"""Decoys and crowds: sources of equal probes, and sources that share a target's ports."""
 
+from ipaddress import IPv6Network
 from typing import Final
 
 import pytest
 
 from sentryfw.engine.correlate import (
-    CROWD_PORTS,
-    CROWD_SOURCES,
-    CROWD_WINDOW,
+    CROWD_WINDOW_S,
+    DEFER_S,
+    MAX_CROWD_TARGETS,
     MAX_CROWDS,
     MAX_GROUP,
     MAX_KEYS,
-    MAX_PORTS,
-    MAX_SOURCES,
-    MOMENT,
+    MAX_MEMBERS,
+    MAX_ONCE,
+    MAX_PREFIXES,
+    MEMBERSHIP_S,
+    MIN_SENDER_GROUPS,
+    MOMENT_S,
+    SHARED_24,
+    SHARED_48,
+    SHARED_56,
+    SHARED_TARGET,
     Crowd,
-    Crowds,
-    Twins,
+    DecoyDetector,
+    DistributedScanDetector,
+    Senders,
 )
-from sentryfw.engine.decide import GROUP_TIMEOUT
-from sentryfw.engine.model import Packet, Probe, Source, parse_source, source_of
+from sentryfw.engine.decide import GROUP_TIMEOUT_S, Prefixes
+from sentryfw.engine.model import (
+    Packet,
+    Probe,
+    Source,
+    parse_source,
+    place_text,
+    source_of,
+    source_text,
+)
+from sentryfw.engine.networks import LINK_LOCAL_ONLY, Whole6
 from sentryfw.engine.packet import decode
 from support import forge
 from support.transcript import A6, B6, HOST, HOST6, A, B, Scenario, scenario
@@ -40,7 +58,7 @@ def _datagram(source: str, data: bytes = b"") -> Packet:
     return packet
 
 
-def _see(twins: Twins, packet: Packet, now: float = 0.0) -> list[Source] | None:
+def _see(twins: DecoyDetector, packet: Packet, now: float = 0.0) -> list[Source] | None:
     found = twins.observe(packet, source_of(packet.source), now)
     return None if found is None else list(found)
 
@@ -50,13 +68,15 @@ def _see(twins: Twins, packet: Packet, now: float = 0.0) -> list[Source] | None:
 
 @pytest.mark.parametrize(("first", "second"), [(A, B), (A6, B6)], ids=["ipv4", "ipv6"])
 def test_two_sources_with_one_probe_are_a_group(first: str, second: str) -> None:
-    twins = Twins()
+    twins = DecoyDetector()
     assert _see(twins, _packet(first)) is None
-    assert _see(twins, _packet(second)) == [parse_source(first), parse_source(second)]
+    assert _see(twins, _packet(second)) == [
+        parse_source(name, LINK_LOCAL_ONLY) for name in (first, second)
+    ]
 
 
-def test_one_source_is_no_group_however_often_it_repeats() -> None:
-    twins = Twins()
+def test_a_source_that_repeats_is_not_a_group() -> None:
+    twins = DecoyDetector()
     assert [_see(twins, _packet()) for _ in range(5)] == [None] * 5
 
 
@@ -65,21 +85,21 @@ def test_one_source_is_no_group_however_often_it_repeats() -> None:
     [_packet(B, seq=8), _packet(B, sport=50001), _packet(B, port=24)],
     ids=["sequence", "source-port", "target-port"],
 )
-def test_a_probe_that_differs_is_of_another_sender(other: Packet) -> None:
-    twins = Twins()
+def test_a_different_probe_has_another_sender(other: Packet) -> None:
+    twins = DecoyDetector()
     _see(twins, _packet(A))
     assert _see(twins, other) is None
 
 
 @pytest.mark.parametrize(("data", "is_group"), [(b"", True), (b"x", False)], ids=["same", "longer"])
-def test_datagrams_are_told_apart_by_ports_and_length(data: bytes, *, is_group: bool) -> None:
-    twins = Twins()
+def test_datagrams_are_distinguished_by_ports_and_length(data: bytes, *, is_group: bool) -> None:
+    twins = DecoyDetector()
     _see(twins, _datagram(A))
     assert (_see(twins, _datagram(B, data)) is not None) == is_group
 
 
-def test_what_has_no_ports_is_never_a_group() -> None:
-    twins = Twins()
+def test_packets_without_ports_are_not_a_group() -> None:
+    twins = DecoyDetector()
     for source in (A, B):
         packet = decode(forge.ip(source, HOST, forge.ICMP, forge.icmp(8)))
         assert isinstance(packet, Packet)
@@ -88,24 +108,24 @@ def test_what_has_no_ports_is_never_a_group() -> None:
 
 @pytest.mark.parametrize(
     ("later", "is_group"),
-    [(0.0, True), (MOMENT, True), (2 * MOMENT + 0.1, False), (3600.0, False)],
+    [(0.0, True), (MOMENT_S, True), (2 * MOMENT_S + 0.1, False), (3600.0, False)],
 )
-def test_a_moment_is_one_generation_to_two(later: float, *, is_group: bool) -> None:
-    twins = Twins()
+def test_a_moment_is_one_or_two_generations(later: float, *, is_group: bool) -> None:
+    twins = DecoyDetector()
     _see(twins, _packet(A), 100.0)
     _see(twins, _packet(C, 99), 100.0 + later / 2)
     assert (_see(twins, _packet(B), 100.0 + later) is not None) == is_group
 
 
-def test_a_group_goes_on_over_the_end_of_a_generation() -> None:
-    twins = Twins()
+def test_a_group_survives_the_end_of_a_generation() -> None:
+    twins = DecoyDetector()
     _see(twins, _packet(A), 0.0)
     _see(twins, _packet(B), 0.5)
     assert _see(twins, _packet(C), 1.2) == [parse_source(name) for name in (A, B, C)]
 
 
 def test_groups_and_generations_are_bounded() -> None:
-    twins = Twins()
+    twins = DecoyDetector()
     for number in range(3 * MAX_KEYS):
         _see(twins, _packet(A, number % 65536, seq=number))
     assert len(twins._now) <= MAX_KEYS
@@ -119,13 +139,13 @@ def test_groups_and_generations_are_bounded() -> None:
 # --- decoys
 
 
-def test_a_scan_in_several_names_blocks_all_of_them_briefly() -> None:
+def test_a_scan_with_decoys_blocks_all_sources_briefly() -> None:
     run = scenario().at(0.0).decoys((A, B, C), 1, 2).expect_counted()
     run.decoys((A, B, C), 3)
     final = {block.source: block for outcome in run.outcomes for block in outcome.blocks}
     assert set(final) == {parse_source(name) for name in (A, B, C)}
     for block in final.values():
-        assert (block.timeout, block.offence, block.forgeable) == (GROUP_TIMEOUT, 0, True)
+        assert (block.timeout, block.offence, block.forgeable) == (GROUP_TIMEOUT_S, 0, True)
         assert block.evidence.scan == "decoy-scan"
         others = {parse_source(name) for name in (A, B, C)} - {block.source}
         assert set(block.evidence.companions) <= others
@@ -133,18 +153,18 @@ def test_a_scan_in_several_names_blocks_all_of_them_briefly() -> None:
     assert len(final[parse_source(C)].evidence.companions) == 2
 
 
-def test_a_shorter_timeout_of_the_operator_is_kept() -> None:
+def test_a_shorter_configured_timeout_is_kept() -> None:
     run = scenario(timeouts=(60.0, 3600.0)).decoys((A, B), 1, 2, 3)
     assert {block.timeout for outcome in run.outcomes for block in outcome.blocks} == {60.0}
 
 
-def test_a_decoy_is_no_offender() -> None:
+def test_a_decoy_has_no_offence() -> None:
     run = scenario().at(0.0).decoys((A, B), 1, 2, 3)
     run.at(1000.0).syn(A, 1, 2, 3).expect_block(A, offence=1, timeout=3600.0)
 
 
-def test_the_first_of_a_group_is_amended_when_the_others_show() -> None:
-    """With a trigger of 1 the first name is blocked before its twins are seen."""
+def test_the_first_block_of_a_group_is_downgraded_when_the_others_appear() -> None:
+    """With a trigger of 1 the first source is blocked before the others are seen."""
     run = scenario(trigger=1).at(0.0).decoys((A, B), 1)
     first, second = run.outcomes
     [early] = first.blocks
@@ -154,45 +174,189 @@ def test_the_first_of_a_group_is_amended_when_the_others_show() -> None:
     assert amended.source == parse_source(A)
     for block in (late, amended):
         assert (block.evidence.scan, block.timeout, block.offence) == (
-            "decoy-scan", GROUP_TIMEOUT, 0,
+            "decoy-scan", GROUP_TIMEOUT_S, 0,
         )  # fmt: skip
     run.at(1000.0).syn(A, 1).expect_block(A, offence=1)
 
 
-def test_a_block_is_amended_once() -> None:
+def test_a_block_is_downgraded_once() -> None:
     run = scenario(trigger=1).at(0.0).decoys((A, B, C), 1)
     sources = [block.source for outcome in run.outcomes for block in outcome.blocks]
     assert sources.count(parse_source(A)) == 2
 
 
-def test_a_scanner_of_an_hour_ago_is_no_decoy() -> None:
+def test_a_scanner_of_an_hour_ago_is_not_a_decoy() -> None:
     run = scenario(trigger=1).at(0.0).decoys((A,), 1).expect_block(A)
     run.at(3600.0).decoys((B,), 1).expect_block(B, offence=1)
     assert run.block.evidence.scan == "portscan"
 
 
 @pytest.mark.parametrize("name", [A, B], ids=["first-of-its-group", "second"])
-def test_the_group_is_remembered_when_the_others_are_lost(name: str) -> None:
-    """Of the last round one packet arrives."""
+def test_the_group_is_remembered_when_the_other_probes_are_lost(name: str) -> None:
+    """Only one packet of the last round arrives."""
     run = scenario().at(0.0).decoys((A, B), 1, 2)
     run.at(100.0).syn(name, 3).expect_block(name, offence=0)
     assert run.block.evidence.scan == "decoy-scan"
 
 
-def test_a_partner_among_the_decoys_is_not_blocked() -> None:
+def test_a_partner_among_the_decoys_is_confined_and_not_blocked() -> None:
     run = scenario().partner(B).decoys((A, B), 1, 2, 3)
     blocks = [block.source for outcome in run.outcomes for block in outcome.blocks]
     assert blocks == [parse_source(A)]
-    run.expect_refusal(B, "partner")
+    run.expect_confinement(B)
+
+
+# --- prefixes that are blocked
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "four", "six"),
+    [("off", (0.0, False), (0.0, False)), ("defer", (60.0, False), (60.0, False)),
+     ("ipv6", (60.0, False), (60.0, True)), ("both", (60.0, True), (60.0, True))],
+)  # fmt: skip
+def test_what_is_done_about_a_prefix_is_configured(
+    prefixes: Prefixes, four: tuple[float, bool], six: tuple[float, bool]
+) -> None:
+    for address, expected in (("203.0.113.{}", four), ("2001:db8:7:ff{:02x}::1", six)):
+        run = scenario(prefixes=prefixes)
+        for number in range(7):
+            run.syn(address.format(number), number + 1)
+        found = [outcome.distributed for outcome in run.outcomes if outcome.distributed]
+        assert [(scan.timeout, scan.is_blocked) for scan in found] == [expected]
+
+
+def test_a_target_is_never_blocked() -> None:
+    run = scenario(prefixes="both").at(0.0)
+    _shared_out(run, TARGETS, TARGETS)
+    [found] = [outcome.distributed for outcome in run.outcomes if outcome.distributed]
+    assert (found.place, found.is_blocked) == (forge.packed(HOST), False)
+
+
+def test_the_block_of_a_prefix_grows_with_its_offences() -> None:
+    run = scenario(prefixes="both")
+    for again in range(5):
+        run.at(again * 2000.0)
+        for number in range(7):
+            run.syn(f"203.0.113.{again * 10 + number}", again * 10 + number + 1)
+    found = [outcome.distributed for outcome in run.outcomes if outcome.distributed]
+    assert [scan.timeout for scan in found] == [60.0, 300.0, 1200.0, 1200.0, 1200.0]
+
+
+# --- senders
+
+
+def _decoy_round(run: Scenario, sources: tuple[str, ...], number: int) -> None:
+    """Send a scan behind decoys, and wait until their blocks are over."""
+    start = run.now
+    for step in range(3):
+        run.at(start + step * 3.0).decoys(sources, 10 * number + step + 1)
+    run.at(start + 700.0)
+
+
+SENDER = pytest.mark.parametrize(
+    ("sender", "decoy", "victim"),
+    [(A, "198.51.100.{}", B), (A6, "2001:db8:b:{}::1", B6)],
+    ids=["ipv4", "ipv6"],
+)
+
+
+def _last_blocks(run: Scenario) -> dict[str, tuple[float, int]]:
+    blocks = [block for outcome in run.outcomes for block in outcome.blocks]
+    return {source_text(block.source): (block.timeout, block.offence) for block in blocks}
+
+
+def _name(address: str) -> str:
+    return source_text(parse_source(address, LINK_LOCAL_ONLY))
+
+
+@SENDER
+def test_who_is_alone_in_all_of_several_groups_is_the_sender(
+    sender: str, decoy: str, victim: str
+) -> None:
+    run = scenario().at(0.0)
+    for number in range(MIN_SENDER_GROUPS - 1):
+        _decoy_round(run, (sender, decoy.format(number)), number)
+        assert _last_blocks(run)[_name(sender)] == (GROUP_TIMEOUT_S, 0)
+    _decoy_round(run, (sender, decoy.format(99)), 99)
+    blocks = _last_blocks(run)
+    assert blocks[_name(sender)] == (3600.0, 1)
+    assert blocks[_name(decoy.format(99))] == (GROUP_TIMEOUT_S, 0)
+    assert _name(victim) not in blocks
+
+
+@SENDER
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_victim_that_is_put_into_every_group_is_not_the_sender(
+    sender: str, decoy: str, victim: str, order: int
+) -> None:
+    run = scenario().at(0.0)
+    for number in range(3 * MIN_SENDER_GROUPS):
+        _decoy_round(run, (sender, victim, decoy.format(number))[::order], number)
+    blocks = _last_blocks(run)
+    assert blocks[_name(victim)] == blocks[_name(sender)] == (GROUP_TIMEOUT_S, 0)
+
+
+@SENDER
+def test_the_same_decoys_again_show_no_sender(sender: str, decoy: str, victim: str) -> None:
+    run = scenario().at(0.0)
+    for number in range(3 * MIN_SENDER_GROUPS):
+        _decoy_round(run, (sender, decoy.format(1), victim), number)
+    assert {offence for _, offence in _last_blocks(run).values()} == {0}
+
+
+def test_groups_that_are_not_complete_yet_show_no_sender() -> None:
+    """The probes of a round come in any order, and apart."""
+    run = scenario(trigger=100, slow_trigger=100).at(0.0)
+    for number in range(20):
+        names = [A, B, C]
+        for place, name in enumerate(names[number % 3 :] + names[: number % 3]):
+            run.at(number * 3.0 + place * 0.4).decoys((name,), number + 1)
+    senders = run.engine._decoys.senders
+    assert len(senders) == 3
+    assert not any(senders.is_sender(parse_source(name), run.now) for name in (A, B, C))
+
+
+def test_datagrams_that_agree_by_chance_show_no_sender() -> None:
+    """Clients of NTP all send from port 123 to port 123."""
+    run = scenario(trigger=100, slow_trigger=100).at(0.0)
+    for number in range(20):
+        for name in (A, f"198.51.100.{number}"):
+            run.at(number * 3.0).send(forge.ip(name, HOST, forge.UDP, forge.udp(123, 123)))
+    assert len(run.engine._decoys.senders) == 0
+
+
+def test_senders_are_remembered_for_a_day_and_bounded() -> None:
+    senders = Senders()
+    sender = parse_source(A)
+    for number in range(MIN_SENDER_GROUPS):
+        senders.learn({sender: None, Source(number.to_bytes(4)): None}, 0.0)
+    assert senders.is_sender(sender, MEMBERSHIP_S - 1)
+    assert not senders.is_sender(sender, MEMBERSHIP_S)
+    for number in range(3 * MAX_MEMBERS):
+        senders.learn({Source(number.to_bytes(4)): None, parse_source(B): None}, 0.0)
+    assert senders.is_sender(sender, 1.0), "sources of one group do not push it out"
+    assert len(senders) <= 2 * MAX_MEMBERS
 
 
 # --- crowds
 
 
-def _shared_out(run: Scenario, sources: int, ports: int) -> None:
-    """Each port once, source by source in turn."""
+def _scattered(number: int, family: int = 4) -> str:
+    """Return an address; none of the first 200 shares a prefix with another."""
+    if family == 6:
+        return f"2a00:{number:x}::1"
+    return f"{20 + number}.{number}.7.9"
+
+
+def _shared_out(run: Scenario, sources: int, ports: int, family: int = 4) -> None:
+    """Send one SYN to each port, from scattered sources in turn."""
     for port in range(ports):
-        run.syn(f"10.1.{port % sources >> 8}.{port % sources & 255}", 100 + port)
+        run.syn(_scattered(port % sources, family), 100 + port)
+
+
+def _findings(run: Scenario) -> list[tuple[str, float, bool]]:
+    found = [outcome.distributed for outcome in run.outcomes if outcome.distributed is not None]
+    return [(place_text(scan.place), scan.timeout, scan.is_new) for scan in found]
 
 
 def _crowd_blocks(run: Scenario) -> list[Source]:
@@ -200,97 +364,203 @@ def _crowd_blocks(run: Scenario) -> list[Source]:
     return [block.source for block in blocks if block.evidence.scan == "distributed-scan"]
 
 
-def test_a_scan_that_is_shared_out_is_found_below_every_trigger() -> None:
+FAMILIES = pytest.mark.parametrize(("family", "host"), [(4, HOST), (6, HOST6)])
+SOURCES, TARGETS = SHARED_TARGET
+
+
+@FAMILIES
+@pytest.mark.parametrize("sources", [SOURCES, TARGETS], ids=["two-ports-each", "one-port-each"])
+def test_scattered_sources_that_share_out_ports_are_found(
+    sources: int, family: int, host: str
+) -> None:
     run = scenario().at(0.0)
-    _shared_out(run, CROWD_SOURCES, 3 * CROWD_PORTS)
-    assert len(_crowd_blocks(run)) == CROWD_SOURCES
-    assert run.engine.counters["distributed scans"] == 1
-    block = next(block for outcome in run.outcomes for block in outcome.blocks)
-    assert (block.timeout, block.offence) == (GROUP_TIMEOUT, 0)
-    assert "share the ports of one target" in block.reason
-    assert block.evidence.targets == 2
+    _shared_out(run, sources, TARGETS - 1, family)
+    assert _findings(run) == []
+    run.syn(_scattered(sources - 1, family), 5000)
+    assert _findings(run) == [(host, DEFER_S, True)]
+    assert run.engine.counters.distributed_scans == 1
+
+
+def test_one_probe_each_to_one_port_is_not_shared_out() -> None:
+    run = scenario().at(0.0)
+    for number in range(200):
+        run.syn(_scattered(number), 23)
+    assert _findings(run) == []
 
 
 def test_a_member_is_blocked_at_its_second_target() -> None:
     run = scenario().at(0.0)
-    _shared_out(run, CROWD_SOURCES, 2 * CROWD_PORTS)
-    run.syn("10.1.9.9", 5000).expect_counted()
-    run.syn("10.1.9.9", 5001).expect_block("10.1.9.9", offence=0)
+    _shared_out(run, TARGETS, TARGETS)
+    run.syn("192.0.2.9", 5000).expect_counted()
+    run.syn("192.0.2.9", 5001).expect_block("192.0.2.9", timeout=GROUP_TIMEOUT_S, offence=0)
+    assert "share the ports of one target" in run.block.reason
+    assert run.block.evidence.scan == "distributed-scan"
 
 
-@pytest.mark.parametrize(
-    ("sources", "ports", "each", "is_scan"),
-    [
-        (CROWD_SOURCES, CROWD_PORTS, 2, True),
-        (CROWD_SOURCES - 1, CROWD_PORTS, 3, False),
-        (CROWD_SOURCES, CROWD_PORTS - 1, 2, False),
-        (100, CROWD_PORTS, 1, False),
-    ],
-    ids=["just-enough", "few-sources", "few-ports", "one-probe-each"],
-)
-def test_what_makes_a_crowd(sources: int, ports: int, each: int, *, is_scan: bool) -> None:
-    crowd = Crowd(0.0)
-    crowd.sources = {Source(number.to_bytes(4)) for number in range(sources)}
-    crowd.ports = set(range(ports))
-    crowd.probes = min(sources * each, ports) if is_scan else sources * each
-    assert crowd.is_scan() == is_scan
+@FAMILIES
+def test_a_client_that_opens_listed_ports_then_is_not_a_member(family: int, host: str) -> None:
+    run = scenario().at(0.0)
+    _shared_out(run, TARGETS, TARGETS, family)
+    client = "192.0.2.9" if family == 4 else "2001:db8:77::9"
+    run.deferred(client, 80, 443, 993).syn(client, 113).expect_counted()
+    run.at(1.0).deferred(client, 80).expect_accepted().deferred(client, 443).expect_accepted()
+    assert host
+    assert _crowd_blocks(run) == []
 
 
-def test_background_noise_repeats_its_ports_and_is_no_crowd() -> None:
-    """A botnet: many sources, one fingerprint, but everybody tries the same few ports."""
+def test_it_is_one_finding_as_long_as_it_goes_on() -> None:
+    run = scenario(trigger=1000, slow_trigger=1000)
+    for second in range(0, 200, 5):
+        run.at(float(second))
+        for number in range(TARGETS):
+            run.syn(_scattered(number), 100 + second * 50 + number)
+    found = [is_new for place, _, is_new in _findings(run) if place == HOST]
+    assert found.count(True) == 1
+    assert 5 <= len(found) <= 8, "prolonged every half of its time, not at each probe"
+
+
+def test_background_noise_that_repeats_its_ports_is_not_a_crowd() -> None:
+    """A botnet: many sources, but all try the same few ports."""
     run = scenario(trigger=10)
     noisy = [22, 23, 80, 443, 445, 2323, 3389, 5555, 7547, 8080, *range(9000, 9030)]
     for number in range(400):
-        run.at(number / 10).syn(f"10.2.{number >> 8}.{number & 255}", noisy[number * 7 % 10])
-        run.syn(f"10.2.{number >> 8}.{number & 255}", noisy[number * 3 % 40])
-    assert _crowd_blocks(run) == []
+        run.at(number / 10).syn(f"10.{number & 255}.{number >> 8}.2", noisy[number * 7 % 10])
+        run.syn(f"10.{number & 255}.{number >> 8}.2", noisy[number * 3 % 40])
+    assert _findings(run) == []
     run.expect_no_block()
 
 
-def test_a_crowd_that_is_spread_over_minutes_is_no_crowd() -> None:
+def test_forged_probes_of_one_port_do_not_hide_a_distributed_scan() -> None:
+    run = scenario(trigger=10).at(0.0)
+    for number in range(40):
+        for twin in range(10):
+            run.syn(f"10.{number}.{twin}.2", 23)
+        run.syn(_scattered(number), 100 + number)
+    assert [place for place, _, _ in _findings(run)] == [HOST]
+
+
+def test_probes_spread_over_minutes_are_not_a_crowd() -> None:
     run = scenario(slow_trigger=64)
-    for port in range(4 * CROWD_PORTS):
-        run.at(port * CROWD_WINDOW / (CROWD_PORTS - 1) * 1.1)
-        run.syn(f"10.1.0.{port % CROWD_SOURCES}", 100 + port)
-    assert _crowd_blocks(run) == []
+    for port in range(4 * TARGETS):
+        run.at(port * CROWD_WINDOW_S / (TARGETS - 1) * 1.1)
+        run.syn(_scattered(port), 100 + port)
+    assert _findings(run) == []
 
 
-def test_different_fingerprints_are_different_crowds() -> None:
-    run = scenario().at(0.0)
-    for port in range(2 * CROWD_PORTS):
-        source = f"10.1.0.{port % CROWD_SOURCES}"
-        packet = bytearray(forge.ipv4(source, HOST, forge.TCP, forge.tcp(100 + port, seq=port)))
-        packet[34:36] = (1024 + port % CROWD_SOURCES).to_bytes(2)  # a window of its own
-        run.send(bytes(packet))
-    assert _crowd_blocks(run) == []
+# --- prefixes
+
+PREFIXES = pytest.mark.parametrize(
+    ("place", "address", "needed"),
+    [
+        ("203.0.113.0/24", "203.0.113.{}", SHARED_24.sources),
+        ("2001:db8:7:ff00::/56", "2001:db8:7:ff{:02x}::1", SHARED_56.sources),
+        ("2001:db8:7::/48", "2001:db8:7:{:x}00::1", SHARED_48.sources),
+    ],
+)
 
 
-def test_datagrams_make_no_crowd() -> None:
-    crowds = Crowds()
-    probe = Probe(parse_source(A), (forge.packed(HOST), 17, 53), "udp")
-    assert crowds.observe(_datagram(A), probe, 0.0) is None
-    assert not crowds._crowds
+@PREFIXES
+def test_sources_of_one_prefix_that_share_out_targets_are_found(
+    place: str, address: str, needed: int
+) -> None:
+    run = scenario()
+    for number in range(needed):
+        run.at(number * 200.0 / needed)  # slowly, but within the window
+        assert _findings(run) == []
+        run.syn(address.format(number), 2 * number + 1)
+        run.syn(address.format(number), 2 * number + 2)
+    assert _findings(run) == [(place, DEFER_S, True)]
+    run.syn(address.format(99), 7001).expect_counted()
+    run.syn(address.format(99), 7002).expect_block(address.format(99), offence=0)
 
 
-def test_crowds_are_bounded_and_the_least_recent_goes_first() -> None:
-    crowds = Crowds()
-    for number in range(MAX_CROWDS + 10):
-        host = f"10.9.{number >> 8}.{number & 255}"
-        packet = decode(forge.ipv4(A, host, forge.TCP, forge.tcp(23)))
-        assert isinstance(packet, Packet)
-        crowds.observe(packet, Probe(parse_source(A), (packet.target, 6, 23), "syn"), 0.0)
-    assert len(crowds._crowds) == MAX_CROWDS
-    assert not any(forge.packed("10.9.0.9") in key for key in crowds._crowds)
-    assert any(forge.packed("10.9.0.10") in key for key in crowds._crowds)
+@PREFIXES
+def test_a_prefix_that_is_known_makes_no_stranger_elsewhere_wait(
+    place: str, address: str, needed: int
+) -> None:
+    run = scenario()
+    for number in range(60):
+        run.at(number / 10).syn(address.format(number), 2 * number + 1)
+    assert needed < 60
+    assert {found for found, _, _ in _findings(run)} == {place}
 
 
-def test_what_is_remembered_of_a_crowd_is_bounded() -> None:
-    crowds = Crowds()
-    for number in range(3 * MAX_PORTS):
-        packet = _packet(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", number)
-        probe = Probe(source_of(packet.source), (packet.target, 6, number), "syn")
-        crowds.observe(packet, probe, 0.0)
-    [crowd] = crowds._crowds.values()
-    assert len(crowd.sources) <= MAX_SOURCES
-    assert len(crowd.ports) <= MAX_PORTS
-    assert crowd.probes == 3 * MAX_PORTS
+@PREFIXES
+def test_clients_of_one_prefix_at_one_service_that_is_down_are_not_a_scan(
+    place: str, address: str, needed: int
+) -> None:
+    run = scenario()
+    for number in range(50):
+        run.at(number / 10).syn(address.format(number), 25).syn(address.format(number), 143)
+    assert place
+    assert needed
+    assert _findings(run) == []
+    run.expect_no_block()
+
+
+@PREFIXES
+def test_a_prefix_in_which_one_source_scans_is_not_a_distributed_scan(
+    place: str, address: str, needed: int
+) -> None:
+    run = scenario(mode="observe")
+    run.syn(address.format(1), *range(1, 100))
+    for number in range(2, needed):
+        run.syn(address.format(number), 25)
+    assert place
+    assert _findings(run) == []
+
+
+@PREFIXES
+def test_observe_reports_a_distributed_scan_and_defers_nothing(
+    place: str, address: str, needed: int
+) -> None:
+    run = scenario(mode="observe")
+    for number in range(needed):
+        run.syn(address.format(number), number + 1, number + 101)
+    assert _findings(run)[0] == (place, 0.0, True)
+
+
+def test_whole_addresses_have_no_prefix() -> None:
+    run = scenario()
+    run.engine.use_whole6(Whole6([IPv6Network("2001:db8:7::/48")]))
+    for number in range(30):
+        run.syn(f"2001:db8:7:{number:x}::1", number + 1)
+    assert _findings(run) == []
+
+
+def test_partners_are_not_counted() -> None:
+    run = scenario()
+    for number in range(30):
+        run.partner(f"203.0.113.{number}").syn(f"203.0.113.{number}", number + 1)
+    assert _findings(run) == []
+
+
+@PREFIXES
+def test_forged_sources_do_not_push_a_prefix_out(place: str, address: str, needed: int) -> None:
+    run = scenario()
+    for number in range(needed):
+        run.syn(address.format(number), number + 1)
+        for forged in range(3000):
+            run.at(number + forged / 3000)
+            run.syn(f"{30 + number}.{forged >> 8}.{forged & 255}.1", 23)
+    assert [found for found, _, _ in _findings(run)] == [place]
+
+
+def test_crowds_and_prefixes_are_bounded() -> None:
+    crowds = DistributedScanDetector(300.0)
+    for number in range(3 * MAX_ONCE):
+        place = number.to_bytes(3)
+        target = (number.to_bytes(4), 6, number & 0xFFFF)
+        for last in range(2):
+            crowds.observe(Probe(Source(place + bytes((last,))), target, "syn"), 0.0)
+    assert len(crowds) == MAX_CROWDS + MAX_PREFIXES
+    assert len(crowds._once) + len(crowds._before) <= 2 * MAX_ONCE
+
+
+def test_the_memory_of_a_crowd_is_bounded() -> None:
+    crowd = Crowd(forge.packed(HOST), SHARED_TARGET, 0.0)
+    for number in range(1000):
+        target = (forge.packed(HOST), 6, number)
+        crowd.add(Probe(Source(number.to_bytes(4)), target, "syn"), 0.0, 60.0)
+        assert len(crowd.sources) <= MAX_GROUP
+        assert len(crowd.targets) <= MAX_CROWD_TARGETS + 1

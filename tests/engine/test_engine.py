@@ -1,10 +1,16 @@
-"""Transcripts: what an engine answers to packets over time."""
+"""Transcripts: an engine's answers to packets over time."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentryfw.engine.engine import FLOOD_OFF, FLOOD_ON, HOLD, MAX_HELD, REFUSAL_PAUSE
+from sentryfw.engine.caps import FLOOD_END_PER_S, FLOOD_START_PER_S
+from sentryfw.engine.decided import (
+    DRAIN_AFTER_BLOCK_S,
+    MAX_DRAINING,
+    MAX_REFUSALS,
+    REFUSAL_INTERVAL_S,
+)
 from sentryfw.engine.model import ACCEPT, DROP, Meta, source_text
 from support import forge
 from support.transcript import (
@@ -21,7 +27,7 @@ from support.transcript import (
 
 HOUR = 3600.0
 SINGLE = {"null": "", "fin": "F", "xmas": "FPU", "synfin": "FS", "badflags": "SR", "urg": "U"}
-"""Kinds that no stack sends: one packet blocks."""
+"""Kinds that no stack sends: two targets block."""
 
 
 # --- a scan ends at its trigger
@@ -80,10 +86,12 @@ def test_udp_and_tcp_of_one_source_add_up() -> None:
 
 
 @pytest.mark.parametrize("kind", SINGLE)
-def test_one_packet_that_no_stack_sends_blocks(kind: str) -> None:
-    run = scenario().tcp(A, SINGLE[kind], 23).expect_block(A)
+def test_what_no_stack_sends_blocks_at_its_second_target(kind: str) -> None:
+    run = scenario().tcp(A, SINGLE[kind], 23).expect_counted()
+    run.tcp(A, SINGLE[kind], 23).expect_dropped()  # a second copy is not a second target
+    run.tcp(A, SINGLE[kind], 24).expect_block(A)
     assert run.block.evidence.kinds == (kind,)
-    assert run.engine.counters[kind] == 1
+    assert run.engine.counters.probes[kind] == 3
 
 
 def test_kinds_with_triggers_of_their_own_mix_by_weight() -> None:
@@ -132,7 +140,7 @@ def test_link_local_neighbours_stand_for_themselves() -> None:
     run.syn("fe80::2", 5).expect_block("fe80::2")
 
 
-# --- what is no evidence
+# --- packets that are not evidence
 
 
 @pytest.mark.parametrize("flags", ["SA", "R", "RA"])
@@ -140,7 +148,7 @@ def test_backscatter_is_accepted_and_never_evidence(flags: str) -> None:
     run = scenario()
     for port in range(1, 100):
         run.tcp(A, flags, port).expect_accepted()
-    assert run.engine.counters["backscatter"] == 99
+    assert run.engine.counters.strays["backscatter"] == 99
     assert len(run.engine.tracker) == 0
 
 
@@ -149,7 +157,7 @@ def test_late_packets_of_a_partner_are_accepted_and_never_evidence(flags: str) -
     run = scenario().partner(A)
     for port in range(1, 100):
         run.tcp(A, flags, port).expect_accepted()
-    assert run.engine.counters["late packet of a partner"] == 99
+    assert run.engine.counters.strays["late packet of a partner"] == 99
     run.tcp(B, flags, 1, 2, 3).expect_block(B)
 
 
@@ -168,7 +176,7 @@ def test_an_icmp_message_that_asks_nothing_is_accepted_and_no_evidence() -> None
         run.icmp(A, kind).expect_accepted()
     for kind in (1, 2, 3, 4, 129, 133, 134, 135, 136, 143):
         run.icmp(A6, kind).expect_accepted()
-    assert run.engine.counters["no request"] == 19
+    assert run.engine.counters.strays["no request"] == 19
     assert len(run.engine.tracker) == 0
 
 
@@ -179,9 +187,9 @@ def test_a_malformed_packet_gets_a_verdict_and_is_counted(*, unlisted: bool, ver
     run = scenario().send(b"", unlisted=unlisted).expect(verdict, "pass")
     run.send(b"\x45", unlisted=unlisted).expect(verdict, "pass").expect_no_block()
     counters = run.engine.counters
-    assert counters["malformed"] == 2
-    assert counters["malformed: empty"] == 1
-    assert counters["malformed: IPv4 header cut short"] == 1
+    assert counters.malformed.total() == 2
+    assert counters.malformed["empty"] == 1
+    assert counters.malformed["IPv4 header cut short"] == 1
 
 
 def test_unlisted_accept_lets_everything_but_scans_go_its_way() -> None:
@@ -246,10 +254,10 @@ def test_the_hold_drops_a_listed_syn_behind_any_chain_of_headers() -> None:
     chain = ((60, bytes([0, 1, 4, 0, 0, 0, 0])),) * 12
     syn = forge.ipv6(A6, HOST6, forge.TCP, forge.tcp(22), chain=chain)
     run = scenario().syn(A6, 1, 2, 3).expect_block(A6)
-    run.at(0.1).send(syn, unlisted=False, said="12 headers, listed SYN").expect_dropped()
+    run.at(0.1).send(syn, unlisted=False, text="12 headers, listed SYN").expect_dropped()
 
 
-def test_packets_dropped_by_the_hold_are_no_evidence_later() -> None:
+def test_drained_packets_are_not_evidence_later() -> None:
     (
         _blocked()
         .at(1.0).syn(A, 4, 5, 6, 7).expect_dropped()
@@ -260,7 +268,7 @@ def test_packets_dropped_by_the_hold_are_no_evidence_later() -> None:
 
 
 PACKETS = st.tuples(
-    st.floats(0, HOLD, exclude_max=True),
+    st.floats(0, DRAIN_AFTER_BLOCK_S, exclude_max=True),
     st.sampled_from([forge.TCP, forge.UDP, 1, 132]),
     st.integers(0, 255),
     st.integers(0, 65535),
@@ -270,7 +278,7 @@ PACKETS = st.tuples(
 
 
 @given(st.lists(PACKETS, max_size=30).map(sorted))
-def test_nothing_of_a_blocked_source_passes_while_it_is_held(
+def test_no_packet_of_a_blocked_source_passes_while_it_drains(
     packets: list[tuple[float, int, int, int, bool, bool]],
 ) -> None:
     run = _blocked()
@@ -280,20 +288,22 @@ def test_nothing_of_a_blocked_source_passes_while_it_is_held(
         run.at(now).send(payload, unlisted=unlisted, partner=partner).expect_dropped()
 
 
+@pytest.mark.slow
 def test_held_sources_are_bounded() -> None:
-    """More sources in two seconds than that are a flood, in which it takes two probes."""
+    """More sources in two seconds than that are a flood, in which it takes three probes."""
     run = scenario(per_minute=1 << 20, max_elements=1 << 20)
-    for first in range(0, MAX_HELD + 4000, 4000):
-        run.crowd(4000, first, flags="", port=1).crowd(4000, first, flags="", port=2)
+    for first in range(0, MAX_DRAINING + 4000, 4000):
+        for port in (1, 2, 3):
+            run.crowd(4000, first, flags="", port=port)
         assert sum(len(outcome.blocks) for outcome in run.outcomes) == 4000
         run.outcomes.clear()
-    assert len(run.engine._held) == len(run.engine._blocked) == MAX_HELD
+    assert len(run.engine.draining) == len(run.engine.draining._blocks) == MAX_DRAINING
 
 
 # --- unblocking
 
 
-def test_a_released_source_starts_anew() -> None:
+def test_a_released_source_starts_again() -> None:
     (
         _blocked()
         .at(0.5).unblock(A)
@@ -320,58 +330,65 @@ def test_release_all_ends_every_hold() -> None:
 # --- refusals
 
 
-def test_a_refusal_is_said_again_after_a_minute_only() -> None:
+def test_a_refusal_is_repeated_after_a_minute_only() -> None:
     (
-        scenario().partner(A)
+        scenario(confine=False).partner(A)
         .at(10.0).syn(A, 1, 2, 3).expect_refusal(A, "partner")
         .at(11.0).syn(A, 4).expect_dropped()
-        .at(10.0 + REFUSAL_PAUSE - 0.1).syn(A, 5).expect_dropped()
-        .at(10.0 + REFUSAL_PAUSE).syn(A, 6).expect_refusal(A, "partner")
+        .at(10.0 + REFUSAL_INTERVAL_S - 0.1).syn(A, 5).expect_dropped()
+        .at(10.0 + REFUSAL_INTERVAL_S).syn(A, 6).expect_refusal(A, "partner")
     )  # fmt: skip
 
 
 def test_every_refusal_is_counted_also_in_the_pause() -> None:
-    run = scenario().partner(A).syn(A, 1, 2, 3, 4, 5)
-    assert run.engine.counters["refused partner"] == 3
+    run = scenario(confine=False).partner(A).syn(A, 1, 2, 3, 4, 5)
+    assert run.engine.counters.refusals["partner"] == 3
 
 
-def test_another_reason_or_another_source_is_said_at_once() -> None:
-    run = scenario(per_minute=1).at(10.0).partner(A).partner(B).syn("203.0.113.77", 1, 2, 3)
+def test_another_reason_or_another_source_is_reported_at_once() -> None:
+    run = (
+        scenario(per_minute=1, confine=False)
+        .at(10.0)
+        .partner(A)
+        .partner(B)
+        .syn("203.0.113.77", 1, 2, 3)
+    )
     run.at(11.0).syn(A, 1, 2, 3).expect_refusal(A, "partner")
     run.syn(B, 1, 2, 3).expect_refusal(B, "partner")
-    run.tcp(A6, "", 1).expect_refusal(A6, "block.per_minute")
+    run.tcp("192.0.2.77", "", 1, 2).expect_refusal("192.0.2.77", "block.per_minute")
 
 
 def test_a_refused_source_is_blocked_when_nothing_stands_against_it_any_more() -> None:
-    run = scenario().partner(A).at(0.0).syn(A, 1, 2, 3).expect_refusal(A, "partner")
+    run = scenario(confine=False).partner(A).at(0.0).syn(A, 1, 2, 3).expect_refusal(A, "partner")
     payload = forge.ipv4(A, HOST, forge.TCP, forge.tcp(4))
     run.at(1.0).send(payload, partner=False).expect_block(A)
 
 
+@pytest.mark.slow
 def test_remembered_refusals_are_bounded() -> None:
     run = scenario(mode="observe", trigger=1)
-    for first in range(0, MAX_HELD + 4000, 4000):
+    for first in range(0, MAX_REFUSALS + 4000, 4000):
         run.crowd(4000, first).crowd(4000, first)
-    assert run.engine.counters["refused observe"] > MAX_HELD
-    assert len(run.engine._refused) <= MAX_HELD
+    assert run.engine.counters.refusals["observe"] > MAX_REFUSALS
+    assert len(run.engine._refusals) <= MAX_REFUSALS
 
 
 # --- flood mode
 
 
 def _flooded() -> Scenario:
-    return scenario().at(10.0).crowd(FLOOD_ON + 1).at(11.0)
+    return scenario().at(10.0).crowd(FLOOD_START_PER_S + 1).at(11.0)
 
 
 @pytest.mark.parametrize(("more", "flood"), [(0, False), (1, True)], ids=["at-the-rate", "above"])
 def test_flood_mode_begins_above_its_rate(more: int, *, flood: bool) -> None:
-    run = scenario().at(10.0).crowd(FLOOD_ON + more).at(11.0)
+    run = scenario().at(10.0).crowd(FLOOD_START_PER_S + more).at(11.0)
     assert run.engine.flood is flood
-    assert run.engine.counters["floods"] == flood
+    assert run.engine.counters.floods == flood
 
 
 def test_flood_mode_needs_no_tick_and_begins_within_the_second() -> None:
-    run = scenario().at(10.0).crowd(1).at(10.1).crowd(FLOOD_ON)
+    run = scenario().at(10.0).crowd(1).at(10.1).crowd(FLOOD_START_PER_S)
     assert not run.engine.flood
     run.crowd(2, 5000)
     assert run.engine.flood
@@ -380,11 +397,11 @@ def test_flood_mode_needs_no_tick_and_begins_within_the_second() -> None:
 def test_flood_mode_outlasts_its_first_second() -> None:
     run = scenario().at(10.0)
     for tenth in range(1, 20):
-        run.at(10.0 + tenth / 10).crowd(FLOOD_ON // 5, tenth * 1000)
+        run.at(10.0 + tenth / 10).crowd(FLOOD_START_PER_S // 5, tenth * 1000)
         assert run.engine.flood == (tenth > 5), tenth
 
 
-def test_known_sources_are_no_flood() -> None:
+def test_known_sources_are_not_a_flood() -> None:
     run = scenario().at(10.0).crowd(500)
     for second in range(11, 15):
         run.at(float(second))
@@ -394,24 +411,30 @@ def test_known_sources_are_no_flood() -> None:
 
 
 @pytest.mark.parametrize(
-    ("newcomers", "flood"), [(FLOOD_OFF, False), (FLOOD_OFF + 1, True)], ids=["over", "goes-on"]
+    ("new_sources", "flood"),
+    [(FLOOD_END_PER_S, False), (FLOOD_END_PER_S + 1, True)],
+    ids=["over", "goes-on"],
 )
-def test_flood_mode_ends_well_below_its_rate(newcomers: int, *, flood: bool) -> None:
-    run = _flooded().crowd(newcomers, 10_000).at(12.0)
+def test_flood_mode_ends_well_below_its_rate(new_sources: int, *, flood: bool) -> None:
+    run = _flooded().crowd(new_sources, 10_000).at(12.0)
     assert run.engine.flood is flood
 
 
 def test_a_second_flood_is_counted() -> None:
-    run = _flooded().at(12.0).crowd(FLOOD_ON + 1, 10_000).at(13.0)
+    run = _flooded().at(12.0).crowd(FLOOD_START_PER_S + 1, 10_000).at(13.0)
     assert run.engine.flood
-    assert run.engine.counters["floods"] == 2
+    assert run.engine.counters.floods == 2
 
 
 @pytest.mark.parametrize("kind", SINGLE)
-def test_in_flood_mode_a_single_forgeable_packet_does_not_block(kind: str) -> None:
-    run = _flooded().tcp(A, SINGLE[kind], 23).expect_refusal(A, "flood")
-    run.tcp(A, SINGLE[kind], 23).expect_dropped()  # a second copy is no second target
-    run.tcp(A, SINGLE[kind], 24).expect_block(A)
+def test_in_flood_mode_what_no_stack_sends_takes_as_many_targets_as_the_rest(kind: str) -> None:
+    run = _flooded().tcp(A, SINGLE[kind], 23, 24).expect_dropped().expect_no_block()
+    run.tcp(A, SINGLE[kind], 25).expect_block(A)
+
+
+def test_in_flood_mode_a_single_forgeable_packet_never_blocks() -> None:
+    run = scenario(trigger=1).at(10.0).crowd(FLOOD_START_PER_S + 1).at(11.0)
+    run.syn(A, 23).expect_refusal(A, "flood").syn(A, 24).expect_block(A)
 
 
 def test_in_flood_mode_a_scan_is_blocked_as_ever() -> None:
@@ -426,8 +449,8 @@ def test_in_flood_mode_no_probe_is_to_be_remembered() -> None:
     assert run.outcomes[-1].probe is not None
 
 
-def test_after_a_flood_a_single_packet_blocks_again() -> None:
-    _flooded().at(12.0).tcp(A, "", 23).expect_block(A)
+def test_after_a_flood_two_targets_block_again() -> None:
+    _flooded().at(12.0).tcp(A, "", 23).expect_counted().tcp(A, "", 24).expect_block(A)
 
 
 # --- floods and the table
@@ -439,15 +462,15 @@ def test_a_half_seen_source_survives_a_flood() -> None:
     run.syn(A, 3).expect_block(A)
 
 
-def test_a_scanner_in_the_middle_of_a_flood_loses_one_probe() -> None:
-    run = scenario(max_sources=500).at(0.0).crowd(5000).syn(A, 1).expect_dropped()
-    for port in (2, 3):
-        run.crowd(3000, port * 10_000).syn(A, port).expect_dropped()
-    run.crowd(3000, 40_000).syn(A, 4).expect_block(A)
-    assert run.block.evidence.probes == 3
+def test_a_scanner_in_the_middle_of_a_flood_loses_no_probe() -> None:
+    run = scenario(max_sources=500).at(0.0).crowd(5000).syn(A, 1)
+    run.at(1.0).crowd(3000, 20_000).syn(A, 2).expect_dropped()
+    run.at(2.0).crowd(3000, 30_000).syn(A, 3).expect_block(A)
+    evidence = run.block.evidence
+    assert (evidence.probes, evidence.first_seen, len(evidence.trace)) == (3, 0.0, 3)
 
 
-# --- whatever comes
+# --- any packets
 
 METAS = st.builds(Meta, unlisted=st.booleans(), partner=st.booleans(), half_open=st.booleans())
 SOURCES = st.sampled_from([A, B, A6, A6_NEIGHBOUR, B6, "fe80::1", "127.0.0.1", "ff02::1"])

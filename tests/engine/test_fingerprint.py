@@ -15,7 +15,7 @@ from sentryfw.engine.classify import BACKSCATTER, FLAGS, TCP_KINDS
 from sentryfw.engine.fingerprint import Sent, Tool, attribute, attribute_pair
 from sentryfw.engine.model import KINDS, Kind, Packet
 from sentryfw.engine.packet import TCP, UDP, decode
-from sentryfw.netns import Namespace, add_address, connect
+from sentryfw.tools.drill.namespace import Namespace, add_address, connect
 from support.forge import flag_byte, packed
 from support.golden import GOLDEN
 from support.waiting import wait_for
@@ -307,7 +307,7 @@ KEY: Final = 0xDEADBEEF
 
 
 def _unicornscan(target: str, dport: int, sport: int = 40000, key: int = KEY) -> bytes:
-    """As its sender makes it: window and MSS of its default -W 0, random IP ID."""
+    """Return a probe with the window and MSS of the default -W 0 and a random IP ID."""
     seq = key ^ int.from_bytes(packed(target), "little") ^ (dport << 16 | sport)
     return _tcp(target=target, sport=sport, dport=dport, seq=seq, window=4128, options=MSS, ttl=250)
 
@@ -375,7 +375,7 @@ SEEDS: Final = [_recorded(name) for name in RECORDED]
 
 
 def _check_total(payload: bytes, captured: int) -> None:
-    """A tool for whatever decode() accepts, of whatever kind, and were it cut afterwards."""
+    """Check that each packet that decode() accepts gets a tool, for any kind and any cut."""
     packet = decode(payload)
     if isinstance(packet, Packet):
         for kind in KINDS:
@@ -404,7 +404,7 @@ def test_any_mutation_of_a_probe_gives_a_tool(
 
 
 @pytest.mark.parametrize("offset", range(0x50, 0x100, 0x10))
-def test_options_beyond_the_packet_are_no_signature(offset: int) -> None:
+def test_options_beyond_the_packet_are_not_a_signature(offset: int) -> None:
     payload = bytearray(_nmap_fin())
     payload[32] = offset
     assert _tool(bytes(payload)) == ("nmap" if offset == 0x50 else "unknown")

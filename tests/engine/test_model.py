@@ -1,12 +1,13 @@
 """Sources: the unit that is blocked, and its notation."""
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentryfw.engine.model import address_text, parse_source, source_of, source_text
+from sentryfw.engine.model import address_text, parse_source, source_of, source_of_key, source_text
+from sentryfw.engine.networks import LINK_LOCAL_ONLY, Whole6
 from support.forge import packed
 
 ADDRESSES = st.ip_addresses().map(lambda address: address.packed)
@@ -48,7 +49,7 @@ def test_what_is_written_is_read_back(address: bytes) -> None:
 
 @given(ADDRESSES)
 def test_an_address_belongs_to_its_source(address: bytes) -> None:
-    assert parse_source(address_text(address)) == source_of(address)
+    assert parse_source(address_text(address), LINK_LOCAL_ONLY) == source_of(address)
 
 
 @given(ADDRESSES)
@@ -57,7 +58,7 @@ def test_an_address_is_written_in_its_usual_notation(address: bytes) -> None:
     assert usual(address_text(address)).packed == address
 
 
-def test_host_bits_of_a_64_are_forgiven() -> None:
+def test_host_bits_of_a_64_are_ignored() -> None:
     assert parse_source("2001:db8:a:b::1/64") == packed("2001:db8:a:b::")[:8]
 
 
@@ -66,6 +67,41 @@ def test_host_bits_of_a_64_are_forgiven() -> None:
     ["", "host", "198.51.100", "198.51.100.7/32", "198.51.100.0/24", "2001:db8::/48",
      "2001:db8::1/128", "2001:db8::/65", "1.2.3.4:80", "2001:db8::g"],
 )  # fmt: skip
-def test_what_is_no_source_is_a_value_error(text: str) -> None:
+def test_other_text_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the words are ipaddress'
         parse_source(text)
+
+
+WHOLE = Whole6([IPv6Network("2001:db8:1:2::/64")])
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("2001:db8:1:2::5", "2001:db8:1:2::5"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::5", "2001:db8:1:3::/64"),
+        ("192.0.2.1", "192.0.2.1"),
+    ],
+)
+def test_a_source_in_a_shared_prefix_is_the_whole_address(address: str, text: str) -> None:
+    source = source_of(packed(address), WHOLE)
+    assert source_text(source) == text
+    assert parse_source(text) == source == parse_source(address, WHOLE)
+
+
+def test_neighbours_in_a_shared_prefix_are_two_sources() -> None:
+    one, other = (source_of(packed(f"2001:db8:1:2::{n}"), WHOLE) for n in (5, 6))
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::5", "2001:db8:1:2::5"),
+        ("192.0.2.1", "192.0.2.1"),
+    ],
+)
+def test_an_element_without_an_identifier_is_a_64(key: str, text: str) -> None:
+    assert source_text(source_of_key(packed(key))) == text

@@ -56,33 +56,47 @@ AH = (51, bytes([4]) + bytes(22))  # RFC 4302: 4 + 2 words
 def test_tcp_over_ipv4(flags: str) -> None:
     payload = ipv4(A, B, 6, tcp(443, flags, sport=5000))
     bits = forge.flag_byte(flags)
-    assert decode(payload) == Packet(packed(A), packed(B), 6, 5000, 443, bits, 20, payload)
+    assert decode(payload) == Packet(
+        packed(A), packed(B), 6, 5000, 443, bits, transport=20, payload=payload
+    )
 
 
 def test_udp_over_ipv6() -> None:
     payload = ipv6(A6, B6, 17, udp(53, sport=5000))
-    assert decode(payload) == Packet(packed(A6), packed(B6), 17, 5000, 53, 0, 40, payload)
+    assert decode(payload) == Packet(
+        packed(A6), packed(B6), 17, 5000, 53, 0, transport=40, payload=payload
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 10, 255])
 def test_sctp_has_ports_and_its_first_chunk_s_type(chunk: int) -> None:
     payload = ipv4(A, B, 132, sctp(3868, chunk, sport=5000))
-    assert decode(payload) == Packet(packed(A), packed(B), 132, 5000, 3868, chunk, 20, payload)
+    assert decode(payload) == Packet(
+        packed(A), packed(B), 132, 5000, 3868, chunk, transport=20, payload=payload
+    )
     payload = ipv6(A6, B6, 132, sctp(3868, chunk, sport=5000))
-    assert decode(payload) == Packet(packed(A6), packed(B6), 132, 5000, 3868, chunk, 40, payload)
+    assert decode(payload) == Packet(
+        packed(A6), packed(B6), 132, 5000, 3868, chunk, transport=40, payload=payload
+    )
 
 
 @pytest.mark.parametrize("kind", [0, 3, 8, 13, 128, 255])
 def test_icmp_has_its_type_and_no_ports(kind: int) -> None:
     payload = ipv4(A, B, 1, icmp(kind))
-    assert decode(payload) == Packet(packed(A), packed(B), 1, 0, 0, kind, 20, payload)
+    assert decode(payload) == Packet(
+        packed(A), packed(B), 1, 0, 0, kind, transport=20, payload=payload
+    )
     payload = ipv6(A6, B6, 58, icmp(kind))
-    assert decode(payload) == Packet(packed(A6), packed(B6), 58, 0, 0, kind, 40, payload)
+    assert decode(payload) == Packet(
+        packed(A6), packed(B6), 58, 0, 0, kind, transport=40, payload=payload
+    )
 
 
 def test_ipv4_options_are_skipped() -> None:
     payload = ipv4(A, B, 6, tcp(443), options=b"\x01" * 40)
-    assert decode(payload) == Packet(packed(A), packed(B), 6, 40000, 443, 2, 60, payload)
+    assert decode(payload) == Packet(
+        packed(A), packed(B), 6, 40000, 443, 2, transport=60, payload=payload
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +115,9 @@ def test_ipv4_options_are_skipped() -> None:
 def test_extension_headers_are_skipped(chain: tuple[tuple[int, bytes], ...], length: int) -> None:
     payload = ipv6(A6, B6, 6, tcp(443), chain=chain)
     end = 40 + length
-    assert decode(payload) == Packet(packed(A6), packed(B6), 6, 40000, 443, 2, end, payload)
+    assert decode(payload) == Packet(
+        packed(A6), packed(B6), 6, 40000, 443, 2, transport=end, payload=payload
+    )
 
 
 def test_as_many_extension_headers_as_allowed_are_skipped() -> None:
@@ -111,11 +127,13 @@ def test_as_many_extension_headers_as_allowed_are_skipped() -> None:
     assert found.dport == 443
 
 
-def test_a_chain_longer_than_we_walk_hides_its_transport() -> None:
-    """Linux walks it, so it is an evasion and no malformed packet."""
+def test_a_chain_longer_than_the_limit_hides_its_transport() -> None:
+    """Linux reads it, so it is an evasion and not a malformed packet."""
     payload = ipv6(A6, B6, 6, tcp(443), chain=(DESTINATION,) * (MAX_EXTENSION_HEADERS + 1))
     end = 48 + 8 * MAX_EXTENSION_HEADERS
-    assert decode(payload) == Packet(packed(A6), packed(B6), HIDDEN, 0, 0, 0, end, payload)
+    assert decode(payload) == Packet(
+        packed(A6), packed(B6), HIDDEN, 0, 0, 0, transport=end, payload=payload
+    )
 
 
 @pytest.mark.parametrize("headers", [1, 2])
@@ -133,13 +151,17 @@ def test_a_chain_beyond_what_the_queue_copies_hides_its_transport(
 @pytest.mark.parametrize("protocol", [47, 89, 255])
 def test_other_protocols_have_no_ports(protocol: int) -> None:
     payload = ipv4(A, B, protocol, b"")
-    assert decode(payload) == Packet(packed(A), packed(B), protocol, 0, 0, 0, 20, payload)
+    assert decode(payload) == Packet(
+        packed(A), packed(B), protocol, 0, 0, 0, transport=20, payload=payload
+    )
 
 
 @pytest.mark.parametrize("protocol", [50, 58, 59])
-def test_what_is_no_extension_header_ends_the_chain(protocol: int) -> None:
+def test_another_header_ends_the_chain(protocol: int) -> None:
     payload = ipv6(A6, B6, protocol, bytes(8), chain=(DESTINATION,))
-    assert decode(payload) == Packet(packed(A6), packed(B6), protocol, 0, 0, 0, 48, payload)
+    assert decode(payload) == Packet(
+        packed(A6), packed(B6), protocol, 0, 0, 0, transport=48, payload=payload
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,7 +194,7 @@ def test_a_jumbogram_has_ports() -> None:
     assert found.dport == 443
 
 
-# --- packets that lie
+# --- malformed packets
 
 TCP4: Final = ipv4(A, B, 6, tcp(443))
 TCP6: Final = ipv6(A6, B6, 6, tcp(443))
@@ -226,7 +248,7 @@ def _with(payload: bytes, offset: int, *values: int) -> bytes:
         ),
     ],
 )  # fmt: skip
-def test_a_packet_that_lies_is_malformed(payload: bytes, fault: Malformed) -> None:
+def test_a_packet_that_contradicts_itself_is_malformed(payload: bytes, fault: Malformed) -> None:
     assert decode(payload) == fault
 
 
@@ -234,7 +256,7 @@ def test_a_packet_that_lies_is_malformed(payload: bytes, fault: Malformed) -> No
 
 
 def _check_claims(payload: bytes) -> None:
-    """What decode() reports lies within the bytes it was given."""
+    """Check that the fields lie within the given bytes."""
     found = decode(payload)
     if isinstance(found, Malformed):
         assert found.reason
@@ -359,7 +381,7 @@ def _ipv6_packets(draw: st.DrawFn) -> bytes:
 
 
 def _check_against_scapy(payload: bytes, dissect: Any) -> None:
-    """Dissected anew: fields as they are on the wire, not as they were asked for."""
+    """Dissect the bytes again: the fields on the wire, not the requested ones."""
     header = dissect(payload)
     protocol = 6 if inet.TCP in header else 17
     layer = header[inet.TCP if protocol == 6 else inet.UDP]
@@ -367,7 +389,14 @@ def _check_against_scapy(payload: bytes, dissect: Any) -> None:
     transport = len(payload) - len(layer.original)
     here, there = packed(header.src), packed(header.dst)
     assert decode(payload) == Packet(
-        here, there, protocol, layer.sport, layer.dport, flags, transport, payload
+        here,
+        there,
+        protocol,
+        layer.sport,
+        layer.dport,
+        flags,
+        transport=transport,
+        payload=payload,
     )
 
 

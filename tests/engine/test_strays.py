@@ -1,4 +1,4 @@
-"""Packets to closed ports that are no probes: whom each rule spares, and whom it does not."""
+"""Packets to unlisted ports that are not probes, and their counterparts that may be."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ import pytest
 
 from sentryfw.engine.model import Packet, Stray
 from sentryfw.engine.packet import decode
-from sentryfw.engine.strays import REPLY, TRACE, TRACE_HOPS, TRACE_PORTS, udp_stray
+from sentryfw.engine.strays import MAX_TRACE_HOPS, MIN_TRACE_PORT, REPLY, TRACE, udp_stray
 from support import forge
 
 PEERS: Final = {4: ("198.51.100.7", "192.0.2.1"), 6: ("2001:db8:a::7", "2001:db8::1")}
@@ -15,6 +15,7 @@ families = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 QUESTION: Final = bytes.fromhex("1234 0100 0001 0000 0000 0000")
 ANSWER: Final = bytes.fromhex("1234 8180 0001 0001 0000 0000")
 """DNS headers, RFC 1035 section 4.1.1; mDNS, LLMNR and NetBIOS have the same bit there."""
+SNMP_ANSWER: Final = bytes.fromhex("302902010104067075626c6963a21c") + bytes(28)
 NTP_CLIENT: Final = bytes([0x23]) + bytes(47)
 NTP_SERVER: Final = bytes([0x24]) + bytes(47)
 NTP_PRIVATE: Final = bytes([0x27]) + bytes(47)
@@ -25,6 +26,8 @@ ANSWERS: Final = {
     "ntp": (123, NTP_SERVER),
     "netbios": (137, ANSWER),
     "ssdp": (1900, b"HTTP/1.1 200 OK\r\nST: upnp:rootdevice\r\n\r\n"),
+    "ssdp-from-any-port": (49153, b"HTTP/1.1 200 OK\r\nST: ssdp:all\r\n\r\n"),
+    "snmp": (161, SNMP_ANSWER),
     "mdns": (5353, ANSWER),
     "llmnr": (5355, ANSWER),
 }
@@ -39,6 +42,9 @@ NO_ANSWERS: Final = {
     "netbios-question": (137, QUESTION),
     "ssdp-search": (1900, b"M-SEARCH * HTTP/1.1\r\n\r\n"),
     "ssdp-notify": (1900, b"NOTIFY * HTTP/1.1\r\n\r\n"),
+    "snmp-question": (161, SNMP_ANSWER.replace(b"\xa2", b"\xa0")),
+    "snmp-answer-from-another-port": (162, SNMP_ANSWER),
+    "snmp-nonsense": (161, b"\x30\xff\x02\x01\x01\x04\x06"),
     "mdns-question": (5353, QUESTION),
     "llmnr-question": (5355, QUESTION),
     "dns-answer-from-another-port": (54, ANSWER),
@@ -61,8 +67,8 @@ def _datagram(
 
 
 @families
-@pytest.mark.parametrize("hops", range(1, TRACE_HOPS + 1))
-@pytest.mark.parametrize("port", [33434, 33434 + 96, 44444, TRACE_PORTS, 65535])
+@pytest.mark.parametrize("hops", range(1, MAX_TRACE_HOPS + 1))
+@pytest.mark.parametrize("port", [33434, 33434 + 96, 44444, MIN_TRACE_PORT, 65535])
 def test_a_datagram_to_a_high_port_with_few_hops_left_is_a_path_trace(
     family: int, hops: int, port: int
 ) -> None:
@@ -70,15 +76,15 @@ def test_a_datagram_to_a_high_port_with_few_hops_left_is_a_path_trace(
 
 
 @families
-@pytest.mark.parametrize("hops", [TRACE_HOPS + 1, 37, 64, 128, 255])
-def test_with_more_hops_left_it_may_be_a_probe(family: int, hops: int) -> None:
+@pytest.mark.parametrize("hops", [MAX_TRACE_HOPS + 1, 37, 64, 128, 255])
+def test_a_datagram_with_more_hops_left_may_be_a_probe(family: int, hops: int) -> None:
     """nmap starts at 37 at least, and stacks at 64."""
     assert udp_stray(_datagram(family, 33434, ttl=hops)) is None
 
 
 @families
-@pytest.mark.parametrize("port", [1, 53, 161, 1900, TRACE_PORTS - 1])
-def test_to_a_low_port_it_may_be_a_probe_however_few_hops_are_left(family: int, port: int) -> None:
+@pytest.mark.parametrize("port", [1, 53, 161, 1900, MIN_TRACE_PORT - 1])
+def test_a_datagram_to_a_low_port_may_be_a_probe(family: int, port: int) -> None:
     assert udp_stray(_datagram(family, port, ttl=1)) is None
 
 
@@ -94,15 +100,15 @@ def test_an_answer_of_a_service_is_a_late_reply(family: int, name: str) -> None:
 
 @families
 @pytest.mark.parametrize("name", NO_ANSWERS)
-def test_what_is_no_answer_may_be_a_probe_whatever_its_source_port(family: int, name: str) -> None:
+def test_a_query_may_be_a_probe_from_any_source_port(family: int, name: str) -> None:
     sport, data = NO_ANSWERS[name]
     assert udp_stray(_datagram(family, 40000, sport=sport, data=data)) is None
 
 
 @families
 @pytest.mark.parametrize("name", ANSWERS)
-def test_every_truncation_of_an_answer_gets_a_word(family: int, name: str) -> None:
-    """The queue copies the first bytes only; what is cut off may be no answer, and no crash."""
+def test_every_truncation_of_an_answer_is_classified(family: int, name: str) -> None:
+    """The queue copies the first bytes only; a truncated answer may count as a probe."""
     sport, data = ANSWERS[name]
     whole = _datagram(family, 40000, sport=sport, data=data)
     for size in range(whole.transport + 8, len(whole.payload) + 1):
@@ -118,7 +124,7 @@ def test_answers_are_found_behind_ip_options() -> None:
     assert udp_stray(packet) is REPLY
 
 
-def test_the_two_reasons_are_told_apart() -> None:
+def test_the_two_reasons_differ() -> None:
     assert isinstance(TRACE, Stray)
     assert isinstance(REPLY, Stray)
     assert TRACE.reason != REPLY.reason

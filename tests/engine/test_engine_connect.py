@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from sentryfw.engine.engine import HOLD, Engine
+from sentryfw.engine.decided import DRAIN_AFTER_BLOCK_S
+from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import ACCEPT, DROP, Meta, Outcome, parse_source
+from sentryfw.engine.networks import LINK_LOCAL_ONLY
 from support import forge
 from support.transcript import A6, A6_NEIGHBOUR, HORIZONS, HOST, POLICY, A, B, scenario
 
@@ -24,14 +26,15 @@ def _connect(engine: Engine, port: int, now: float, source: str = A) -> Outcome:
 
 
 @pytest.mark.parametrize("source", [A, A6], ids=["ipv4", "ipv6"])
-def test_the_first_connection_blocks_and_nobody_forged_it(source: str) -> None:
+def test_the_first_connection_blocks_and_is_proven(source: str) -> None:
     outcome = _connect(_engine(triggers=CONNECT_1), 23, 0.0, source)
     (block,) = outcome.blocks
-    assert block.source == parse_source(source)
+    assert block.source == parse_source(source, LINK_LOCAL_ONLY)
     assert not block.forgeable
     assert block.evidence.kinds == ("connect",)
     assert block.evidence.last is not None
     assert block.evidence.last.target[1:] == (6, 23)
+    assert block.reason == "1 distinct target within the window, with the decoy at tcp/23"
     assert block.evidence.address == ip_address(source).packed
 
 
@@ -49,7 +52,7 @@ def test_below_the_trigger_it_is_kept_and_counts() -> None:
     outcomes = [_connect(engine, port, 0.1) for port in (23, 23, 24, 25)]
     assert [outcome.action for outcome in outcomes] == ["count", "pass", "count", "block"]
     assert outcomes[0].probe is not None
-    assert engine.counters["connect"] == 4
+    assert engine.counters.probes["connect"] == 4
 
 
 @pytest.mark.parametrize(
@@ -61,24 +64,22 @@ def test_below_the_trigger_it_is_kept_and_counts() -> None:
         ({"max_elements": 0}, "block.max_elements"),
     ],
 )
-def test_what_stands_against_a_block_stands_against_this_one(
-    settings: dict[str, Any], reason: str
-) -> None:
+def test_obstacles_to_a_block_apply_to_connections(settings: dict[str, Any], reason: str) -> None:
     engine = _engine(triggers=CONNECT_1, **settings)
     (refusal,) = _connect(engine, 23, 0.0).refusals
     assert refusal.reason == reason
-    assert _connect(engine, 24, 1.0).refusals == ()  # said once
+    assert _connect(engine, 24, 1.0).refusals == ()  # reported once
 
 
 @pytest.mark.parametrize(
     ("source", "spared"),
     [(A, A), (A, "198.51.100.0/24"), (A6, A6), (A6, "2001:db8:a::/48"), (A6, "2001:db8:a:b::/64")],
 )
-def test_an_address_that_is_never_blocked_is_no_evidence(source: str, spared: str) -> None:
+def test_a_connection_of_a_never_blocked_address_is_not_evidence(source: str, spared: str) -> None:
     engine = _engine(triggers=CONNECT_1, never_block=(ip_network(spared),))
     assert _connect(engine, 23, 0.0, source).action == "pass"
     assert len(engine.tracker) == 0
-    assert engine.counters["connect, never blocked"] == 1
+    assert engine.counters.strays["connect, never blocked"] == 1
 
 
 def test_the_neighbour_of_an_address_that_is_never_blocked_is_blocked() -> None:
@@ -95,8 +96,8 @@ def test_in_a_flood_it_blocks_all_the_same() -> None:
 def test_visits_of_a_source_just_blocked_say_nothing_more() -> None:
     engine = _engine(triggers=CONNECT_1)
     assert _connect(engine, 23, 0.0).blocks
-    assert _connect(engine, 24, HOLD / 2).action == "pass"
-    assert _connect(engine, 24, HOLD + 1).blocks
+    assert _connect(engine, 24, DRAIN_AFTER_BLOCK_S / 2).action == "pass"
+    assert _connect(engine, 24, DRAIN_AFTER_BLOCK_S + 1).blocks
 
 
 # --- [detect] count = "probes"
@@ -119,10 +120,10 @@ def test_targets_and_repeats_mix() -> None:
     assert (run.block.evidence.targets, run.block.evidence.probes) == (2, 3)
 
 
-def test_the_reason_says_what_was_counted() -> None:
+def test_the_reason_shows_the_counted_unit() -> None:
     run = scenario(repeats=True, trigger=2, slow_trigger=2)
     run.engine.decider.policy = POLICY._replace(repeats=True)
-    assert run.syn(A, 7, 7).block.reason == "2 probes to 1 distinct targets within the window"
+    assert run.syn(A, 7, 7).block.reason == "2 probes to 1 distinct target within the window"
 
 
 def test_hits_beyond_the_window_do_not_add_up() -> None:

@@ -36,7 +36,7 @@ PACES: Final = {
 
 
 def _ports(seed: int, count: int) -> list[int]:
-    """As nmap does it: shuffled."""
+    """Return targets in random order, as nmap does."""
     ports = list(range(1, count + 1))
     random.Random(seed).shuffle(ports)
     return ports
@@ -67,7 +67,7 @@ def test_a_scan_is_recognised_at_every_pace(source: str, pace: str) -> None:
 
 @pytest.mark.parametrize("pace", ["-T0", "--scan-delay 1h"])
 def test_a_slow_scan_is_recognised_though_it_repeats_its_probes(pace: str) -> None:
-    """Without an answer nmap sends each probe again; that is no new target."""
+    """Without an answer nmap sends each probe again, which is not a new target."""
     gap, probes, horizon = PACES[pace]
     run = scenario().at(DAY)
     for port in _ports(8, probes - 1):
@@ -111,7 +111,7 @@ def test_a_slow_scan_from_changing_addresses_of_a_64_is_recognised() -> None:
 
 
 def test_a_slow_scan_is_recognised_in_the_noise_of_a_day() -> None:
-    """20,000 other sources, each with one or two probes, come and go meanwhile."""
+    """20,000 other sources send one or two probes each during that day."""
     chance = random.Random(9)
     run = scenario().at(DAY)
     for port in range(1, 6):
@@ -124,7 +124,7 @@ def test_a_slow_scan_is_recognised_in_the_noise_of_a_day() -> None:
     assert sum(len(outcome.blocks) for outcome in run.outcomes) == 1
 
 
-def test_what_a_slow_scanner_gets_in_a_day_is_five_answers_at_most() -> None:
+def test_a_slow_scanner_gets_at_most_five_answers_a_day() -> None:
     """The limit that the slow trigger sets: one probe in five hours is not recognised."""
     run = scenario().at(DAY)
     for port in range(1, 40):
@@ -143,13 +143,13 @@ class Life:
         self._epoch = 1_800_000_000.0
 
     def note(self, run: Scenario) -> None:
-        """Of the last packet."""
+        """Return the result of the last packet."""
         probe = run.outcomes[-1].probe
         if probe is not None:
             self.sights.append((probe, run.now + self._epoch))
 
     def restart(self, run: Scenario, uptime: float) -> Scenario:
-        """A new engine, whose clock says `uptime`: the host may have been booted meanwhile."""
+        """A new engine whose clock is at `uptime`: the host may have been rebooted."""
         reborn = scenario().at(uptime)
         self._epoch += run.now - uptime
         for probe, seen in self.sights:
@@ -179,14 +179,14 @@ def test_a_restart_changes_nothing(uptime: float, restarts: set[int], gap: float
 
 def test_half_open_connections_weigh_half_after_a_restart_too() -> None:
     run, life = scenario().at(DAY), Life()
-    for port in range(5):
+    for port in range(31):
         run.half_open(A, port)
         life.note(run)
     reborn = life.restart(run, 1.0).half_open(A, 4).half_open(B, 5).expect_counted_and_accepted()
-    reborn.half_open(A, 5).expect_block(A)
+    reborn.half_open(A, 31).expect_block(A)
 
 
-def test_evidence_of_before_the_slow_window_is_not_taken_up_again() -> None:
+def test_evidence_older_than_the_slow_window_is_not_restored() -> None:
     run, life = scenario().at(DAY), Life()
     for port in range(5):
         run.syn(A, port)
@@ -195,7 +195,7 @@ def test_evidence_of_before_the_slow_window_is_not_taken_up_again() -> None:
     life.restart(run, 1.0).syn(A, 5).expect_counted()
 
 
-def test_a_restart_with_much_to_remember_is_no_flood() -> None:
+def test_a_restart_with_much_evidence_is_not_a_flood() -> None:
     """Shortly after booting: the sources of a day come all at once."""
     run, life = scenario().at(DAY), Life()
     for number in range(3000):
@@ -203,7 +203,7 @@ def test_a_restart_with_much_to_remember_is_no_flood() -> None:
         life.note(run)
         run.at(run.now + 10)
     reborn = life.restart(run, 2.0)
-    reborn.tcp(A, "", 23).expect_block(A)
+    reborn.tcp(A, "", 23, 24).expect_block(A)
     assert not reborn.engine.flood
 
 
@@ -212,13 +212,14 @@ def test_a_restart_with_much_to_remember_is_no_flood() -> None:
 LIMIT_MIB: Final = 128
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flood",
     [
-        Flood(sources=2_000_000, seconds=120),
+        Flood(sources=480_000, seconds=240),
         Flood(sources=200_000, seconds=12, same_probe=True),
     ],
-    ids=["a-million-sources-a-minute", "all-with-the-same-probe"],
+    ids=["all-that-the-ruleset-lets-through", "all-with-the-same-probe"],
 )
 def test_a_flood_costs_bounded_memory_and_hides_no_scanner(flood: Flood) -> None:
     """The scanner's first probe came before the flood, its second and last comes after it."""
@@ -230,10 +231,10 @@ def test_a_flood_costs_bounded_memory_and_hides_no_scanner(flood: Flood) -> None
 
 
 def test_sources_that_are_not_blocked_cost_bounded_memory_however_much_they_scan() -> None:
-    """Each of them scans every port there is, and nobody blocks it: as in mode "observe", or
+    """Each of them scans every port and is not blocked, as in mode "observe", or
     beyond the caps. Compiled, each target's time and share are objects of their own."""
-    sources = 200
-    run = scenario(mode="observe", max_sources=sources)
+    sources = 512
+    run = scenario(mode="observe", max_sources=4 * sources)
     tracemalloc.start()
     try:
         for port in range(MAX_TARGETS):
@@ -243,11 +244,11 @@ def test_sources_that_are_not_blocked_cost_bounded_memory_however_much_they_scan
         tracemalloc.stop()
     assert len(run.engine.tracker) == sources
     # The worst case: every place taken by a scanner that is spared.
-    assert each * 65536 / 2**20 < 2.5 * LIMIT_MIB
+    assert each * 65536 / 2**20 < 2.6 * LIMIT_MIB
 
 
-def test_the_flood_is_made_as_it_says() -> None:
-    """Of a small one everything is remembered: were the sources alike, the last would block."""
+def test_the_forged_sources_differ() -> None:
+    """A small flood is remembered whole: were two sources equal, one would be blocked."""
     aftermath = run_apart(Flood(sources=1500, seconds=1), trigger=2)
     assert (aftermath.flood_mode, aftermath.scanner_blocked) == (True, True)
     again = run_apart(Flood(sources=100, seconds=1, rounds=2), trigger=2)

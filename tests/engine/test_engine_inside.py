@@ -52,7 +52,7 @@ def test_evidence_from_both_sides_is_not_added_up() -> None:
     assert _syns(engine, INSIDE, 3) == [(ACCEPT, "count")]
 
 
-def test_without_an_inside_the_mark_says_nothing() -> None:
+def test_without_inside_interfaces_the_mark_has_no_effect() -> None:
     engine = Engine(HORIZONS, POLICY)
     assert _syns(engine, INSIDE, 1, 2, 3)[-1] == (DROP, "block")
 
@@ -63,11 +63,11 @@ def test_offences_and_counters_are_those_of_all() -> None:
     _syns(engine, INSIDE, *range(1, 8))
     [block] = engine.handle(forge.ip(A, HOST, 6, forge.tcp(8)), INSIDE, 1.0).blocks
     assert block.offence == 3
-    assert engine.counters["syn"] == 8
+    assert engine.counters.probes["syn"] == 8
 
 
 @pytest.mark.parametrize("how", ["release", "release_all"])
-def test_who_was_unblocked_inside_starts_anew(how: str) -> None:
+def test_a_source_unblocked_inside_starts_again(how: str) -> None:
     engine = _engine(BLOCKED)
     _syns(engine, INSIDE, *range(1, 9))
     assert _syns(engine, INSIDE, 9) == [(DROP, "pass")]

@@ -1,4 +1,4 @@
-"""Levels of protocol families: what a scan in TCP or UDP leads to."""
+"""Levels of protocol families: reactions to scans in TCP and UDP."""
 
 import itertools
 from collections.abc import Iterable
@@ -55,14 +55,14 @@ def test_a_source_that_is_only_observed_blocks_at_its_first_packet_of_the_other_
     scenario(udp="observe").udp(A, 1, 2, 3).syn(A, 4).expect_block(A)
 
 
-def test_the_command_is_asked_for_once_a_minute() -> None:
+def test_the_command_is_requested_once_a_minute() -> None:
     said = scenario(tcp="command").syn(A, 1, 2, 3).expect_refusal(A, "command")
     assert not said.at(59.0).syn(A, 4).outcomes[-1].refusals
     said.at(60.5).syn(A, 5).expect_refusal(A, "command")
 
 
-def test_a_partner_is_a_partner_at_every_level() -> None:
-    said = scenario(tcp="command").partner(A)
+def test_a_partner_is_refused_at_every_level() -> None:
+    said = scenario(tcp="command", confine=False).partner(A)
     said.syn(A, 1, 2, 3).expect_refusal(A, "partner")
 
 
