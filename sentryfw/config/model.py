@@ -1,0 +1,350 @@
+"""The sections of the configuration, and the engine's parameters made of them.
+
+Durations are seconds or text like "90s", "5m", "4h", "1d", "1h30m".
+
+See docs/decisions.md: merged-triggers, limits-in-config.
+"""
+
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from sentryfw.config.forward import ListedForward
+from sentryfw.config.metrics import Metrics
+from sentryfw.config.record import RecordSection
+from sentryfw.config.report import ReportSection
+from sentryfw.config.respond import Respond
+from sentryfw.config.types import (
+    MAX_BLOCKS,
+    Count,
+    Directory,
+    Duration,
+    Interface,
+    Network,
+    Network6,
+    Ports,
+    Section,
+    Trigger,
+)
+from sentryfw.engine.decide import Level, Policy
+from sentryfw.engine.model import ACCEPT, DROP, REJECT, Kind, Verdict
+from sentryfw.engine.track import Horizons
+
+MAX_BANNER_BYTES: Final = 512
+"""Bytes of a banner: one datagram, one segment."""
+
+
+Upper = Annotated[Count, Field(ge=1, le=65536)]
+
+
+def _banner(value: str) -> str:
+    if len(value.encode()) > MAX_BANNER_BYTES:
+        raise ValueError(f"longer than {MAX_BANNER_BYTES} bytes")
+    return value
+
+
+Banner = Annotated[str, AfterValidator(_banner)]
+
+
+class Paths(Section):
+    """Directories; the files in them have fixed names."""
+
+    state: Directory = Path("/var/lib/sentryfw")
+    """Directory of the ledger, the allowlist and the packets behind blocks."""
+    runtime: Directory = Path("/run/sentryfw")
+    """Directory of the lock and the control socket."""
+    log: Directory = Path("/var/log/sentryfw")
+    """Directory of the event file."""
+
+    @property
+    def ledger(self) -> Path:
+        return self.state / "ledger.db"
+
+    @property
+    def allowlist(self) -> Path:
+        """List kept by `sentryfw allow`; [never_block] files are kept by the operator."""
+        return self.state / "allowlist"
+
+    @property
+    def allowlist_names(self) -> Path:
+        """Addresses of the names in the allowlist (host/allowed_names.py)."""
+        return self.state / "allowlist.names"
+
+    @property
+    def evidence(self) -> Path:
+        return self.state / "evidence"
+
+    @property
+    def lock(self) -> Path:
+        return self.runtime / "sentryfwd.lock"
+
+    @property
+    def helper(self) -> Path:
+        """Socket of the helper, beside the runtime directory: that one is the daemon's, this one
+        root's."""
+        return self.runtime.with_name(f"{self.runtime.name}-respond.sock")
+
+    @property
+    def control(self) -> Path:
+        return self.runtime / "control.sock"
+
+    @property
+    def events(self) -> Path:
+        return self.log / "events.json"
+
+
+class Watch(Section):
+    """Packets that are judged."""
+
+    interfaces: tuple[Interface, ...] = ()
+    """Interfaces whose packets are judged; empty: all but lo."""
+    inside: tuple[Interface, ...] = ()
+    """Interfaces that lead inside; their packets are judged by [inside]."""
+    forward: bool = False
+    """Whether packets that this host forwards are judged, as far as they arrive on `interfaces`."""
+    listed_forward: Annotated[tuple[ListedForward, ...], Field(max_length=4096)] = ()
+    listed_tcp: tuple[Ports, ...] = ()
+    listed_udp: tuple[Ports, ...] = ()
+    listed_sctp: tuple[Ports, ...] = ()
+    raw_syn: Literal["defer", "serve"] = "defer"
+    """Treatment of a SYN to a listed port that has the shape of a raw-socket scanner's."""
+    greylist_tcp: tuple[Ports, ...] = ()
+    """Listed ports where the SYN of every source that was not served there is deferred."""
+    mode: Literal["unlisted", "traps"] = "unlisted"
+    """Ports that are judged: all unlisted ones, or chosen ones while they are unlisted."""
+    upper_tcp: Upper = 65536
+    """Ports below this one are watched (PortSentry's ADVANCED_PORTS_TCP)."""
+    upper_udp: Upper = 65536
+    trap_tcp: tuple[Ports, ...] = ()
+    trap_udp: tuple[Ports, ...] = ()
+
+    @property
+    def defers_raw_syn(self) -> bool:
+        """Whether SYNs of raw-socket scanners are deferred; with traps they are served."""
+        return self.raw_syn == "defer" and self.mode != "traps"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.mode == "unlisted" and (self.trap_tcp or self.trap_udp):
+            raise ValueError('trap_tcp and trap_udp need mode = "traps"')
+        if self.mode == "traps" and min(self.upper_tcp, self.upper_udp) < 65536:
+            raise ValueError('upper_tcp and upper_udp need mode = "unlisted"')
+        if self.forward and self.mode == "traps":
+            raise ValueError('forward needs mode = "unlisted": traps are ports of this host')
+        if self.forward and not (self.interfaces or self.inside):
+            raise ValueError(
+                "forward needs interfaces (those that lead outside) or inside (the others), so"
+                " that connections opened from inside are not judged"
+            )
+        if self.listed_forward and not self.forward:
+            raise ValueError("listed_forward needs forward = true")
+        return self
+
+
+class Decoy(Section):
+    """Ports that look open: PortSentry's modes tcp and udp."""
+
+    tcp: tuple[Ports, ...] = ()
+    udp: tuple[Ports, ...] = ()
+    banner: Banner = ""
+    """Text sent to a client that connects, and to a source blocked for a datagram."""
+    port: Annotated[Count, Field(ge=1, le=65535)] = 5278
+    """Port of the listener behind all decoys; it is reached through a decoy only."""
+    connections: Annotated[Count, Field(ge=1, le=4096)] = 256
+    """Connections open at once; more are closed immediately, and are evidence as well."""
+    timeout: Annotated[Duration, Field(le=60)] = 5.0
+    """Seconds that a connection may take to send its first bytes."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a decoy is needed: without a banner, a UDP port is silent."""
+        return bool(self.tcp or self.answered)
+
+    @property
+    def answered(self) -> frozenset[int]:
+        """Return the UDP ports that answer with the banner."""
+        return _ports(self.udp if self.banner else ())
+
+    @property
+    def tcp_ports(self) -> frozenset[int]:
+        """Return the TCP ports."""
+        return _ports(self.tcp)
+
+
+def _ports(ranges: tuple[Ports, ...]) -> frozenset[int]:
+    return frozenset(port for first, last in ranges for port in range(first, last + 1))
+
+
+NAT64: Final = IPv6Network("64:ff9b::/96")
+"""The well-known prefix of NAT64 (RFC 6052, section 2.1): one /64 holds all of IPv4."""
+TRIGGERS: Final[dict[Kind, int]] = {
+    "null": 2, "fin": 2, "xmas": 2, "synfin": 2, "badflags": 2, "urg": 2, "icmp": 10, "rst": 16,
+    "connect": 1,
+}  # fmt: skip
+"""Triggers by kind: 2 for packets that no stack sends, 10 for pings (a sweep needs many targets),
+16 for resets of listed ports (each is half a target; health checks end so), 1 for connections to
+decoys."""
+
+
+def _over_defaults(triggers: dict[Kind, int]) -> dict[Kind, int]:
+    return {**TRIGGERS, **triggers}
+
+
+class Detect(Section):
+    """Number of probes that make a scan."""
+
+    count: Literal["targets", "probes"] = "targets"
+    """Unit of a trigger: distinct targets, or every probe as in PortSentry."""
+    trigger: Trigger = 3
+    window: Duration = 300.0
+    slow_trigger: Trigger = 6
+    slow_window: Duration = 86400.0
+    triggers: Annotated[dict[Kind, Trigger], AfterValidator(_over_defaults)] = TRIGGERS
+    """Triggers by kind; kinds that are not named keep those of TRIGGERS."""
+    whole6: Annotated[tuple[Network6, ...], Field(max_length=4096)] = (NAT64,)
+    """IPv6 networks in which a source is a whole address instead of a /64; link-local addresses and
+    connected prefixes are sources so without being named."""
+    mode: Literal["block", "observe"] = "block"
+
+
+class Inside(Section):
+    """Detection of scanners inside. Clients there send more, and a block there costs more."""
+
+    trigger: Trigger = 20
+    window: Duration = 300.0
+    slow_trigger: Trigger = 60
+    slow_window: Duration = 86400.0
+    mode: Literal["block", "observe"] = "observe"
+
+
+_VERDICTS: Final[dict[str, Verdict]] = {"drop": DROP, "accept": ACCEPT, "reject": REJECT}
+
+
+class BlockSection(Section):
+    """Timeouts and limits of blocks."""
+
+    timeouts: Annotated[tuple[Duration, ...], Field(min_length=1, max_length=32)] = (
+        3600.0, 14400.0, 86400.0, 604800.0,
+    )  # fmt: skip
+    """Timeouts by offence; the last one repeats. Zeek's are 10 min, 1 h, 24 h, 7 d."""
+    unlisted: Literal["drop", "accept", "reject"] = "drop"
+    """Verdict of a probe below the trigger; "reject": a RST or an ICMP error answers it."""
+    while_away: Literal["pass", "drop"] = "pass"
+    """Verdict of unlisted TCP and UDP while no daemon has the queue, unless it was stopped."""
+    per_minute: Annotated[Count, Field(ge=1, le=MAX_BLOCKS)] = 6000
+    max_elements: Annotated[Count, Field(ge=1, le=MAX_BLOCKS)] = 65536
+    tcp: Level = "block"
+    """Reaction to a scan in TCP: PortSentry's BLOCK_TCP 1, 0 ("observe"), 2 ("command")."""
+    udp: Level = "block"
+    prefixes: Literal["off", "defer", "ipv6", "both"] = "defer"
+    """Reaction to a scan that many sources share out; the last two drop a prefix's strangers."""
+
+
+class NeverBlock(Section):
+    """Sources that are never blocked."""
+
+    addresses: tuple[Network, ...] = ()
+    files: tuple[Directory, ...] = ()
+    """Files with addresses, one a line (host/address_list.py)."""
+    interfaces: tuple[Interface, ...] = ()
+    """Interfaces whose connected networks are never blocked."""
+    gateways: bool = True
+    resolvers: bool = True
+    ssh_peers: bool = True
+    partners: bool = True
+
+
+class EvidenceSection(Section):
+    """Packets behind a block, kept as a small pcapng file in [paths] state/evidence."""
+
+    packets: Annotated[Count, Field(ge=0, le=64)] = 8
+    """Packets kept of a source, the last ones; 0: none."""
+    max_files: Annotated[Count, Field(ge=1, le=MAX_BLOCKS)] = 4096
+    max_age: Duration = 2592000.0
+
+
+class Queue(Section):
+    """The netfilter queue."""
+
+    number: Annotated[Count, Field(ge=0, le=65535)] = 5277
+    max_len: Annotated[Count, Field(ge=64, le=1 << 20)] = 16384
+    """Packets that may wait for a verdict."""
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    paths: Paths = Field(default_factory=Paths)
+    watch: Watch = Field(default_factory=Watch)
+    decoy: Decoy = Field(default_factory=Decoy)
+    detect: Detect = Field(default_factory=Detect)
+    inside: Inside = Field(default_factory=Inside)
+    block: BlockSection = Field(default_factory=BlockSection)
+    never_block: NeverBlock = Field(default_factory=NeverBlock)
+    evidence: EvidenceSection = Field(default_factory=EvidenceSection)
+    record: RecordSection = Field(default_factory=RecordSection)
+    queue: Queue = Field(default_factory=Queue)
+    metrics: Metrics = Field(default_factory=Metrics)
+    respond: Respond = Field(default_factory=Respond)
+    report: ReportSection = Field(default_factory=ReportSection)
+
+    def horizons(self) -> Horizons:
+        """Return the engine's triggers and windows."""
+        detect = self.detect
+        return Horizons(
+            trigger=detect.trigger,
+            window=detect.window,
+            slow_trigger=detect.slow_trigger,
+            slow_window=detect.slow_window,
+            triggers=dict(detect.triggers),
+            repeats=detect.count == "probes",
+        )
+
+    def policy(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> Policy:
+        """Return the engine's policy; `never_block` comes from the host and from this config."""
+        block = self.block
+        return Policy(
+            timeouts=block.timeouts,
+            mode=self.detect.mode,
+            unlisted=_VERDICTS[block.unlisted],
+            per_minute=block.per_minute,
+            max_elements=block.max_elements,
+            partners=self.never_block.partners,
+            never_block=never_block,
+            tcp=block.tcp,
+            udp=block.udp,
+            prefixes="off" if self.watch.mode == "traps" else block.prefixes,
+            repeats=self.detect.count == "probes",
+            answered=self.decoy.answered,
+            decoys=self.decoy.tcp_ports,
+        )
+
+    @property
+    def drops_while_away(self) -> bool:
+        """Whether unlisted packets are dropped while the daemon is away; never those that it would
+        accept itself, or refuse."""
+        block = self.block
+        drops = block.while_away == "drop" and block.unlisted == "drop"
+        return drops and self.detect.mode == "block"
+
+    def inside_horizons(self) -> Horizons:
+        """Return triggers and windows for sources inside; `triggers` are those of outside, and no
+        lower than `trigger` where those of outside are above theirs."""
+        own, outside = self.inside, self.detect
+        return self.horizons()._replace(
+            trigger=own.trigger, window=own.window, slow_trigger=own.slow_trigger,
+            slow_window=own.slow_window,
+            triggers={
+                kind: max(number, own.trigger) if number > outside.trigger else number
+                for kind, number in outside.triggers.items()
+            },
+        )  # fmt: skip
+
+    def inside_policy(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> Policy:
+        """Return the policy for sources inside; their packets to unlisted ports are accepted."""
+        observes = "observe" in (self.inside.mode, self.detect.mode)
+        return self.policy(never_block)._replace(
+            mode="observe" if observes else "block", unlisted=ACCEPT
+        )

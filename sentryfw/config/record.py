@@ -1,0 +1,24 @@
+"""The section [record]: bounds of what is written to the disk."""
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from sentryfw.config.types import Count, Section
+
+MAX_MIB: Final = 1 << 20
+
+
+class RecordSection(Section):
+    events_per_second: Annotated[Count, Field(ge=1, le=100_000)] = 100
+    """Events of one kind (blocks, refusals, ...) that are written one by one in a second; the
+    others of that second are counted in one event, `summary`."""
+    events_mib: Annotated[Count, Field(ge=1, le=MAX_MIB)] = 8
+    """Size in MiB at which events.json is renamed to events-1.json and begun again."""
+    events_files: Annotated[Count, Field(ge=0, le=1000)] = 4
+    """Renamed files that are kept."""
+    ledger_mib: Annotated[Count, Field(ge=8, le=MAX_MIB)] = 64
+    """Size in MiB, besides the active blocks, above which the ledger loses its oldest rows."""
+    min_free_mib: Annotated[Count, Field(ge=0, le=MAX_MIB)] = 64
+    """Free space in MiB below which events, refusals, probes and packets are not written any more;
+    blocks still are."""
