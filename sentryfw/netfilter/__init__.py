@@ -1,1 +1,1 @@
-"""The kernel edge: nothing above it talks netlink or nft."""
+"""Our table in the kernel: rulesets, sets, notifications, the packet queue."""

@@ -1,31 +1,32 @@
-"""What this kernel can do, found by asking it: a check transaction that is never committed."""
+"""Features of this kernel, probed by a transaction that is never committed."""
 
 import errno
 from typing import Final, Literal, NamedTuple
 
 from sentryfw.errors import KernelError, Unsupported
-from sentryfw.netfilter import nfnetlink as nl
-from sentryfw.netfilter.netlink import NfnetlinkSocket
+from sentryfw.netlink import nftables as nl
+from sentryfw.netlink.message import NLM_F_APPEND, NLM_F_CREATE
+from sentryfw.netlink.socket import NfnetlinkSocket
 
 Divert = Literal["queue", "xt-nfqueue"]
-"""How packets get into the queue: the nft statement, or the xt target through nft_compat."""
+"""The way of packets into the queue: the nft statement, or the xt target through nft_compat."""
 
 SCRATCH: Final = "sentryfw_probe"
-"""A table that exists only inside the transaction that asks."""
+"""A table that exists only inside the probing transaction."""
 
 
 class Feature(NamedTuple):
-    """A thing the kernel has or has not."""
+    """A part of the kernel, and whether it is present."""
 
     name: str
     present: bool
     option: str
-    """The kernel configuration that gives it."""
+    """The kernel configuration option that provides it."""
     detail: str
 
 
 def probe() -> list[Feature]:
-    """Every feature that SentryFW needs or would rather have. NoPrivilege without root."""
+    """Probe the features that SentryFW requires or prefers. Raise NoPrivilege without root."""
     wanted = {
         "queue statement": ("CONFIG_NFT_QUEUE", nl.queue_rule(SCRATCH, "c", 0, "")),
         "xt NFQUEUE target": (_COMPAT, nl.queue_target_rule(SCRATCH, "c", 0, "")),
@@ -38,8 +39,8 @@ def probe() -> list[Feature]:
     return [
         _feature("nftables inet tables", "CONFIG_NF_TABLES_INET", table),
         *(
-            # An expression the kernel knows but that was sent without its attributes is EINVAL;
-            # one it does not know is ENOENT (nf_tables_expr_parse, nft_target_select_ops).
+            # A known expression without its attributes gives EINVAL, an unknown one ENOENT
+            # (nf_tables_expr_parse, nft_target_select_ops).
             _feature(name, option, 0 if code == errno.EINVAL else code)
             for (name, (option, _)), code in zip(wanted.items(), rules, strict=True)
         ),
@@ -47,12 +48,15 @@ def probe() -> list[Feature]:
 
 
 def pick_divert(features: list[Feature]) -> tuple[Divert, str]:
-    """The way into the queue and why; the statement before the target. Unsupported: neither."""
+    """Choose the way into the queue, the statement if possible; return it and the reason.
+
+    Raise Unsupported if the kernel has neither.
+    """
     present = {feature.name: feature.present for feature in features}
     if present["queue statement"]:
         return "queue", "the kernel has the nft queue statement"
     if present["xt NFQUEUE target"]:
-        return "xt-nfqueue", "the kernel lacks CONFIG_NFT_QUEUE; the xt NFQUEUE target stands in"
+        return "xt-nfqueue", "the kernel lacks CONFIG_NFT_QUEUE; the xt NFQUEUE target is used"
     raise Unsupported(
         "this kernel can divert packets neither by the nft queue statement (CONFIG_NFT_QUEUE,"
         f" module nft_queue) nor by the xt NFQUEUE target ({_COMPAT}, modules nft_compat and"
@@ -61,7 +65,7 @@ def pick_divert(features: list[Feature]) -> tuple[Divert, str]:
 
 
 def require(features: list[Feature]) -> Divert:
-    """The way into the queue, if everything else that the rulesets use is there too."""
+    """Return the way into the queue. Raise Unsupported if a feature of the rulesets is missing."""
     for feature in features:
         if not feature.present and feature.name not in _ALTERNATIVES:
             raise Unsupported(
@@ -84,14 +88,16 @@ def _feature(name: str, option: str, code: int) -> Feature:
 
 
 def _ask(rules: list[bytes]) -> list[int]:
-    """The errno of a table, and of each rule in it; 0: taken. All of it in one transaction: the
-    kernel needs 12 ms to take one back."""
+    """Return the errno of a table and of each rule in it; 0 if the kernel accepts it.
+
+    One transaction for all: the kernel takes 12 ms to revert one.
+    """
     table = nl.text(nl.NFTA_TABLE_NAME, SCRATCH)
     chain = nl.text(nl.NFTA_CHAIN_TABLE, SCRATCH) + nl.text(nl.NFTA_CHAIN_NAME, "c")
     messages = [
-        (nl.NFT_MSG_NEWTABLE, nl.NLM_F_CREATE, table),
-        (nl.NFT_MSG_NEWCHAIN, nl.NLM_F_CREATE, chain),
-        *((nl.NFT_MSG_NEWRULE, nl.NLM_F_CREATE | nl.NLM_F_APPEND, rule) for rule in rules),
+        (nl.NFT_MSG_NEWTABLE, NLM_F_CREATE, table),
+        (nl.NFT_MSG_NEWCHAIN, NLM_F_CREATE, chain),
+        *((nl.NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, rule) for rule in rules),
     ]
     with NfnetlinkSocket() as netlink:
         made, linked, *codes = netlink.rehearse(messages, "nftables inet tables")

@@ -1,19 +1,24 @@
 """libnftables through its official Python binding: rulesets, checks, listings.
 
-Known traps, and what is done about them here: a context is not to be shared between threads
-(make one in each); creating one without a free file descriptor makes the library exit() the
-process (make it at start); text needs a newline before each closing brace.
+Known traps: threads must not share a context (create one in each); the library calls exit() if
+it creates a context without a free file descriptor (create it at start); text needs a newline
+before each closing brace.
 """
 
 import ctypes
 import importlib
 import importlib.util
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError, Unsupported
+from sentryfw.netlink.set_elements import key_after, networks_of
+
+if TYPE_CHECKING:
+    from sentryfw.config.types import IPNetwork
 
 DISTRIBUTION_COPIES: Final = (
     "/usr/lib/python3/dist-packages/nftables/__init__.py",
@@ -23,7 +28,7 @@ DISTRIBUTION_COPIES: Final = (
         for minor in range(9, 16)
     ),
 )
-"""Where Debian, Fedora, Arch and openSUSE put python3-nftables; a venv does not look there."""
+"""Files of python3-nftables in Debian, Fedora, Arch and openSUSE, which a venv does not search."""
 
 LIBRARY: Final = "libnftables.so.1"
 MISSING: Final = (
@@ -33,23 +38,23 @@ MISSING: Final = (
 
 
 class NftError(SentryError):
-    """What nft said about a ruleset or a command it refused."""
+    """The message of nft about a ruleset or command that it refused."""
 
 
 class Libnftables:
-    """One context. Text in, text out; NftError where nft refuses."""
+    """A libnftables context: text in, text out. Raises NftError if nft refuses a command."""
 
     def __init__(self) -> None:
         module = load_binding()
         try:
-            ctypes.CDLL(LIBRARY)  # half made, the binding's object ends in a traceback
+            ctypes.CDLL(LIBRARY)  # before the binding does: a half-made object prints a traceback
             self._nft: Any = module.Nftables()
         except OSError as error:
             raise Unsupported(f"{LIBRARY} does not load ({error}): {MISSING}") from error
         self._nft.set_handle_output(False)
 
     def run(self, commands: str, *, json_output: bool = False) -> str:
-        """Run nft commands as one transaction; what they printed."""
+        """Run nft commands as one transaction; return their output."""
         self._nft.set_json_output(json_output)
         code, output, error = self._nft.cmd(commands)
         if code:
@@ -57,7 +62,7 @@ class Libnftables:
         return str(output)
 
     def check(self, commands: str) -> None:
-        """nft -c: everything but the commit."""
+        """Check nft commands as nft -c does, without a commit. Raise NftError for a refusal."""
         self._dry_run(on=True)
         try:
             self.run(commands)
@@ -72,7 +77,7 @@ class Libnftables:
 
 
 def load_binding() -> ModuleType:
-    """The module `nftables`: importable, or the distribution's copy by its place."""
+    """Return the module `nftables`, importable or from the distribution's directory."""
     try:
         return importlib.import_module("nftables")
     except ModuleNotFoundError:
@@ -84,7 +89,7 @@ def load_binding() -> ModuleType:
             )
             if spec is not None and spec.loader is not None:
                 module = importlib.util.module_from_spec(spec)
-                sys.modules["nftables"] = module  # first: it imports from itself
+                sys.modules["nftables"] = module  # before it is executed: it imports from itself
                 try:
                     spec.loader.exec_module(module)
                 except BaseException:
@@ -94,13 +99,26 @@ def load_binding() -> ModuleType:
     raise Unsupported(MISSING)
 
 
+def listed_networks(value: Any) -> "list[IPNetwork]":  # noqa: ANN401 - libnftables' JSON
+    """Return the networks of an address, a prefix or a range in libnftables' JSON.
+
+    An operator may have added a range that is not one network.
+    """
+    if isinstance(value, dict) and "range" in value:
+        first, last = (ip_address(end).packed for end in value["range"])
+        return list(networks_of(first, key_after(int.from_bytes(last), len(last))))
+    if isinstance(value, dict):
+        return [ip_network(f"{value['prefix']['addr']}/{value['prefix']['len']}")]
+    return [ip_network(value)]
+
+
 def _failure(message: str) -> SentryError:
     message = message.strip()
     if "Operation not permitted" in message:
         return NoPrivilege(NOT_ROOT)
     if "Could not resolve protocol name" in message:
         return Unsupported(
-            "nft knows no protocol by name: /etc/protocols is missing; apt install netbase"
+            "nft cannot resolve protocol names: /etc/protocols is missing; apt install netbase"
             " (dnf install setup, apk add alpine-baselayout-data)"
         )
     return NftError(f"nft refused:\n{message}")

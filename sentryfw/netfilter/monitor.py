@@ -1,108 +1,96 @@
-"""Who changed our table: the kernel's notifications (group NFNLGRP_NFTABLES), for an event loop.
+"""Notifications of changes to our table by other processes (group NFNLGRP_NFTABLES).
 
-A transaction arrives as the messages of what it did and a last one, NFT_MSG_NEWGEN, with the
-process that did it. What our own sockets did is known and skipped unread. A socket that overran
-(ENOBUFS) has lost notifications: that is a change too, of nobody knows what.
+A transaction arrives as one message for each of its changes and a last one, NFT_MSG_NEWGEN, with
+the process that made it. Transactions of our own sockets are skipped unread. A socket that overran
+(ENOBUFS) has lost notifications: that counts as a change of unknown content.
 """
 
 import contextlib
-import errno
-import socket
-import struct
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, NamedTuple
 
 from sentryfw.errors import Unsupported
-from sentryfw.netfilter import nfnetlink as nl
-from sentryfw.netfilter.netlink import NETLINK_NETFILTER, SO_RCVBUFFORCE
-from sentryfw.netfilter.table import TABLE
+from sentryfw.netfilter.schema import OFF_TABLE, TABLE
+from sentryfw.netlink import nftables as nl
+from sentryfw.netlink.message import HEADER, Message, attributes, name_of
+from sentryfw.netlink.set_elements import Element, elements_of
+from sentryfw.netlink.socket import NETLINK_NETFILTER, READ_BATCH, NotificationSocket
+from sentryfw.text import plain
 
-SOL_NETLINK: Final = 270
-NETLINK_ADD_MEMBERSHIP: Final = 1
-NETLINK_DROP_MEMBERSHIP: Final = 2
-NFNLGRP_NFTABLES: Final = 7
+SOCKET_BUFFER_BYTES: Final = 16 << 20
+"""The notifications of 5,000 elements overran the default buffer (measured)."""
+MAX_TRANSACTION_ELEMENTS: Final = 100_000
+"""Elements of one transaction that are kept; more count as lost notifications."""
 
-NFT_MSG_DELCHAIN: Final = 5
-NFT_MSG_DELRULE: Final = 8
-NFT_MSG_NEWSET: Final = 9
-NFT_MSG_DELSET: Final = 11
-NFT_MSG_NEWGEN: Final = 15
-NFT_MSG_DELOBJ: Final = 20
-NFTA_GEN_PROC_PID: Final = 2
-NFTA_GEN_PROC_NAME: Final = 3
-
-SOCKET_BUFFER: Final = 16 << 20
-"""A dump of 5,000 elements overran the default (measured, research/ecosystem.md 6.2)."""
-DATAGRAM: Final = 1 << 16
-BUDGET: Final = 64
-"""Datagrams of the kernel, of a page each, that are read before the event loop gets its turn."""
-MAX_NOTED: Final = 100_000
-"""Elements of one transaction that are remembered; more than that is a reason to look anew."""
-
-TAKEN: Final = {
+DELETIONS: Final = {
     nl.NFT_MSG_DELTABLE: "table",
-    NFT_MSG_DELCHAIN: "chain",
-    NFT_MSG_DELRULE: "rule",
-    NFT_MSG_DELSET: "set",
-    NFT_MSG_DELOBJ: "counter",
+    nl.NFT_MSG_DELCHAIN: "chain",
+    nl.NFT_MSG_DELRULE: "rule",
+    nl.NFT_MSG_DELSET: "set",
+    nl.NFT_MSG_DELOBJ: "counter",
 }
-MADE: Final = frozenset(
-    {nl.NFT_MSG_NEWTABLE, nl.NFT_MSG_NEWCHAIN, nl.NFT_MSG_NEWRULE, NFT_MSG_NEWSET}
+CREATIONS: Final = frozenset(
+    {nl.NFT_MSG_NEWTABLE, nl.NFT_MSG_NEWCHAIN, nl.NFT_MSG_NEWRULE, nl.NFT_MSG_NEWSET}
 )
 
-_HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
-_OF_OUR_TABLE: Final = bytes((nl.NFPROTO_INET,)), nl.text(nl.NFTA_TABLE_NAME, TABLE)
-"""Every nf_tables notification names its table first."""
+_OUR_FAMILY: Final = bytes((nl.NFPROTO_INET,))
+_OUR_NAME: Final = nl.text(nl.NFTA_TABLE_NAME, TABLE)
+"""The first attribute of every nf_tables notification names the table."""
+_OFF_NAME: Final = nl.text(nl.NFTA_TABLE_NAME, OFF_TABLE)
 
 
-class Item(NamedTuple):
-    """An element that came or went."""
+class ElementChange(NamedTuple):
+    """An element that a transaction added to a set or deleted from it."""
 
     set: str
-    element: nl.Element
+    element: Element
     present: bool
-    """Whether it came."""
+    """Whether the element was added."""
 
 
-class Change(NamedTuple):
-    """What one transaction of somebody else did to our table."""
+class TableChange(NamedTuple):
+    """One transaction of another process on our table."""
 
     pid: int
     process: str
     taken: frozenset[str]
-    """What was deleted: table, chain, rule, set, counter."""
+    """The kinds of objects that were deleted: table, chain, rule, set, counter."""
     made: bool
-    """A table, chain, rule or set was made, which may be one of ours put back or altered."""
-    items: tuple[Item, ...]
-    """In their order: an element may go and come in one transaction."""
+    """Whether a table, chain, rule or set was created, which may replace one of ours."""
+    items: tuple[ElementChange, ...]
+    """In their order: a transaction may delete an element and add it again."""
     overrun: bool = False
-    """Notifications were lost: nobody knows what changed."""
+    """Whether notifications were lost, so that other changes are unknown."""
+    switched_off: bool = False
+    """Whether the table was made that switches SentryFW off."""
 
     @property
     def culprit(self) -> str:
+        """The process, for an operator."""
         return f"{self.process} (pid {self.pid})" if self.pid else self.process
 
 
-OVERRUN: Final = Change(0, "somebody, too much at once", frozenset(), False, (), overrun=True)
+OVERRUN: Final = TableChange(
+    0, "unknown process (notifications were lost)", frozenset(), False, (), overrun=True
+)
 
 
 class Monitor:
-    """The notifications of this network namespace. `own`: port ids of our own sockets."""
+    """Changes of our table in this network namespace, for an event loop."""
 
     def __init__(self, own: Callable[[], Collection[int]]) -> None:
+        """`own` returns the netlink ports of our own sockets."""
         try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
-            )
-            self._socket.bind((0, 0))
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)
+            self._socket = NotificationSocket(NETLINK_NETFILTER, buffer_bytes=SOCKET_BUFFER_BYTES)
+            self._socket.join(nl.NFNLGRP_NFTABLES)
         except OSError as error:
-            raise Unsupported(f"no notifications of nf_tables: {error.strerror}") from error
-        self._socket.setblocking(False)
+            raise Unsupported(
+                f"the kernel does not notify of changes to nf_tables: {error.strerror}"
+            ) from error
         self._own = own
-        self._pending = _Pending()
+        self._transactions = TransactionReader()
         self.overruns = 0
+        """Times that notifications were lost."""
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -110,53 +98,50 @@ class Monitor:
     def close(self) -> None:
         self._socket.close()
 
-    def read(self, budget: int = BUDGET) -> list[Change]:
-        """Transactions that are told whole by now; at most `budget` datagrams are looked at."""
-        found: list[Change] = []
+    def read(self, budget: int = READ_BATCH) -> list[TableChange]:
+        """Return the transactions that are complete; read at most `budget` datagrams."""
+        found: list[TableChange] = []
         own = self._own()
-        for _ in range(budget):
-            try:
-                data = self._socket.recv(DATAGRAM)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for data in self._socket.receive(budget):
+            if data is None:
                 self.overruns += 1
-                self._pending = _Pending()
+                self._transactions = TransactionReader()
                 found.append(OVERRUN)
-                continue
-            found += self.changes(data, own)
+            else:
+                found += self._transactions.read(data, own)
         return found
 
     def drain(self) -> None:
-        """Forget what there was to tell up to now."""
-        while True:
-            try:
-                self._socket.recv(DATAGRAM)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-        self._pending = _Pending()
+        """Discard all notifications up to now."""
+        self._socket.drain()
+        self._transactions = TransactionReader()
 
     @contextlib.contextmanager
-    def deaf(self) -> Iterator[None]:
-        """Hear nothing meanwhile: of a million elements of our own the kernel would tell one by
-        one, and it costs as much again as adding them."""
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, NFNLGRP_NFTABLES)
+    def muted(self) -> Iterator[None]:
+        """Receive no notifications within the context.
+
+        The kernel would report a million elements of our own one by one, which costs as much again
+        as adding them.
+        """
+        self._socket.leave(nl.NFNLGRP_NFTABLES)
         try:
             yield
         finally:
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
+            self._socket.join(nl.NFNLGRP_NFTABLES)
 
-    def changes(self, data: bytes, own: Collection[int] = ()) -> list[Change]:
-        """The transactions that end in a datagram."""
-        found: list[Change] = []
+
+class TransactionReader:
+    """Notifications as bytes -> transactions on our table. Pure."""
+
+    def __init__(self) -> None:
+        self._pending = _Pending()
+
+    def read(self, data: bytes, own: Collection[int] = ()) -> list[TableChange]:
+        """Return the transactions that end in a datagram, except those of the ports in `own`."""
+        found: list[TableChange] = []
         offset = 0
         while offset + 20 <= len(data):
-            size, kind, _, _, port = _HEADER.unpack_from(data, offset)
+            size, kind, _, _, port = HEADER.unpack_from(data, offset)
             if size < 20 or offset + size > len(data):
                 break  # a kernel does not send this
             if kind >> 8 == nl.NFNL_SUBSYS_NFTABLES and port not in own:
@@ -166,55 +151,56 @@ class Monitor:
             offset += size + (-size & 3)
         return found
 
-    def _message(self, kind: int, body: bytes) -> Change | None:
-        if kind == NFT_MSG_NEWGEN:
+    def _message(self, kind: int, body: bytes) -> TableChange | None:
+        if kind == nl.NFT_MSG_NEWGEN:
             pending, self._pending = self._pending, _Pending()
             return pending.change(body)
-        family, name = _OF_OUR_TABLE
-        if body[:1] == family and body.startswith(name, 4):
+        if body[:1] != _OUR_FAMILY:
+            return None
+        if body.startswith(_OUR_NAME, 4):
             self._pending.note(kind, body)
+        elif kind == nl.NFT_MSG_NEWTABLE and body.startswith(_OFF_NAME, 4):
+            self._pending.switched_off = True
         return None
 
 
 class _Pending:
-    """A transaction of which the last message is still to come."""
+    """A transaction whose last message has not arrived."""
 
     def __init__(self) -> None:
         self.taken: set[str] = set()
         self.made = False
-        self.items: list[Item] = []
+        self.items: list[ElementChange] = []
         self.overrun = False
+        self.switched_off = False
 
     def note(self, kind: int, body: bytes) -> None:
-        if kind in TAKEN:
-            self.taken.add(TAKEN[kind])
-        elif kind in MADE:
+        """Add one message of the transaction."""
+        if kind in DELETIONS:
+            self.taken.add(DELETIONS[kind])
+        elif kind in CREATIONS:
             self.made = True
         elif kind in (nl.NFT_MSG_NEWSETELEM, nl.NFT_MSG_DELSETELEM):
-            if len(self.items) >= MAX_NOTED:
+            if len(self.items) >= MAX_TRANSACTION_ELEMENTS:
                 self.overrun = True
             else:
-                self.items += _items(body, present=kind == nl.NFT_MSG_NEWSETELEM)
+                self.items += _element_changes(body, present=kind == nl.NFT_MSG_NEWSETELEM)
 
-    def change(self, generation: bytes) -> Change | None:
-        """What it was; None if it did not touch our table."""
-        if not (self.taken or self.made or self.items):
+    def change(self, generation: bytes) -> TableChange | None:
+        """Return the whole transaction; None if it did not touch our table."""
+        if not (self.taken or self.made or self.items or self.switched_off):
             return None
-        fields = nl.attributes(generation[4:])
-        return Change(
-            int.from_bytes(fields.get(NFTA_GEN_PROC_PID, b"")),
-            _printable(nl.name_of(fields.get(NFTA_GEN_PROC_NAME, b""))),
+        fields = attributes(generation[4:])
+        return TableChange(
+            int.from_bytes(fields.get(nl.NFTA_GEN_PROC_PID, b"")),
+            plain(name_of(fields.get(nl.NFTA_GEN_PROC_NAME, b""))) or "unknown process",
             frozenset(self.taken), self.made, tuple(self.items), overrun=self.overrun,
+            switched_off=self.switched_off,
         )  # fmt: skip
 
 
-def _items(body: bytes, *, present: bool) -> list[Item]:
-    fields = nl.attributes(body[4:])
-    name = nl.name_of(fields.get(nl.NFTA_SET_ELEM_LIST_SET, b""))
-    message = nl.Message(0, 0, 0, body)
-    return [Item(name, element, present) for element in nl.elements_of(message)]
-
-
-def _printable(name: str) -> str:
-    """A process chooses its own name; ours go to logs and terminals."""
-    return "".join(c if c.isprintable() else "?" for c in name) or "somebody"
+def _element_changes(body: bytes, *, present: bool) -> list[ElementChange]:
+    fields = attributes(body[4:])
+    name = name_of(fields.get(nl.NFTA_SET_ELEM_LIST_SET, b""))
+    message = Message(0, 0, 0, body)
+    return [ElementChange(name, element, present) for element in elements_of(message)]

@@ -1,103 +1,98 @@
-"""rulesets/*.nft and a configuration -> one nft script. Text in, text out; no kernel.
+"""Render rulesets/*.nft and a configuration as one nft script. Text in, text out; no kernel.
 
-The files are genuine nft. What varies is given to them as `define`s in a header, or is a file
-that is loaded or not; nothing is spliced into a rule.
+The files are genuine nft. What varies comes as `define`s in a header, or as a file that is loaded
+or not; no rule is assembled here.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
-from sentryfw.config import DECOY_MARK, Config
+from sentryfw.config.model import Config
+from sentryfw.config.types import MAX_PORT, IPNetwork, PortRange, merged, ports_text
 from sentryfw.errors import SentryError
-from sentryfw.fields import PORTS, PortRange, merged, ports_text
-from sentryfw.netfilter import forward
-from sentryfw.netfilter.host import ALWAYS
-from sentryfw.netfilter.table import TABLE, IPNetwork
+from sentryfw.host.protected import ALWAYS
+from sentryfw.host.whole6 import LINK_LOCAL
+from sentryfw.netfilter import listed_forward
+from sentryfw.netfilter.schema import (
+    DECOY_MARK,
+    DEFERRED_BITS,
+    HALF_OPEN_BIT,
+    INSIDE_BIT,
+    NET24,
+    NET48,
+    NET56,
+    NET64,
+    NET120,
+    NEVER_BLOCK_SETS,
+    ONLINK_SETS,
+    PARTNER_BIT,
+    PEER_BIT,
+    UNLISTED_BIT,
+    WHOLE_SET,
+)
+from sentryfw.netfilter.script import Ruleset
 
 _INCLUDE: Final = re.compile(r'^\s*include "([a-z_]+\.nft)"$', re.MULTILINE)
-_OBJECT: Final = re.compile(r"^\t(set|chain|counter) (\w+) \{$", re.MULTILINE)
-_FILLED_SET: Final = re.compile(r"^\tset (\w+) \{\n(?:\t\t.*\n)*?\t\telements = ", re.MULTILINE)
-
-EMPTY: Final = "{ }"
-_OPTIONAL: Final = {
-    "watched_if": "interfaces.nft",
-    "unwatched_tcp": "ports_tcp.nft",
-    "unwatched_udp": "ports_udp.nft",
-    "decoy_tcp": "decoy.nft",
-    "decoy_udp": "decoy_udp.nft",
+_ALL_PORTS: Final[PortRange] = (0, MAX_PORT)
+_ALL_PROTOCOLS: Final = "0-255"
+_MASKS: Final = {
+    "net24": NET24, "net48": NET48, "net56": NET56, "net64": NET64, "net120": NET120,
+}  # fmt: skip
+"""Defines of the masks that make a source, or a prefix, of an address."""
+_MARKS: Final = {
+    "mark_inside": INSIDE_BIT,
+    "mark_unlisted": UNLISTED_BIT,
+    "mark_partner": PARTNER_BIT,
+    "mark_half_open": HALF_OPEN_BIT,
+    "mark_deferred": DEFERRED_BITS,
+    "mark_peer": PEER_BIT,
+    "decoy_mark": DECOY_MARK,
 }
-"""What is loaded where a value is not empty."""
-_OPTIONAL_FORWARD: Final = {
-    "unwatched_tcp": "forward_tcp.nft",
-    "unwatched_udp": "forward_udp.nft",
-    "listed_forward4": "forward_listed4.nft",
-    "listed_forward6": "forward_listed6.nft",
-}
-"""Likewise, behind forward.nft."""
-_OPTIONAL_INSIDE: Final = {"decoy_tcp": "inside_decoy.nft", "decoy_udp": "inside_decoy_udp.nft"}
-"""Likewise, behind inside.nft."""
-
-
-class Ruleset(NamedTuple):
-    """A script, and what the table holds when it is loaded."""
-
-    script: str
-    sets: frozenset[str]
-    chains: frozenset[str]
-    counters: frozenset[str]
+"""Defines of packet mark bits, and the mark of the decoy's sockets."""
 
 
 def directory() -> Path:
-    """Where the rulesets are: in the installed package, or in the source tree."""
+    """Return the directory of the rulesets: in the installed package, or in the source tree."""
     package = Path(__file__).resolve().parent.parent
     for place in (package / "rulesets", package.parent / "rulesets"):
         if (place / "sentryfw.nft").is_file():
             return place
-    raise SentryError(f"the rulesets are missing beside {package}: reinstall SentryFW")
+    raise SentryError(f"the rulesets are missing from {package}: reinstall SentryFW")
 
 
 def render(
-    config: Config, never_block: Iterable[IPNetwork], *, queue_statement: bool, update: bool
+    config: Config, never_block: Iterable[IPNetwork], onlink: Iterable[IPNetwork] = ()
 ) -> Ruleset:
-    """The whole table. `queue_statement`: the kernel takes `queue`; else the queue rule is not
-    part of the script. `update`: the table is there and of this schema: its rules and the sets
-    of the configuration are replaced, blocks, partners and counters stay as they are."""
-    body = _load("sentryfw.nft")
-    values = _values(config, never_block)
-    body += "".join(_optional(_OPTIONAL, values))
-    if config.watch.mode == "traps":
-        body += _load("traps.nft")
-    if config.watch.forward:
-        values += _forward_values(config)
-        body += _load("forward.nft") + "".join(_optional(_OPTIONAL_FORWARD, values))
-    if config.watch.inside:
-        values += [("inside_if", _names(config.watch.inside))]
-        body += _load("inside.nft")
-        body += _load("inside_forward.nft") if config.watch.forward else ""
-        body += "".join(_optional(_OPTIONAL_INSIDE, values))
-    if queue_statement:
-        body += _load("divert.nft")
-    defines = "".join(f"define {name} = {value}\n" for name, value in values)
-    start = _start(body, update=update)
-    names: dict[str, set[str]] = {"set": set(), "chain": set(), "counter": set()}
-    for kind, name in _OBJECT.findall(body):
-        names[kind].add(name)
+    """Render the whole table of a configuration.
+
+    `onlink`: the prefixes that addresses of this host connect it to.
+    """
+    values = _values(config, never_block, list(onlink))
     return Ruleset(
-        f"{defines}\n{start}\n{body}",
-        frozenset(names["set"]), frozenset(names["chain"]), frozenset(names["counter"]),
-    )  # fmt: skip
+        defines="".join(f"define {name} = {value}\n" for name, value in values.items()),
+        body="".join(map(_load, _files(config))),
+        queue_rule=_load("queue.nft"),
+        queue_number=config.queue.number,
+    )
 
 
-def restore_elements(lines: Iterable[str]) -> str:
-    """Statements that put elements back, for a table that is made anew."""
-    return "".join(f"add element inet {TABLE} {line}\n" for line in lines)
-
-
-def _optional(files: dict[str, str], values: Iterable[tuple[str, str]]) -> Iterator[str]:
-    return (_load(files[name]) for name, value in values if name in files and value != EMPTY)
+def _files(config: Config) -> Iterator[str]:
+    yield "sentryfw.nft"
+    if config.watch.forward:
+        yield "divert_forward.nft"
+    if config.block.unlisted == "reject":
+        yield "reject.nft"
+    if config.drops_while_away:
+        yield "away.nft"
+    if config.decoy.wanted:
+        yield "decoy.nft"
+    if config.decoy.tcp:
+        yield "decoy_tcp.nft"
+    if config.decoy.answered:
+        yield "decoy_udp.nft"
 
 
 def _load(name: str) -> str:
@@ -105,42 +100,64 @@ def _load(name: str) -> str:
     return _INCLUDE.sub(lambda match: _load(match[1]).rstrip("\n"), text)
 
 
-def _start(body: str, *, update: bool) -> str:
-    if not update:
-        return f"add table inet {TABLE}\ndelete table inet {TABLE}\n"
-    flushes = (f"flush set inet {TABLE} {name}\n" for name in _FILLED_SET.findall(body))
-    return f"flush table inet {TABLE}\n" + "".join(flushes)
+def _values(
+    config: Config, never_block: Iterable[IPNetwork], onlink: list[IPNetwork]
+) -> dict[str, str]:
+    """Return the defines: marks and masks, the chains to jump to, the elements of named sets."""
+    watch, decoy = config.watch, config.decoy
+    watch_chain = "watch_some" if watch.interfaces else "watch_all"
+    return {
+        **_MASKS,
+        **{name: f"0x{mark:08x}" for name, mark in _MARKS.items()},
+        "watch": watch_chain,
+        "watch_forward": "watch_forward" if watch.inside else watch_chain,
+        "watch_out": "watch_out_some" if watch.interfaces else "watch_out_all",
+        "originated": "blocked_except_decoy" if decoy.tcp else "blocked",
+        "raw_syn": "raw_syn_deferred" if watch.defers_raw_syn else "raw_syn_served",
+        "queue_number": str(config.queue.number),
+        "decoy_port": str(decoy.port),
+        **{name: _elements(items) for name, items in _set_elements(config, never_block, onlink)},
+    }
 
 
-def _values(config: Config, never_block: Iterable[IPNetwork]) -> list[tuple[str, str]]:
-    networks = [*never_block, *ALWAYS]
-    four = collapse_addresses(net for net in networks if isinstance(net, IPv4Network))
-    six = collapse_addresses(net for net in networks if isinstance(net, IPv6Network))
-    udp = config.decoy.udp if config.decoy.banner else ()
-    return [
-        ("watched_if", _names(config.watch.interfaces)),
-        ("never_block4", _elements(map(str, four))),
-        ("never_block6", _elements(map(str, six))),
-        ("listed_tcp", _elements(map(ports_text, config.watch.listed_tcp))),
-        ("listed_udp", _elements(map(ports_text, config.watch.listed_udp))),
-        ("listed_sctp", _elements(map(ports_text, config.watch.listed_sctp))),
-        ("queue_number", str(config.queue.number)),
-        ("unwatched_tcp", _elements(map(ports_text, unwatched(config, "tcp")))),
-        ("unwatched_udp", _elements(map(ports_text, unwatched(config, "udp")))),
-        ("decoy_tcp", _elements(map(ports_text, merged(config.decoy.tcp)))),
-        ("decoy_udp", _elements(map(ports_text, merged(udp)))),
-        ("decoy_port", str(config.decoy.port)),
-        ("decoy_mark", f"0x{DECOY_MARK:x}"),
-    ]
+def _set_elements(
+    config: Config, never_block: Iterable[IPNetwork], onlink: list[IPNetwork]
+) -> Iterator[tuple[str, Iterable[str]]]:
+    watch, decoy = config.watch, config.decoy
+    yield "watched_if", _names((*watch.interfaces, *watch.inside)) if watch.interfaces else ()
+    yield "inside_if", _names(watch.inside)
+    yield from zip(NEVER_BLOCK_SETS, _by_family([*never_block, *ALWAYS]), strict=True)
+    yield from zip(ONLINK_SETS, _by_family([*onlink, LINK_LOCAL]), strict=True)
+    yield WHOLE_SET, _by_family([*onlink, LINK_LOCAL, *config.detect.whole6])[1]
+    yield "listed_forward4", listed_forward.elements(watch.listed_forward, 4)
+    yield "listed_forward6", listed_forward.elements(watch.listed_forward, 6)
+    traps = watch.mode == "traps"
+    unwatched_tcp = unwatched(config, "tcp")
+    for name, ports in (
+        ("unwatched_tcp", unwatched_tcp),
+        ("unwatched_udp", unwatched(config, "udp")),
+        ("unwatched_reset", [_ALL_PORTS] if traps else unwatched_tcp),
+        ("listed_tcp", watch.listed_tcp),
+        ("listed_udp", watch.listed_udp),
+        ("listed_sctp", watch.listed_sctp),
+        ("greylist_tcp", merged(watch.greylist_tcp)),
+        ("decoy_tcp", merged(decoy.tcp)),
+        ("decoy_udp", merged(decoy.udp if decoy.banner else ())),
+    ):
+        yield name, map(ports_text, ports)
+    yield "unwatched_protocol", [_ALL_PROTOCOLS] if traps else []
 
 
-def _forward_values(config: Config) -> list[tuple[str, str]]:
-    entries = config.watch.listed_forward
-    return [(f"listed_forward{v}", _elements(forward.elements(entries, v))) for v in (4, 6)]
+def _by_family(networks: Iterable[IPNetwork]) -> tuple[list[str], list[str]]:
+    """Return the networks of each family as text, without overlap."""
+    given = list(networks)
+    four = collapse_addresses(net for net in given if isinstance(net, IPv4Network))
+    six = collapse_addresses(net for net in given if isinstance(net, IPv6Network))
+    return [str(net) for net in four], [str(net) for net in six]
 
 
 def unwatched(config: Config, protocol: Literal["tcp", "udp"]) -> list[PortRange]:
-    """The ports that are not watched: all but traps and decoys, or those from `upper` on."""
+    """Return the ports that are not watched: all but traps and decoys, or those from `upper` on."""
     watch, decoy = config.watch, config.decoy
     if watch.mode == "traps":
         watched = watch.trap_tcp if protocol == "tcp" else watch.trap_udp
@@ -152,13 +169,13 @@ def unwatched(config: Config, protocol: Literal["tcp", "udp"]) -> list[PortRange
         if first > start:
             found.append((start, first - 1))
         start = last + 1
-    if start <= PORTS:
-        found.append((start, PORTS))
+    if start <= MAX_PORT:
+        found.append((start, MAX_PORT))
     return found
 
 
-def _names(patterns: Iterable[str]) -> str:
-    """Interfaces; nft refuses a name that another one covers."""
+def _names(patterns: Iterable[str]) -> list[str]:
+    """Return quoted interface names. nft refuses a name that another one's wildcard covers."""
     given = list(dict.fromkeys(patterns))
     covered = {
         name
@@ -166,9 +183,9 @@ def _names(patterns: Iterable[str]) -> str:
         for other in given
         if name != other and other.endswith("*") and name.startswith(other[:-1])
     }
-    return _elements(f'"{name}"' for name in given if name not in covered)
+    return [f'"{name}"' for name in given if name not in covered]
 
 
 def _elements(items: Iterable[str]) -> str:
     joined = ", ".join(items)
-    return f"{{ {joined} }}" if joined else EMPTY
+    return f"{{ {joined} }}" if joined else "{ }"

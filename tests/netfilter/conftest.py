@@ -1,22 +1,25 @@
-"""Namespaces with tables in them, and whether this kernel has the queue statement."""
+"""A Table in a namespace, with and without the table in its kernel."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from sentryfw.netfilter import features
-from sentryfw.netfilter.netlink import NfnetlinkSocket
-from sentryfw.netns import Namespace
+from sentryfw.config.model import Config
+from sentryfw.netfilter.install import install
+from sentryfw.netfilter.table import Table
+from sentryfw.tools.drill.namespace import Namespace
 
 
 @pytest.fixture
-def netlink(namespace: Namespace) -> Iterator[NfnetlinkSocket]:
-    """A netlink socket that speaks to the namespace's nf_tables."""
-    with namespace.call(NfnetlinkSocket) as made:
-        yield made
+def bare(namespace: Namespace) -> Iterator[Table]:
+    """A table that is not installed."""
+    made = namespace.call(Table)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def has_queue_statement(namespace: Namespace) -> bool:
-    probed = namespace.call(features.probe)
-    return next(feature.present for feature in probed if feature.name == "queue statement")
+def table(namespace: Namespace, bare: Table) -> Table:
+    """A table that is installed with the default configuration."""
+    namespace.call(lambda: install(bare, Config(), []))
+    return bare

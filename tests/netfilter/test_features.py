@@ -1,43 +1,19 @@
-"""What the kernel can do, asked in a transaction that is never committed."""
+"""Features of the kernel, probed in a transaction that is never committed."""
 
 import errno
-import struct
 from typing import Any
 
 import pytest
 
-from sentryfw.errors import KernelError, NoPrivilege
+from sentryfw.errors import Unsupported
 from sentryfw.netfilter import features
-from sentryfw.netfilter import nfnetlink as nl
-from sentryfw.netfilter.netlink import NfnetlinkSocket
-from sentryfw.netns import Namespace
+from sentryfw.netlink.socket import NfnetlinkSocket
+from sentryfw.tools.drill.namespace import Namespace
 
 pytestmark = pytest.mark.netns
 
-TABLE = nl.text(nl.NFTA_TABLE_NAME, "rehearsed")
-CHAIN = nl.text(nl.NFTA_CHAIN_TABLE, "rehearsed") + nl.text(nl.NFTA_CHAIN_NAME, "c")
-MADE = [
-    (nl.NFT_MSG_NEWTABLE, nl.NLM_F_CREATE, TABLE),
-    (nl.NFT_MSG_NEWCHAIN, nl.NLM_F_CREATE, CHAIN),
-]
 
-
-def _rule(expression: str) -> tuple[int, int, bytes]:
-    body = nl.rule("rehearsed", "c", expression, b"", "")
-    return nl.NFT_MSG_NEWRULE, nl.NLM_F_CREATE | nl.NLM_F_APPEND, body
-
-
-def test_each_message_of_a_rehearsal_has_its_own_answer(
-    namespace: Namespace, netlink: NfnetlinkSocket
-) -> None:
-    rules = [_rule("no such expression"), _rule("counter"), _rule("ct")]
-    codes = netlink.rehearse([*MADE, *rules], "rehearsal")
-    assert codes == [0, 0, errno.ENOENT, 0, errno.EINVAL]
-    assert namespace.run("nft", "list", "tables").stdout == ""
-    assert netlink.rehearse(MADE, "once more") == [0, 0]
-
-
-def test_the_kernel_is_asked_for_all_features_at_once(
+def test_all_features_are_probed_in_one_transaction(
     namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -55,7 +31,7 @@ def test_the_kernel_is_asked_for_all_features_at_once(
     assert found["nftables inet tables"]
 
 
-def test_without_inet_tables_nothing_that_needs_them_is_there(
+def test_without_inet_tables_every_feature_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     codes = [errno.EOPNOTSUPP, errno.ENOENT, *[errno.ENOENT] * 6]
@@ -65,14 +41,29 @@ def test_without_inet_tables_nothing_that_needs_them_is_there(
     assert all("not supported" in feature.detail for feature in found)
 
 
-def test_a_rehearsal_refused_as_a_whole_is_an_error(
-    netlink: NfnetlinkSocket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def answer(code: int) -> bytes:
-        begin = netlink._sequence - len(MADE) - 1
-        return struct.pack("=IHHIIi", 20, nl.NLMSG_ERROR, 0, begin, 0, -code)
+@pytest.mark.parametrize(
+    ("present", "way"),
+    [(("queue statement", "xt NFQUEUE target"), "queue"), (("xt NFQUEUE target",), "xt-nfqueue")],
+    ids=["both", "target-only"],
+)
+def test_the_queue_statement_is_preferred(present: tuple[str, ...], way: str) -> None:
+    found = [
+        features.Feature(name, name in present, "", "")
+        for name in ("queue statement", "xt NFQUEUE target")
+    ]
+    assert features.pick_divert(found)[0] == features.require(found) == way
 
-    for code, error in ((errno.EPERM, NoPrivilege), (errno.EOPNOTSUPP, KernelError)):
-        monkeypatch.setattr(netlink, "_receive", lambda _, code=code: answer(code))
-        with pytest.raises(error):
-            netlink.rehearse(MADE, "rehearsal")
+
+def test_without_a_way_into_the_queue_the_kernel_is_unsupported() -> None:
+    found = [
+        features.Feature(name, present=False, option="", detail="")
+        for name in ("queue statement", "xt NFQUEUE target")
+    ]
+    with pytest.raises(Unsupported, match="load one of the modules"):
+        features.require(found)
+
+
+def test_a_missing_feature_is_named_with_its_option() -> None:
+    found = [features.Feature("fib expression", present=False, option="CONFIG_X", detail="why")]
+    with pytest.raises(Unsupported, match=r"lacks the fib expression \(CONFIG_X\): why"):
+        features.require(found)

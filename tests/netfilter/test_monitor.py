@@ -1,4 +1,4 @@
-"""Notifications of nf_tables: what others did to our table, and who; nothing of the rest."""
+"""Notifications of nf_tables: changes to our table, by other processes only."""
 
 import struct
 import time
@@ -8,16 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentryfw.config import Config
+from sentryfw.config.model import Config
 from sentryfw.engine.model import parse_source
-from sentryfw.netfilter import bulk
+from sentryfw.netfilter import block_sets
 from sentryfw.netfilter import monitor as module
-from sentryfw.netfilter import nfnetlink as nl
 from sentryfw.netfilter.install import install
-from sentryfw.netfilter.monitor import Change, Monitor
-from sentryfw.netfilter.netlink import NfnetlinkSocket
+from sentryfw.netfilter.monitor import Monitor, TableChange, TransactionReader
 from sentryfw.netfilter.table import Table
-from sentryfw.netns import Namespace
+from sentryfw.netlink import message as nlmsg
+from sentryfw.netlink import nftables as nl
+from sentryfw.netlink import set_elements
+from sentryfw.netlink.set_elements import Lifetime
+from sentryfw.netlink.socket import NfnetlinkSocket
+from sentryfw.tools.drill.namespace import Namespace
 from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns]
@@ -46,8 +49,8 @@ def _nft(namespace: Namespace, command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _changes(monitor: Monitor, count: int = 1) -> list[Change]:
-    found: list[Change] = []
+def _changes(monitor: Monitor, count: int = 1) -> list[TableChange]:
+    found: list[TableChange] = []
     wait_for(lambda: found.extend(monitor.read()) or len(found) >= count, "a change")  # type: ignore[func-returns-value]
     return found
 
@@ -62,7 +65,7 @@ def _changes(monitor: Monitor, count: int = 1) -> list[Change]:
         ("flush table inet sentryfw; delete chain inet sentryfw early_drop", {"rule", "chain"}),
     ],
 )
-def test_what_was_taken_and_by_whom(
+def test_deletions_are_reported_with_their_process(
     namespace: Namespace, monitor: Monitor, command: str, taken: set[str]
 ) -> None:
     _nft(namespace, command)
@@ -72,7 +75,7 @@ def test_what_was_taken_and_by_whom(
     assert change.culprit == f"nft (pid {change.pid})"
 
 
-def test_elements_that_come_and_go_are_told_in_their_order(
+def test_added_and_deleted_elements_are_reported_in_order(
     namespace: Namespace, monitor: Monitor
 ) -> None:
     element = f"element inet sentryfw block4 {{ {ADDRESS} timeout 1h }}"
@@ -85,17 +88,17 @@ def test_elements_that_come_and_go_are_told_in_their_order(
     assert not change.taken
 
 
-def test_what_we_did_ourselves_is_not_told(
+def test_our_own_changes_are_not_reported(
     namespace: Namespace, monitor: Monitor, table: Table
 ) -> None:
-    table.block([(parse_source(ADDRESS), 60.0)])
-    table.unblock(parse_source(ADDRESS))
+    table.sets.block([(parse_source(ADDRESS), 60.0)])
+    table.sets.unblock(parse_source(ADDRESS))
     _nft(namespace, f"add element inet sentryfw block4 {{ {ADDRESS} }}")
     [change] = _changes(monitor)
     assert change.process == "nft"
 
 
-def test_other_tables_are_not_told(namespace: Namespace, monitor: Monitor) -> None:
+def test_changes_to_other_tables_are_not_reported(namespace: Namespace, monitor: Monitor) -> None:
     _nft(namespace, "add table inet other; add set inet other block4 { type ipv4_addr; }")
     _nft(namespace, "add table ip sentryfw; add chain ip sentryfw judge")
     _nft(namespace, "add table inet sentryfw2; delete table inet sentryfw2")
@@ -105,21 +108,29 @@ def test_other_tables_are_not_told(namespace: Namespace, monitor: Monitor) -> No
     assert change.taken == {"rule"}
 
 
-def test_an_overrun_is_told_and_what_follows_too(
-    namespace: Namespace, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+def test_the_table_that_switches_off_is_reported(namespace: Namespace, monitor: Monitor) -> None:
+    _nft(namespace, "add table ip sentryfw-off; add table inet sentryfw-off2")
+    _nft(namespace, "add table inet sentryfw-off")
+    _nft(namespace, "delete table inet sentryfw-off")
+    [change] = _changes(monitor)
+    assert change.switched_off
+    assert (change.taken, change.made, change.items) == (frozenset(), False, ())
+
+
+def test_an_overrun_is_reported_and_later_changes_too(
+    namespace: Namespace, monitor: Monitor
 ) -> None:
-    del monkeypatch
     _nft(namespace, "add table inet other; add set inet other s { type ipv4_addr; }")
     netlink = namespace.call(NfnetlinkSocket)
-    netlink.grow(bulk.BUFFER)
+    netlink.grow(block_sets.TRANSACTION_BUFFER_BYTES)
     for part in range(4):
         numbers = range(part * 100_000, (part + 1) * 100_000)
-        keys = ((n.to_bytes(4), bulk.Life(0.0, 0.0)) for n in numbers)
+        keys = ((n.to_bytes(4), Lifetime(0.0, 0.0)) for n in numbers)
         ours, theirs = nl.set_name("sentryfw", "s"), nl.set_name("other", "s")
-        bodies = [b.replace(ours, theirs, 1) for _, _, b in bulk.element_messages("s", keys)]
-        netlink.transact([(nl.NFT_MSG_NEWSETELEM, nl.NLM_F_CREATE, b) for b in bodies], "flood")
+        bodies = [b.replace(ours, theirs, 1) for _, _, b in block_sets.element_requests("s", keys)]
+        netlink.transact([(nl.NFT_MSG_NEWSETELEM, nlmsg.NLM_F_CREATE, b) for b in bodies], "flood")
     netlink.close()
-    found: list[Change] = []
+    found: list[TableChange] = []
     wait_for(lambda: found.extend(monitor.read()) or found, "the overrun")  # type: ignore[func-returns-value]
     assert found[0].overrun
     assert monitor.overruns == 1
@@ -130,9 +141,7 @@ def test_an_overrun_is_told_and_what_follows_too(
     assert _changes(monitor)[0].taken == {"rule"}
 
 
-def test_a_wake_up_reads_a_bounded_number_of_datagrams(
-    namespace: Namespace, monitor: Monitor
-) -> None:
+def test_one_read_is_bounded_by_its_budget(namespace: Namespace, monitor: Monitor) -> None:
     for _ in range(4):
         _nft(namespace, "add table inet other; delete table inet other")
     _nft(namespace, "flush ruleset")
@@ -141,8 +150,10 @@ def test_a_wake_up_reads_a_bounded_number_of_datagrams(
     assert _changes(monitor)[0].taken >= {"table"}
 
 
-def test_deaf_it_hears_nothing_and_then_again(namespace: Namespace, monitor: Monitor) -> None:
-    with monitor.deaf():
+def test_a_muted_monitor_receives_nothing_until_the_context_ends(
+    namespace: Namespace, monitor: Monitor
+) -> None:
+    with monitor.muted():
         _nft(namespace, f"add element inet sentryfw block4 {{ {ADDRESS} timeout 1h }}")
     _nft(namespace, f"delete element inet sentryfw block4 {{ {ADDRESS} }}")
     [change] = _changes(monitor)
@@ -157,45 +168,39 @@ def _message(kind: int, body: bytes, *, port: int = 7, family: int = 1) -> bytes
     return header + bytes((family, 0, 0, 0)) + body
 
 
-@pytest.fixture
-def deaf(namespace: Namespace) -> Iterator[Monitor]:
-    made = namespace.call(lambda: Monitor(tuple))
-    yield made
-    made.close()
-
-
-def test_a_process_name_cannot_carry_terminal_codes(deaf: Monitor) -> None:
-    name = nl.text(module.NFTA_GEN_PROC_NAME, "\x1b]0;x\x07nft\n")
-    generation = nl.u32(module.NFTA_GEN_PROC_PID, 5) + name
+def test_terminal_codes_in_a_process_name_are_replaced() -> None:
+    reader = TransactionReader()
+    name = nl.text(nl.NFTA_GEN_PROC_NAME, "\x1b]0;x\x07nft\n")
+    generation = nl.u32(nl.NFTA_GEN_PROC_PID, 5) + name
     deletion = _message(nl.NFT_MSG_DELTABLE, nl.text(nl.NFTA_TABLE_NAME, "sentryfw"))
-    [change] = deaf.changes(deletion + _message(module.NFT_MSG_NEWGEN, generation, family=0))
+    [change] = reader.read(deletion + _message(nl.NFT_MSG_NEWGEN, generation, family=0))
     assert change.process == "?]0;x?nft?"
     assert change.pid == 5
 
 
-def test_a_transaction_may_come_in_parts(deaf: Monitor) -> None:
+def test_a_transaction_may_arrive_in_parts() -> None:
+    reader = TransactionReader()
     deletion = _message(nl.NFT_MSG_DELTABLE, nl.text(nl.NFTA_TABLE_NAME, "sentryfw"))
-    assert deaf.changes(deletion) == []
-    [change] = deaf.changes(_message(module.NFT_MSG_NEWGEN, b"", family=0))
+    assert reader.read(deletion) == []
+    [change] = reader.read(_message(nl.NFT_MSG_NEWGEN, b"", family=0))
     assert change.taken == {"table"}
-    assert deaf.changes(_message(module.NFT_MSG_NEWGEN, b"", family=0)) == []
+    assert reader.read(_message(nl.NFT_MSG_NEWGEN, b"", family=0)) == []
 
 
-def test_more_elements_than_are_noted_are_an_overrun(
-    deaf: Monitor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_NOTED", 2)
-    deletion = _message(nl.NFT_MSG_DELSETELEM, nl.set_element("sentryfw", "block4", bytes(4)))
-    [change] = deaf.changes(deletion * 3 + _message(module.NFT_MSG_NEWGEN, b"", family=0))
+def test_elements_beyond_the_limit_count_as_an_overrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TRANSACTION_ELEMENTS", 2)
+    reader = TransactionReader()
+    body = set_elements.set_element("sentryfw", "block4", bytes(4))
+    deletion = _message(nl.NFT_MSG_DELSETELEM, body)
+    [change] = reader.read(deletion * 3 + _message(nl.NFT_MSG_NEWGEN, b"", family=0))
     assert change.overrun
     assert len(change.items) == 2
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_do_harm(data: bytes) -> None:
-    monitor = Monitor.__new__(Monitor)
-    monitor._pending = module._Pending()
+def test_any_bytes_are_read_or_malformed(data: bytes) -> None:
+    reader = TransactionReader()
     try:
-        monitor.changes(data)
-    except nl.MalformedMessage:
+        assert all(change.process.isprintable() for change in reader.read(data))
+    except nlmsg.MalformedMessage:
         return

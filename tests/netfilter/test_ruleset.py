@@ -1,4 +1,4 @@
-"""What is rendered, what nft and the kernel make of it, and what every rule has to be."""
+"""The rendered rulesets: golden, loaded into a kernel, and the properties of every rule."""
 
 import re
 from ipaddress import ip_network
@@ -9,7 +9,8 @@ import pytest
 
 from sentryfw import config
 from sentryfw.netfilter import ruleset
-from sentryfw.netns import Namespace
+from sentryfw.netfilter.script import Ruleset, restore_elements
+from sentryfw.tools.drill.namespace import Namespace
 from support.golden import GOLDEN, assert_golden
 
 DUMPED_BY: Final = "nftables v1.0.6"
@@ -80,18 +81,16 @@ class Case(NamedTuple):
     """A configuration and how it is rendered."""
 
     name: str
-    settings: config.Config
+    config: config.Config
     never_block: list[ruleset.IPNetwork]
     queue_statement: bool = False
     update: bool = False
 
-    def render(self) -> ruleset.Ruleset:
-        return ruleset.render(
-            self.settings,
-            self.never_block,
-            queue_statement=self.queue_statement,
-            update=self.update,
-        )
+    def render(self) -> Ruleset:
+        return ruleset.render(self.config, self.never_block)
+
+    def script(self) -> str:
+        return self.render().script(queue_statement=self.queue_statement, update=self.update)
 
 
 BASIC: Final = Case("default", DEFAULT, [])
@@ -100,7 +99,9 @@ QUEUE: Final = Case("queue_statement", DEFAULT, [], queue_statement=True)
 ROUTER: Final = Case("forward", FORWARD, [])
 LAN: Final = Case("inside", INSIDE, [])
 UPDATE: Final = Case("update", FULL, NEVER_BLOCK, update=True)
-CASES: Final = (BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN)
+REFUSING: Final = Case("reject", config.parse(b'[block]\nunlisted = "reject"', "reject"), [])
+AWAY: Final = Case("away", config.parse(b'[block]\nwhile_away = "drop"', "away"), [])
+CASES: Final = (BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN, REFUSING, AWAY)
 LOADED: Final = (BASIC, FILLED, ROUTER, LAN)
 RULES: Final = [
     (path.name, line.strip())
@@ -110,17 +111,13 @@ RULES: Final = [
 ]
 
 
-def _golden(name: str) -> Path:
-    return GOLDEN / "rulesets" / name
-
-
-def _load(namespace: Namespace, name: str, *options: str) -> None:
-    done = namespace.run("nft", *options, "-f", _golden(f"{name}.nft"))
+def _load(namespace: Namespace, script: str, *options: str) -> None:
+    done = namespace.run("nft", *options, script)
     assert done.returncode == 0, done.stderr
 
 
 def _dump(namespace: Namespace) -> str:
-    """The table as the kernel holds it; without counts, times and handles."""
+    """Return the table as the kernel holds it, without counts, times and handles."""
     done = namespace.run("nft", "-s", "list", "table", "inet", "sentryfw")
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -129,16 +126,9 @@ def _dump(namespace: Namespace) -> str:
 # --- golden
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_rulesets_are_the_golden_ones(case: Case) -> None:
-    assert_golden(f"rulesets/{case.name}.nft", case.render().script)
-
-
-@pytest.mark.netns
-@pytest.mark.parametrize("case", LOADED, ids=lambda case: case.name)
-def test_nft_checks_the_golden_ruleset(namespace: Namespace, case: Case) -> None:
-    _load(namespace, case.name, "-c")
-    assert namespace.run("nft", "list", "ruleset").stdout == ""
+@pytest.mark.parametrize("case", [BASIC, UPDATE], ids=lambda case: case.name)
+def test_the_rendered_script_is_golden(case: Case) -> None:
+    assert_golden(f"rulesets/{case.name}.nft", case.script())
 
 
 @pytest.mark.netns
@@ -147,33 +137,55 @@ def test_the_kernel_holds_the_golden_table(namespace: Namespace, case: Case) -> 
     version = namespace.run("nft", "--version").stdout
     if DUMPED_BY not in version:
         pytest.skip(f"the dumps are in the wording of {DUMPED_BY}, this is {version.strip()}")
-    _load(namespace, case.name)
+    _load(namespace, case.script())
     assert_golden(f"rulesets/{case.name}.dump", _dump(namespace))
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize(
-    ("before", "after", "same_as"),
-    [
-        (("full",), "default", "default"),
-        (("default",), "update", "full"),
-        (("full", "update"), "update", "full"),
-        (("forward",), "default", "default"),
-        (("full",), "forward", "forward"),
-        (("forward",), "inside", "inside"),
-    ],
-    ids=["made-anew", "updated", "updated-twice", "forward-off", "forward-on", "inside-on"],
-)
-def test_a_table_loaded_over_another_is_the_one_a_fresh_install_makes(
-    namespace: Namespace, before: tuple[str, ...], after: str, same_as: str
+@pytest.mark.parametrize("case", LOADED, ids=lambda case: case.name)
+def test_nft_checks_the_script_without_loading_it(namespace: Namespace, case: Case) -> None:
+    _load(namespace, case.script(), "-c")
+    assert namespace.run("nft", "list", "ruleset").stdout == ""
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("case", LOADED, ids=lambda case: case.name)
+def test_nft_loads_its_own_listing_of_the_table(
+    namespace: Namespace, case: Case, tmp_path: Path
 ) -> None:
-    for name in before:
-        _load(namespace, name)
-    _load(namespace, after, "-c")
-    _load(namespace, after)
+    """An operator's `nft list ruleset > FILE` is a backup that can be restored."""
+    _load(namespace, case.script())
+    listing = tmp_path / "listing.nft"
+    listing.write_text(_dump(namespace))
     with Namespace() as fresh:
-        _load(fresh, same_as)
-        assert _dump(namespace) == _dump(fresh)
+        done = fresh.run("nft", "-f", listing)
+        assert done.returncode == 0, done.stderr
+        assert _dump(fresh) == _dump(namespace)
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((FILLED,), BASIC),
+        ((BASIC,), UPDATE),
+        ((FILLED, UPDATE), UPDATE),
+        ((ROUTER,), BASIC),
+        ((FILLED,), ROUTER),
+        ((ROUTER,), LAN),
+    ],
+    ids=["new", "updated", "updated-twice", "forward-off", "forward-on", "inside-on"],
+)
+def test_a_table_loaded_over_another_is_the_one_of_a_fresh_install(
+    namespace: Namespace, before: tuple[Case, ...], after: Case
+) -> None:
+    for case in before:
+        _load(namespace, case.script())
+    _load(namespace, after.script(), "-c")
+    _load(namespace, after.script())
+    with Namespace() as fresh:
+        _load(fresh, after._replace(update=False).script())
+        assert _objects(namespace) == _objects(fresh)
 
 
 @pytest.mark.netns
@@ -181,27 +193,24 @@ def test_the_queue_statement_is_loaded_where_the_kernel_has_it(
     namespace: Namespace, *, has_queue_statement: bool
 ) -> None:
     if not has_queue_statement:
-        pytest.skip("this kernel lacks CONFIG_NFT_QUEUE; nft's bytecode is looked at instead")
-    _load(namespace, "queue_statement", "-c")
-    _load(namespace, "queue_statement")
+        pytest.skip("this kernel lacks CONFIG_NFT_QUEUE; another test reads nft's bytecode")
+    _load(namespace, QUEUE.script())
     assert _dump(namespace).count("queue flags bypass to 5277 comment") == 1
 
 
 @pytest.mark.netns
-def test_nft_compiles_the_queue_statement_and_objects_to_nothing_else(
-    namespace: Namespace, *, has_queue_statement: bool
+def test_nft_compiles_the_queue_statement_and_refuses_nothing_else(
+    namespace: Namespace, tmp_path: Path, *, has_queue_statement: bool
 ) -> None:
-    path = _golden("queue_statement.nft")
+    path = tmp_path / "queue.nft"
+    path.write_text(QUEUE.script())
     done = namespace.run("nft", "--debug=netlink", "-c", "-f", path)
     assert done.stdout.count("[ queue num 5277 bypass ]") == 1
     complaints = re.findall(r"^.*?:(\d+):\S+ Error: (.*)$", done.stderr, re.MULTILINE)
-    line = path.read_text().splitlines().index(_queue_rule()) + 1
-    lacking = [(str(line), "Could not process rule: No such file or directory")]
+    lines = path.read_text().splitlines()
+    number = next(n for n, line in enumerate(lines, 1) if line.startswith("\t\tqueue flags"))
+    lacking = [(str(number), "Could not process rule: No such file or directory")]
     assert complaints == ([] if has_queue_statement else lacking)
-
-
-def _queue_rule() -> str:
-    return next(line for name, line in RULES if name == "divert.nft" and "queue" in line)
 
 
 # --- what is rendered
@@ -209,28 +218,22 @@ def _queue_rule() -> str:
 
 @pytest.mark.netns
 @pytest.mark.parametrize("case", LOADED, ids=lambda case: case.name)
-def test_the_ruleset_knows_what_the_kernel_will_hold(namespace: Namespace, case: Case) -> None:
-    _load(namespace, case.name)
+def test_the_ruleset_names_what_the_kernel_will_hold(namespace: Namespace, case: Case) -> None:
+    _load(namespace, case.script())
     dump = _dump(namespace)
-    rendered = case.render()
-    for kind, names in (
-        ("set", rendered.sets),
-        ("chain", rendered.chains),
-        ("counter", rendered.counters),
-    ):
-        assert set(re.findall(rf"^\t{kind} (\w+) {{$", dump, re.MULTILINE)) == names
+    for kind in ("set", "chain", "counter"):
+        names = re.findall(rf"^\t{kind} (\w+) {{$", dump, re.MULTILINE)
+        assert set(names) == case.render().names(kind)
 
 
-def test_only_sets_of_the_configuration_are_flushed_by_an_update() -> None:
-    flushed = re.findall(r"^flush set inet sentryfw (\w+)$", UPDATE.render().script, re.MULTILINE)
+def test_an_update_flushes_only_the_sets_of_the_configuration() -> None:
+    flushed = re.findall(r"^flush set inet sentryfw (\w+)$", UPDATE.script(), re.MULTILINE)
     assert set(flushed) == {
-        "watched_if",
-        "never_block4",
-        "never_block6",
-        "listed_tcp",
-        "listed_udp",
-        "listed_sctp",
-    }
+        "watched_if", "inside_if", "never_block4", "never_block6", "listed_tcp", "listed_udp",
+        "listed_sctp", "listed_forward4", "listed_forward6", "unwatched_tcp", "unwatched_udp",
+        "unwatched_protocol", "unwatched_reset", "decoy_tcp", "decoy_udp", "onlink4", "onlink6",
+        "whole6", "greylist_tcp",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -247,11 +250,35 @@ def test_only_sets_of_the_configuration_are_flushed_by_an_update() -> None:
         ("upper_tcp = 8\n[decoy]\ntcp = [9]", [(8, 8), (10, 65535)]),
     ],
 )
-def test_what_is_no_trap_or_above_the_bound_is_not_watched(
+def test_ports_beside_the_traps_or_above_the_bound_are_not_watched(
     watch: str, ports: list[tuple[int, int]]
 ) -> None:
-    settings = config.parse(f"[watch]\n{watch}\n".encode(), "test")
-    assert ruleset.unwatched(settings, "tcp") == ports
+    parsed = config.parse(f"[watch]\n{watch}\n".encode(), "test")
+    assert ruleset.unwatched(parsed, "tcp") == ports
+
+
+@pytest.mark.parametrize(
+    ("watch", "resets", "protocols"),
+    [
+        ("", "{ }", "{ }"),
+        ("upper_tcp = 1024", "{ 1024-65535 }", "{ }"),
+        ('mode = "traps"\ntrap_tcp = [7]', "{ 0-65535 }", "{ 0-255 }"),
+    ],
+)
+def test_traps_mode_watches_neither_half_open_connections_nor_other_protocols(
+    watch: str, resets: str, protocols: str
+) -> None:
+    defines = _defines(Case("watch", config.parse(f"[watch]\n{watch}\n".encode(), "test"), []))
+    assert defines["unwatched_reset"] == resets
+    assert defines["unwatched_protocol"] == protocols
+
+
+def test_interfaces_inside_are_watched_where_the_watched_ones_are_named() -> None:
+    toml = b'[watch]\ninterfaces = ["wan0"]\ninside = ["lan*"]'
+    defines = _defines(Case("both", config.parse(toml, "test"), []))
+    assert (defines["watch"], defines["watched_if"]) == ("watch_some", '{ "wan0", "lan*" }')
+    defines = _defines(LAN)
+    assert (defines["watch"], defines["watched_if"]) == ("watch_all", "{ }")
 
 
 @pytest.mark.netns
@@ -260,59 +287,55 @@ def test_what_is_no_trap_or_above_the_bound_is_not_watched(
     [(BASIC, ROUTER), (ROUTER, ROUTER), (BASIC, LAN), (LAN, LAN)],
     ids=["forward-on", "forward-again", "inside-on", "inside-again"],
 )
-def test_an_update_brings_hosts_behind_and_the_inside_and_takes_them_away(
+def test_an_update_adds_and_removes_hosts_behind_and_the_inside(
     namespace: Namespace, before: Case, after: Case
 ) -> None:
     for case in (before, after._replace(update=True)):
-        done = namespace.run("nft", case.render().script)
-        assert done.returncode == 0, done.stderr
+        _load(namespace, case.script())
     with Namespace() as fresh:
-        _load(fresh, after.name)
+        _load(fresh, after.script())
         assert _objects(namespace) == _objects(fresh)
-    namespace.run("nft", BASIC._replace(update=True).render().script)
-    assert "hook forward" in _dump(namespace)  # an empty chain: it judges nothing
-    assert "jump aborted" not in _dump(namespace).partition("chain divert_forward")[2]
+    _load(namespace, BASIC._replace(update=True).script())
+    assert _chains(_dump(namespace))["divert_forward"] == []  # an empty chain judges nothing
 
 
 def _objects(namespace: Namespace) -> list[str]:
-    """What the table holds, whatever the order in which it was made."""
+    """Return the chains, sets and counters of the table, in one order."""
     return sorted(re.split(r"\n\n", _dump(namespace).partition("\n")[2].rstrip("}\n")))
 
 
 def test_an_update_never_deletes_the_table() -> None:
-    assert "delete table" not in UPDATE.render().script
-    assert "delete table" in BASIC.render().script
+    assert "delete table" not in UPDATE.script()
+    assert "delete table" in BASIC.script()
 
 
 @pytest.mark.netns
-def test_interfaces_that_others_cover_are_left_out(namespace: Namespace, tmp_path: Path) -> None:
+def test_interfaces_that_a_wildcard_covers_are_left_out(namespace: Namespace) -> None:
     """nft refuses them: conflicting intervals."""
     toml = b'[watch]\ninterfaces = ["eth*", "eth0", "et*", "lan", "eth0"]'
-    script = Case("covered", config.parse(toml, "test"), []).render().script
-    file = tmp_path / "covered.nft"
-    file.write_text(script)
-    done = namespace.run("nft", "-c", "-f", file)
-    assert done.returncode == 0, done.stderr
+    script = Case("covered", config.parse(toml, "test"), []).script()
+    _load(namespace, script, "-c")
     assert 'define watched_if = { "et*", "lan" }' in script
 
 
 def test_networks_that_touch_are_joined() -> None:
-    assert "198.18.4.0/23" in FILLED.render().script
+    assert "198.18.4.0/23" in FILLED.script()
+
+
+def _defines(case: Case) -> dict[str, str]:
+    return dict(re.findall(r"^define (\w+) = (.*)$", case.script(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_loopback_is_never_blocked(case: Case) -> None:
-    defines = dict(re.findall(r"^define (\w+) = (.*)$", case.render().script, re.MULTILINE))
-    assert "127.0.0.0/8" in defines["never_block4"]
-    assert "::1/128" in defines["never_block6"]
+    assert "127.0.0.0/8" in _defines(case)["never_block4"]
+    assert "::1/128" in _defines(case)["never_block6"]
 
 
 @pytest.mark.netns
-def test_elements_are_put_back_behind_a_fresh_ruleset(namespace: Namespace) -> None:
+def test_elements_are_restored_into_a_new_table(namespace: Namespace) -> None:
     lines = ["block4 { 198.18.0.2 timeout 1h expires 30m }", "partner6 { 2001:2:: }"]
-    script = BASIC.render().script + ruleset.restore_elements(lines)
-    done = namespace.run("nft", script)
-    assert done.returncode == 0, done.stderr
+    _load(namespace, BASIC.script() + restore_elements(lines))
     assert re.search(
         r"198\.18\.0\.2 .*timeout 1h expires (30m|29m59s\d+ms)",
         namespace.run("nft", "list", "set", "inet", "sentryfw", "block4").stdout,
@@ -320,16 +343,82 @@ def test_elements_are_put_back_behind_a_fresh_ruleset(namespace: Namespace) -> N
     assert "2001:2::" in namespace.run("nft", "list", "set", "inet", "sentryfw", "partner6").stdout
 
 
-# --- what every rule has to be
+# --- properties of every chain and rule
 
 
-def _verdicts(rule: str) -> set[str]:
-    """The words of a rule, comment and set contents aside."""
+def _chains(listing: str) -> dict[str, list[str]]:
+    """Return the rules of each chain of a listing, without their comments."""
+    found = {}
+    for name, lines in re.findall(
+        r"^\tchain (\w+) \{\n(.*?)^\t\}", listing, re.MULTILINE | re.DOTALL
+    ):
+        rules = (re.sub(r' comment ".*"$', "", line.strip()) for line in lines.splitlines())
+        found[name] = [rule for rule in rules if not rule.startswith("type ")]
+    return found
+
+
+_UNCONDITIONAL: Final = re.compile(
+    r"(counter name \S+ |meta mark set meta mark . \S+ )*"
+    r"(accept|drop|return|goto \w+|queue .*|reject.*|redirect .*)"
+)
+
+
+def _dead(listing: str) -> dict[str, list[str]]:
+    """Return the rules of each chain that follow an unconditional verdict."""
+    dead = {}
+    for name, rules in _chains(listing).items():
+        ends = [n for n, rule in enumerate(rules) if _UNCONDITIONAL.fullmatch(rule)]
+        if ends and rules[ends[0] + 1 :]:
+            dead[name] = rules[ends[0] + 1 :]
+    return dead
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("rulesets/*.dump")), ids=lambda path: path.stem)
+def test_no_rule_follows_an_unconditional_verdict(path: Path) -> None:
+    listing = path.read_text()
+    assert len(_chains(listing)) > 10
+    assert _dead(listing) == {}
+
+
+def test_a_rule_behind_an_unconditional_verdict_is_found() -> None:
+    first = '\t\taccept comment "sentryfw: only traps are watched"\n'
+    listing = BASIC.script().replace(
+        "\tchain judge_half_open {\n", f"\tchain judge_half_open {{\n{first}"
+    )
+    assert list(_dead(listing)) == ["judge_half_open"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_chain_is_written_in_one_place(case: Case) -> None:
+    """An option fills a chain of its own; it adds no rule to another file's chain."""
+    written = [
+        name
+        for name, lines in re.findall(
+            r"^\tchain (\w+) \{\n((?:\t\t.*\n)*)\t\}$", case.script(), re.MULTILINE
+        )
+        if lines
+    ]
+    assert sorted(set(written)) == sorted(written)
+    assert not re.search(r"^(add|insert) (rule|element)", case.script(), re.MULTILINE)
+
+
+def test_marks_and_masks_are_defines() -> None:
+    """Their values come from netfilter/schema.py."""
+    bare = [
+        (name, rule)
+        for name, rule in RULES
+        if re.search(r"ffff:ffff|0x[0-9a-f]{2}|mark \d|5278|5277", rule)
+    ]
+    assert bare == []
+
+
+def _words(rule: str) -> set[str]:
+    """Return the words of a rule without its comment."""
     return set(re.sub(r'comment ".*"', "", rule).split())
 
 
-def test_every_rule_that_drops_says_why() -> None:
-    dropping = [(name, rule) for name, rule in RULES if "drop" in _verdicts(rule)]
+def test_every_rule_that_drops_gives_its_reason() -> None:
+    dropping = [(name, rule) for name, rule in RULES if "drop" in _words(rule)]
     assert len(dropping) > 10
     silent = [pair for pair in dropping if not re.search(r'comment "sentryfw: .+"$', pair[1])]
     assert silent == []
@@ -339,7 +428,7 @@ def test_every_rule_that_drops_counts() -> None:
     uncounted = [
         (name, rule)
         for name, rule in RULES
-        if "drop" in _verdicts(rule) and "counter" not in _verdicts(rule)
+        if "drop" in _words(rule) and "counter" not in _words(rule)
     ]
     assert uncounted == []
 
@@ -347,21 +436,21 @@ def test_every_rule_that_drops_counts() -> None:
 def test_only_the_meters_drop_and_update_in_one_rule() -> None:
     """A full set ends a rule, and with it a drop behind an update."""
     both = [
-        rule
-        for _, rule in RULES
-        if "drop" in _verdicts(rule) and {"update", "add"} & _verdicts(rule)
+        rule for _, rule in RULES if "drop" in _words(rule) and {"update", "add"} & _words(rule)
     ]
-    assert [re.search(r"update (@\w+)", rule)[1] for rule in both] == ["@meter4", "@meter6"]  # type: ignore[index]
+    found = [re.search(r"update (@\w+)", rule) for rule in both]
+    assert [match[1] for match in found if match] == ["@held4", "@held6", "@meter4", "@meter6"]
 
 
-def test_every_chain_accepts_what_it_does_not_judge() -> None:
-    policies = re.findall(r"policy (\w+);", BASIC.render().script)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_base_chain_has_policy_accept(case: Case) -> None:
+    policies = re.findall(r"policy (\w+);", case.script())
     assert policies
     assert set(policies) == {"accept"}
 
 
 def test_every_ruleset_file_is_loaded() -> None:
-    cases = (FILLED._replace(queue_statement=True), ROUTER, LAN)
-    everything = "".join(case.render().script for case in cases)
+    cases = (FILLED._replace(queue_statement=True), ROUTER, LAN, REFUSING, AWAY)
+    everything = "".join(case.script() for case in cases)
     for path in ruleset.directory().glob("*.nft"):
         assert path.read_text().splitlines()[0] in everything, path.name

@@ -1,0 +1,105 @@
+"""The sets that decisions fill beside the block sets: confinements, deferrals."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from sentryfw.engine.model import Source
+from sentryfw.netfilter.schema import (
+    AWAY_SET,
+    BLOCK_PREFIX_SETS,
+    CONFINE_PAUSE_SET,
+    CONFINE_SETS,
+    CUT_SETS,
+    DEFER_PREFIX_SETS,
+    DEFER_TARGET_SETS,
+    TABLE,
+)
+from sentryfw.netfilter.sets import elements
+from sentryfw.netfilter.sets.counts import element_count, reported_count
+from sentryfw.netfilter.sets.elements import key_of
+from sentryfw.netlink import nftables as nl
+from sentryfw.netlink.message import NLM_F_CREATE
+from sentryfw.netlink.set_elements import Element, set_element
+from sentryfw.netlink.socket import NfnetlinkSocket
+
+AWAY_KEYS: Final = (b"\x06", b"\x11")
+"""TCP and UDP, of type inet_proto."""
+PAUSE_KEY = b"\x06"
+"""The one element of the pause set: IPPROTO_TCP, of type inet_proto."""
+
+
+class DecisionSets:
+    """The confine, cut and defer sets of the table, through one netlink socket."""
+
+    def __init__(self, netlink: NfnetlinkSocket) -> None:
+        self._netlink = netlink
+
+    def confine(self, source: Source, timeout: float) -> None:
+        """Confine a partner to what it uses, for `timeout` seconds; return when the kernel has
+        acknowledged it."""
+        key = key_of(source)
+        requests = elements.timed_requests(CONFINE_SETS[len(key)], key, timeout)
+        self._netlink.transact(requests, "confine")
+
+    def defer(self, place: bytes, timeout: float) -> None:
+        """Defer strangers' SYNs to listed ports for `timeout` seconds: those to an address of ours
+        (4 or 16 bytes), or of a prefix (3, 6 or 7 bytes)."""
+        name = DEFER_TARGET_SETS.get(len(place)) or DEFER_PREFIX_SETS[len(place) * 8]
+        requests = elements.timed_requests(name, elements.key_of_place(place), timeout)
+        self._netlink.transact(requests, "defer")
+
+    def block_prefix(self, place: bytes, timeout: float) -> None:
+        """Drop what strangers of a prefix (3, 6 or 7 bytes) open, for `timeout` seconds."""
+        key = elements.key_of_place(place)
+        requests = elements.timed_requests(BLOCK_PREFIX_SETS[len(place) * 8], key, timeout)
+        self._netlink.transact(requests, "block a prefix")
+
+    def release(self, source: Source) -> bool:
+        """End the confinement of a source, and let its flows live; return whether it was
+        confined."""
+        key = key_of(source)
+        for name in (CUT_SETS[len(key)], CONFINE_SETS[len(key)]):
+            # A transaction that fails costs 10 ms.
+            found = elements.get(self._netlink, name, key) is not None
+            if found:
+                elements.delete(self._netlink, name, key)
+        return found
+
+    def find(self, source: Source) -> Element | None:
+        """Return the confinement of one source; None if it is not confined."""
+        key = key_of(source)
+        return elements.get(self._netlink, CONFINE_SETS[len(key)], key)
+
+    def confined(self) -> Iterator[Element]:
+        """Yield the confinements in confine4 and confine6."""
+        for name in CONFINE_SETS.values():
+            for part in elements.dump(self._netlink, name):
+                yield from part
+
+    def count(self, name: str) -> int | None:
+        """Return the kernel's own count of a set's elements; see reported_count()."""
+        return reported_count(self._netlink, name)
+
+    def count_confined(self) -> dict[int, int]:
+        """Return the number of confinements of each family."""
+        return {
+            family: element_count(self._netlink, name)
+            for family, name in ((4, CONFINE_SETS[4]), (6, CONFINE_SETS[16]))
+        }
+
+    def is_paused(self) -> bool:
+        """Return whether partners are not confined yet: an older table, which did not know what
+        they use, was replaced less than a day ago."""
+        return elements.get(self._netlink, CONFINE_PAUSE_SET, PAUSE_KEY) is not None
+
+    def drop_while_away(self, *, is_on: bool) -> None:
+        """Drop unlisted TCP and UDP from now on while no program has the queue, or let it pass.
+
+        The set is there if the configuration asks for it.
+        """
+        change = nl.NFT_MSG_NEWSETELEM if is_on else nl.NFT_MSG_DELSETELEM
+        requests: list[nl.NftRequest] = [(change, 0, nl.set_name(TABLE, AWAY_SET))]
+        if is_on:
+            bodies = (set_element(TABLE, AWAY_SET, key) for key in AWAY_KEYS)
+            requests = [(change, NLM_F_CREATE, body) for body in bodies]
+        self._netlink.transact(requests, "while away")

@@ -1,0 +1,72 @@
+"""Elements of the table's sets by key: read, delete, give a timeout."""
+
+import errno
+from collections.abc import Iterator
+from typing import Final
+
+from sentryfw.engine.model import Source
+from sentryfw.errors import KernelError
+from sentryfw.netfilter.schema import TABLE
+from sentryfw.netlink import nftables as nl
+from sentryfw.netlink import set_elements
+from sentryfw.netlink.message import NLM_F_CREATE
+from sentryfw.netlink.set_elements import Element, ElementReader
+from sentryfw.netlink.socket import NfnetlinkSocket
+
+KEY6_BYTES: Final = 16
+
+
+def key_of(source: Source) -> bytes:
+    """Return the key of a source in the sets: 4 bytes, or 16 with a /64's zero identifier."""
+    return bytes(source) if len(source) == 4 else bytes(source).ljust(KEY6_BYTES, b"\0")
+
+
+def key_of_place(place: bytes) -> bytes:
+    """Return the key of an address or prefix: 4 or 16 bytes, the rest of them 0."""
+    return place.ljust(4 if len(place) < 6 else KEY6_BYTES, b"\0")
+
+
+def timed_requests(name: str, key: bytes, timeout: float) -> list[nl.NftRequest]:
+    """Return the requests that give a set an element with a timeout in seconds (0: none).
+
+    add, delete, add: the element ends with the new timeout, whether it existed or not, also on
+    kernels that keep the old timeout of an element added again (before 6.12).
+    """
+    plain = set_elements.set_element(TABLE, name, key)
+    timed = set_elements.set_element(TABLE, name, key, timeout or None)
+    return [
+        (nl.NFT_MSG_NEWSETELEM, NLM_F_CREATE, timed),
+        (nl.NFT_MSG_DELSETELEM, 0, plain),
+        (nl.NFT_MSG_NEWSETELEM, NLM_F_CREATE, timed),
+    ]
+
+
+def get(netlink: NfnetlinkSocket, name: str, key: bytes) -> Element | None:
+    """Return the element of a set; None if it does not exist."""
+    body = set_elements.set_element(TABLE, name, key)
+    try:
+        replies = list(netlink.request(nl.NFT_MSG_GETSETELEM, body, "get element"))
+    except KernelError as error:
+        if error.code == errno.ENOENT:
+            return None
+        raise
+    return next((element for reply in replies for element in set_elements.elements_of(reply)), None)
+
+
+def delete(netlink: NfnetlinkSocket, name: str, key: bytes) -> bool:
+    """Delete the element of a set; return whether it existed."""
+    request = nl.NFT_MSG_DELSETELEM, 0, set_elements.set_element(TABLE, name, key)
+    try:
+        netlink.transact([request], f"delete element from {name}")
+    except KernelError as error:
+        if error.code != errno.ENOENT:
+            raise
+        return False
+    return True
+
+
+def dump(netlink: NfnetlinkSocket, name: str) -> Iterator[list[Element]]:
+    """Yield the elements of a set, a list for each message of the kernel."""
+    reader = ElementReader()
+    for reply in netlink.dump(nl.NFT_MSG_GETSETELEM, nl.set_name(TABLE, name), f"set {name}"):
+        yield reader.read(reply)

@@ -1,0 +1,1 @@
+"""Netlink: messages as bytes and values, and the sockets that carry them."""

@@ -1,0 +1,263 @@
+"""Netlink sockets: transactions and queries to nf_tables, and the kernel's notifications."""
+
+import errno
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from typing import Final, Self
+
+from sentryfw.errors import NOT_ROOT, KernelError, NoPrivilege, Unsupported
+from sentryfw.netlink.message import (
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    Message,
+    error_of,
+    messages,
+)
+from sentryfw.netlink.nftables import NftRequest, batch, nft
+
+NETLINK_NETFILTER: Final = 12
+SOL_NETLINK: Final = 270
+NETLINK_ADD_MEMBERSHIP: Final = 1
+NETLINK_DROP_MEMBERSHIP: Final = 2
+SO_SNDBUFFORCE: Final = 32
+SO_RCVBUFFORCE: Final = 33
+
+ANSWER_TIMEOUT_S: Final = 10.0
+"""Seconds to wait for an answer. A transaction waits for other transactions only."""
+DUMP_BYTES: Final = 1 << 18
+"""Bytes read of a datagram of a dump."""
+ANSWER_BYTES: Final = 1 << 13
+"""Bytes read of an answer about one object: it is smaller than a page."""
+NOTIFICATION_BYTES: Final = 1 << 16
+"""Bytes read of a notification."""
+READ_BATCH: Final = 64
+"""Notifications, of a page each, that are read before the event loop gets its turn."""
+_KIND: Final = struct.Struct("=4xH2xI")
+"""nlmsg_type and nlmsg_seq of struct nlmsghdr."""
+
+
+def enlarge(sock: socket.socket, size: int, *, send: bool = False) -> None:
+    """Give a socket buffers of `size` bytes; `send`: that to the kernel, too.
+
+    Root of a user namespace gets no more than net.core.rmem_max and wmem_max: the force needs
+    CAP_NET_ADMIN in the first user namespace.
+    """
+    options = [(SO_RCVBUFFORCE, socket.SO_RCVBUF)]
+    options += [(SO_SNDBUFFORCE, socket.SO_SNDBUF)] * send
+    for forced, limited in options:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, forced, size)
+        except PermissionError:
+            sock.setsockopt(socket.SOL_SOCKET, limited, size)
+
+
+class NfnetlinkSocket:
+    """A socket to nf_tables for one thread. Raises KernelError with the errno of a refusal."""
+
+    def __init__(self) -> None:
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
+            )
+        except OSError as error:
+            raise Unsupported(
+                f"the kernel lacks nfnetlink ({error.strerror}): it needs CONFIG_NETFILTER_NETLINK"
+                " and CONFIG_NF_TABLES"
+            ) from error
+        self._socket.bind((0, 0))
+        timeout = struct.pack("=qq", int(ANSWER_TIMEOUT_S), 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    @property
+    def port(self) -> int:
+        """The socket's netlink port id, which the kernel puts into notifications."""
+        return int(self._socket.getsockname()[0])
+
+    def grow(self, size: int) -> None:
+        """Make room for a transaction of `size` bytes."""
+        enlarge(self._socket, size, send=True)
+
+    def transact(self, requests: list[NftRequest], what: str, *, commit: bool = True) -> None:
+        """Send one transaction and wait until the kernel has acknowledged it.
+
+        `what` names it in errors.
+        """
+        begin = self._number(len(requests) + 2)
+        self._send(batch(requests, begin, commit=commit), what)
+        last = begin + len(requests)
+        refused = 0
+        while True:
+            for reply in messages(self._receive(what)):
+                if reply.kind != NLMSG_ERROR or not begin <= reply.sequence <= last:
+                    continue  # the answer to an older request, which timed out
+                refused = refused or error_of(reply)
+                if reply.sequence in (begin, last):
+                    _raise_for(refused, what)
+                    return
+
+    def rehearse(self, requests: list[NftRequest], what: str) -> list[int]:
+        """Send a transaction without a commit; return the errno of each request, 0 if accepted.
+
+        Raise KernelError if the kernel refuses the transaction as a whole.
+        """
+        begin = self._sequence + 1
+        self._sequence += len(requests) + 2
+        answered = [(kind, flags | NLM_F_ACK, body) for kind, flags, body in requests]
+        self._send(batch(answered, begin, commit=False), what)
+        codes: dict[int, int] = {}
+        while len(codes) < len(requests):
+            for reply in messages(self._receive(what)):
+                if reply.kind != NLMSG_ERROR:
+                    continue
+                if reply.sequence == begin:
+                    _raise_for(error_of(reply), what)
+                elif begin < reply.sequence <= begin + len(requests):
+                    codes[reply.sequence] = error_of(reply)
+        return [codes[sequence] for sequence in sorted(codes)]
+
+    def request(self, kind: int, body: bytes, what: str) -> Iterator[Message]:
+        """Send one NFT_MSG_GET* and yield the answer. KernelError ENOENT without such an object."""
+        yield from self._ask(kind, body, NLM_F_ACK, what)
+
+    def dump(self, kind: int, body: bytes, what: str) -> Iterator[Message]:
+        """Send one NFT_MSG_GET* for all objects and yield the answers."""
+        yield from self._ask(kind, body, NLM_F_DUMP, what)
+
+    def ask_each(
+        self, kind: int, start: bytes, ends: list[bytes], what: str
+    ) -> Iterator[tuple[int, bytes]]:
+        """Send an NFT_MSG_GET* for each of some hundred bodies, start + end, in one datagram.
+
+        Yield (index, the reply's datagram) of the objects that exist. The bodies have one size.
+        The answers need room: call grow() before.
+        """
+        first = self._number(len(ends))
+        header = nft(kind, start, sequence=0)
+        size = (len(header) + len(ends[0])).to_bytes(4, sys.byteorder)
+        before, after = size + header[4:8], header[12:]  # of nlmsg_seq
+        self._send(
+            b"".join(
+                b"%b%b%b%b" % (before, number.to_bytes(4, sys.byteorder), after, end)
+                for number, end in enumerate(ends, first)
+            ),
+            what,
+        )
+        waiting = len(ends)
+        while waiting:
+            data = self._receive(what, ANSWER_BYTES)
+            kind, sequence = _KIND.unpack_from(data)
+            index = sequence - first
+            if not 0 <= index < len(ends):
+                continue  # the answer to an older request, which timed out
+            waiting -= 1
+            if kind == NLMSG_ERROR:
+                [reply] = messages(data)
+                if error_of(reply) != errno.ENOENT:
+                    _raise_for(error_of(reply), what)
+            else:
+                yield index, data
+
+    def _number(self, count: int) -> int:
+        """Reserve `count` sequence numbers of 32 bits; return the first."""
+        if self._sequence + count >= 1 << 32:
+            self._sequence = 0
+        first = self._sequence + 1
+        self._sequence += count
+        return first
+
+    def _ask(self, kind: int, body: bytes, flags: int, what: str) -> Iterator[Message]:
+        sequence = self._number(1)
+        self._send(nft(kind, body, flags=flags, sequence=sequence), what)
+        while True:
+            for reply in messages(self._receive(what)):
+                if reply.sequence != sequence:
+                    continue
+                if reply.kind == NLMSG_ERROR:
+                    _raise_for(error_of(reply), what)
+                    return
+                if reply.kind == NLMSG_DONE:
+                    return
+                yield reply
+
+    def _send(self, data: bytes, what: str) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            _raise_for(error.errno or errno.EIO, what)
+
+    def _receive(self, what: str, size: int = DUMP_BYTES) -> bytes:
+        try:
+            return self._socket.recv(size)
+        except OSError as error:
+            code = error.errno or errno.EIO
+            _raise_for(errno.ETIMEDOUT if code == errno.EAGAIN else code, what)
+            raise  # not reached: code is an error
+
+
+class NotificationSocket:
+    """A non-blocking socket for the kernel's notifications. Raises OSError."""
+
+    def __init__(self, protocol: int, groups: int = 0, buffer_bytes: int = 0) -> None:
+        """`groups`: a bit mask. `buffer_bytes`: 0 keeps the default."""
+        self._socket = socket.socket(
+            socket.AF_NETLINK,
+            socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+            protocol,
+        )
+        self._socket.bind((0, groups))
+        if buffer_bytes:
+            enlarge(self._socket, buffer_bytes)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def join(self, group: int) -> None:
+        """Receive the notifications of a group, by its number."""
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def leave(self, group: int) -> None:
+        """Do not receive the notifications of a group."""
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, group)
+
+    def receive(self, budget: int = READ_BATCH) -> Iterator[bytes | None]:
+        """Yield at most `budget` of the waiting datagrams; None if notifications were lost."""
+        for _ in range(budget):
+            try:
+                data = self._socket.recv(NOTIFICATION_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                yield None
+            else:
+                yield data
+
+    def drain(self) -> None:
+        """Discard the waiting notifications."""
+        while any(True for _ in self.receive()):
+            pass
+
+
+def _raise_for(code: int, what: str) -> None:
+    if code == errno.EPERM:
+        raise NoPrivilege(f"{what}: {NOT_ROOT}")
+    if code:
+        raise KernelError(code, what)

@@ -1,0 +1,71 @@
+"""load(): a new table, an update, a table of another program, and the deletion."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from sentryfw.config.model import Config
+from sentryfw.engine.model import parse_source
+from sentryfw.errors import SentryError
+from sentryfw.netfilter.load import load, make_plan, unload
+from sentryfw.netfilter.ruleset import render
+from sentryfw.netfilter.table import Table
+from sentryfw.tools.drill.namespace import Namespace
+
+pytestmark = [pytest.mark.netns]
+
+RULESET: Final = render(Config(), [])
+
+
+@pytest.fixture
+def table(namespace: Namespace) -> Iterator[Table]:
+    """A connection to the namespace's nf_tables, without a table."""
+    made = namespace.call(Table)
+    yield made
+    made.close()
+
+
+def test_the_first_load_makes_a_table_and_the_second_updates_it(
+    namespace: Namespace, table: Table
+) -> None:
+    assert not namespace.call(lambda: load(table, RULESET)).plan.update
+    table.sets.block([(parse_source("198.18.0.2"), 600.0)])
+    again = namespace.call(lambda: load(table, RULESET))
+    assert again.plan.update
+    assert again.kept == 1
+    assert table.sets.is_blocked(parse_source("198.18.0.2"))
+
+
+def test_a_table_of_an_older_schema_is_replaced_and_its_blocks_are_kept(
+    namespace: Namespace, table: Table
+) -> None:
+    namespace.run(
+        "nft",
+        'add table inet sentryfw { comment "SentryFW schema 1"; }; add chain inet sentryfw forsake;'
+        " add set inet sentryfw block4 { type ipv4_addr; flags timeout; };"
+        " add element inet sentryfw block4 { 198.18.0.2 timeout 1h }",
+    )
+    loaded = namespace.call(lambda: load(table, RULESET))
+    assert not loaded.plan.update
+    assert loaded.kept == 1
+    assert "forsake" not in namespace.run("nft", "list ruleset").stdout
+
+
+def test_a_plan_changes_nothing(namespace: Namespace, table: Table) -> None:
+    planned = namespace.call(lambda: make_plan(table, RULESET))
+    assert "chain divert_input" in planned.script
+    assert namespace.run("nft", "list ruleset").stdout == ""
+
+
+def test_a_table_of_another_program_is_refused(namespace: Namespace, table: Table) -> None:
+    namespace.run("nft", "add table inet sentryfw")
+    with pytest.raises(SentryError):
+        namespace.call(lambda: load(table, RULESET))
+
+
+def test_unload_deletes_the_table(namespace: Namespace, table: Table) -> None:
+    namespace.call(lambda: load(table, RULESET))
+    assert namespace.call(lambda: unload(table))
+    assert not namespace.call(lambda: unload(table))
+    assert namespace.run("nft", "list ruleset").stdout == ""
