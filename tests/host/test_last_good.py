@@ -1,0 +1,83 @@
+"""The copy of the last good configuration: written whole, trusted only if it is root's."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sentryfw import config
+from sentryfw.errors import SentryError
+from sentryfw.host import last_good
+
+SETTINGS = '[detect]\ntrigger = 4\n[watch]\nlisted_tcp = ["22", "8000-8010"]\n'
+LISTED = '[[watch.listed_forward]]\nto = ["192.0.2.1", "2001:db8::/64"]\ntcp = ["443"]\n'
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A configuration with a drop-in, saved as the last good one."""
+    made = tmp_path / "sentryfw.toml"
+    made.write_text(SETTINGS)
+    (tmp_path / "conf.d").mkdir()
+    more = '[watch]\nforward = true\ninterfaces = ["wan0"]\n' + LISTED
+    (tmp_path / "conf.d" / "50.toml").write_text(more)
+    last_good.save(made, config.load_with_sources(made).sources)
+    return made
+
+
+def test_the_copy_is_the_whole_configuration(place: Path) -> None:
+    assert last_good.load(place) == config.load(place)
+
+
+def test_the_copy_survives_a_fault_in_the_files(place: Path) -> None:
+    good = config.load(place)
+    place.write_text("[detect\n")
+    assert last_good.load(place) == good
+    assert last_good.place_of(place) == place.parent / "last-good" / "sentryfw.toml"
+
+
+def test_without_a_copy_there_is_none(tmp_path: Path) -> None:
+    assert last_good.load(tmp_path / "sentryfw.toml") is None
+
+
+@pytest.mark.parametrize("damage", ["group", "others", "directory", "link", "truncated"])
+def test_a_copy_that_another_user_could_have_written_is_ignored(place: Path, damage: str) -> None:
+    copy = last_good.place_of(place)
+    if damage == "link":
+        copy.rename(copy.with_name("real"))
+        copy.symlink_to("real")
+    elif damage == "truncated":
+        copy.write_text("detect.trigger = ")
+    else:
+        where = copy.parent if damage == "directory" else copy
+        where.chmod(where.stat().st_mode | (0o020 if damage == "group" else 0o002))
+    assert last_good.load(place) is None
+
+
+@pytest.mark.root
+def test_a_copy_of_another_user_is_ignored(place: Path) -> None:
+    os.chown(last_good.place_of(place), 65534, -1)
+    assert last_good.load(place) is None
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(0o644, 0o644), (0o640, 0o640), (0o600, 0o600)])
+def test_who_cannot_read_the_files_cannot_read_the_copy(
+    place: Path, mode: int, expected: int
+) -> None:
+    place.chmod(mode)
+    last_good.save(place, config.load_with_sources(place).sources)
+    assert last_good.place_of(place).stat().st_mode & 0o777 == expected
+
+
+def test_a_copy_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    place = tmp_path / "sentryfw.toml"
+    place.write_text(SETTINGS)
+    (tmp_path / "last-good").write_text("in the way")
+    with pytest.raises(SentryError, match="no copy of the configuration is kept"):
+        last_good.save(place, config.load_with_sources(place).sources)
+
+
+def test_deleting_removes_file_and_directory(place: Path) -> None:
+    copy = last_good.place_of(place)
+    assert last_good.delete(place) == [copy, copy.parent]
+    assert last_good.delete(place) == []
