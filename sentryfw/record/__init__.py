@@ -1,1 +1,1 @@
-"""What is kept of decisions: the ledger (why, until when) and the event stream."""
+"""Records of decisions: the ledger (why, until when), the event stream, captures, the journal."""

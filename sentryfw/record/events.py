@@ -1,22 +1,17 @@
-"""Events as JSON lines in the shape of Suricata's EVE, own data under `sentryfw`.
+"""Events as JSON lines in the format of Suricata's EVE, with our own data under `sentryfw`.
 
-Keys after Suricata's eve-json output: what reads those files reads these.
+The keys are those of Suricata's eve-json output, so programs that read those files read these.
 """
 
-import errno
 import functools
 import math
-import os
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any, Final, Literal
 
-from sentryfw.plain import dumps
-from sentryfw.record.entry import Entry, Reaction, event_id
-from sentryfw.record.files import open_private, private_directory
+from sentryfw.record.records import DecisionRecord, Reaction, event_id
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, and said so in what is printed
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, and printed with its zone
 GENERATOR_ID: Final = 122
 """Snort's generator id of its port-scan detector (preprocessor portscan)."""
 SIGNATURES: Final = {
@@ -30,13 +25,13 @@ SIGNATURES: Final = {
 _OUTSIDE: Final = {"mitre_tactic_id": ["TA0043"], "mitre_technique_id": ["T1595.001"]}
 """MITRE ATT&CK: Reconnaissance, Active Scanning: Scanning IP Blocks."""
 _INSIDE: Final = {"mitre_tactic_id": ["TA0007"], "mitre_technique_id": ["T1046"]}
-"""Discovery, Network Service Discovery: somebody is in already."""
+"""MITRE ATT&CK: Discovery, Network Service Discovery: the scanner is inside already."""
 _APART: Final = ("sample", "trace")
-"""Lists: the one comes last, the other the ledger keeps."""
+"""Fields left out of the copy: `sample` is written last, `trace` is in the ledger."""
 
 
-def render_entry(entry: Entry) -> dict[str, Any]:
-    """An `alert` event of a block or a refusal."""
+def render_entry(entry: DecisionRecord) -> dict[str, Any]:
+    """Return the `alert` event of a block or a refusal."""
     address, protocol, port = _first_target(entry)
     name = entry.scan or "block"
     return {
@@ -60,21 +55,22 @@ def render_entry(entry: Entry) -> dict[str, Any]:
             "id": event_id(entry),
             **{key: value for key, value in entry._asdict().items() if key not in _APART},
             "first_seen": timestamp(entry.first_seen),
-            "blocked_at": timestamp(entry.blocked_at) if entry.blocked else None,
+            "action": entry.action,
+            "blocked_at": timestamp(entry.blocked_at) if entry.action != "refused" else None,
             "sample": entry.sample,
         },
     }
 
 
 def render_reaction(reaction: Reaction) -> dict[str, Any]:
-    """An event about a reaction; a failed one is an event of its own kind."""
+    """Return the event of a reaction; a failed reaction has a separate kind."""
     kind = "reaction" if reaction.ok else "reaction-failed"
     fields = {name: value for name, value in reaction._asdict().items() if name != "at"}
     return render_note(kind, reaction.at, **fields)
 
 
 def render_note(kind: str, now: float, **fields: object) -> dict[str, Any]:
-    """An event about the daemon itself: start, stop, unblock, fault."""
+    """Return an event about the daemon itself: start, stop, unblock, fault."""
     return {
         "timestamp": timestamp(now),
         "event_type": "sentryfw",
@@ -83,8 +79,8 @@ def render_note(kind: str, now: float, **fields: object) -> dict[str, Any]:
 
 
 def timestamp(seconds: float) -> str:
-    """2026-11-22T10:00:00.123456+0000."""
-    # A seventh of what strftime() takes: `list` makes two of them for each block.
+    """Format seconds since the epoch as 2026-11-22T10:00:00.123456+0000."""
+    # A seventh of the time of strftime(): `list` formats two of them for each block.
     whole = math.floor(seconds)
     carried, micro = divmod(round((seconds - whole) * 1e6), 1_000_000)
     minute, second = divmod(whole + carried, 60)
@@ -97,34 +93,13 @@ def _minute(number: int) -> str:
 
 
 def instant(seconds: float, timespec: Literal["seconds", "milliseconds"] = "seconds") -> str:
-    """RFC 3339: 2026-11-22T10:00:00Z, for formats of others."""
+    """Format seconds since the epoch as 2026-11-22T10:00:00Z (RFC 3339)."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
-def _first_target(entry: Entry) -> tuple[str | None, str, int | None]:
+def _first_target(entry: DecisionRecord) -> tuple[str | None, str, int | None]:
     if not entry.sample:
         return None, "", None
     address, _, service = entry.sample[0].partition(" ")
     protocol, _, port = service.partition("/")
     return address, protocol, int(port)
-
-
-class EventFile:
-    """An append-only file of events, one line each, written whole."""
-
-    def __init__(self, path: Path) -> None:
-        private_directory(path.parent)
-        self._descriptor = open_private(path, os.O_WRONLY | os.O_APPEND)
-
-    def write(self, events: list[dict[str, Any]]) -> None:
-        """OSError when the disk does not take them."""
-        lines = "".join(dumps(event) + "\n" for event in events)
-        data = lines.encode()
-        size = os.fstat(self._descriptor).st_size
-        written = os.write(self._descriptor, data)
-        if written < len(data):
-            os.ftruncate(self._descriptor, size)  # no half line, for the next one to spoil
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def close(self) -> None:
-        os.close(self._descriptor)

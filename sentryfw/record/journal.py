@@ -1,8 +1,8 @@
 """The daemon's log in systemd's journal: each record with its priority, and with fields.
 
-Where stderr is the journal's (JOURNAL_STREAM of systemd.exec(5)), records go to it by its native
-protocol, so that `journalctl SENTRYFW_ADDRESS=192.0.2.7` finds them. Elsewhere, and where the
-journal does not take one, stderr gets the line.
+If stderr is the journal's (JOURNAL_STREAM of systemd.exec(5)), records go to the journal by its
+native protocol, so that `journalctl SENTRYFW_ADDRESS=192.0.2.7` finds them. Elsewhere, and if the
+journal does not accept a record, the line goes to stderr.
 """
 
 import logging
@@ -10,12 +10,12 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from sentryfw.plain import PlainFormatter, plain
-from sentryfw.record.entry import LOG_FIELDS
+from sentryfw.record.records import LOG_FIELDS
+from sentryfw.text import PlainFormatter, plain
 
 JOURNAL: Final = Path("/run/systemd/journal/socket")
 IDENTIFIER: Final = "sentryfwd"
@@ -24,7 +24,7 @@ _PRIORITIES: Final = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6
 
 
 def is_stderr(environ: Mapping[str, str]) -> bool:
-    """Whether stderr leads into the journal."""
+    """Return whether stderr leads into the journal."""
     try:
         status = os.fstat(2)
     except OSError:  # closed
@@ -32,8 +32,23 @@ def is_stderr(environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+def encode(fields: Mapping[str, str]) -> bytes:
+    """Encode one entry in systemd's JOURNAL_NATIVE_PROTOCOL.
+
+    A field is NAME=text, or NAME, its length and its bytes if the text has a newline.
+    """
+    made = []
+    for name, text in fields.items():
+        data = text.encode(errors="replace")
+        if b"\n" in data:
+            made.append(name.encode() + b"\n" + struct.pack("<Q", len(data)) + data + b"\n")
+        else:
+            made.append(name.encode() + b"=" + data + b"\n")
+    return b"".join(made)
+
+
 class JournalHandler(logging.Handler):
-    """Sends, and never waits: a journal that does not read must not hold a thread up."""
+    """Sends without waiting: a journal that does not read must not hold a thread up."""
 
     def __init__(self, path: Path = JOURNAL) -> None:
         super().__init__()
@@ -43,31 +58,27 @@ class JournalHandler(logging.Handler):
         self.setFormatter(PlainFormatter("%(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Send one record to the journal, or write it to stderr."""
         message = self.format(record)
         try:
-            self._socket.sendto(b"".join(_packed(record, message)), self._path)
+            self._socket.sendto(encode(_fields(record, message)), self._path)
         except OSError:
             sys.stderr.write(f"{record.name}: {record.levelname}: {message}\n")
 
     def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
         super().close()
 
 
-def _packed(record: logging.LogRecord, message: str) -> Iterator[bytes]:
-    """systemd's JOURNAL_NATIVE_PROTOCOL: NAME=text, or NAME, its length and bytes."""
+def _fields(record: logging.LogRecord, message: str) -> dict[str, str]:
     priority = next((level for least, level in _PRIORITIES if record.levelno >= least), 7)
     fields = {
-        "MESSAGE": message,
+        "MESSAGE": message,  # a traceback of ours has newlines
         "PRIORITY": str(priority),
         "SYSLOG_IDENTIFIER": IDENTIFIER,
         "LOGGER": record.name,
     }
     for name, text in getattr(record, LOG_FIELDS, {}).items():
         fields[f"{PREFIX}{name.upper()}"] = plain(text)
-    for name, text in fields.items():
-        data = text.encode(errors="replace")
-        if b"\n" in data:  # a traceback of ours
-            yield name.encode() + b"\n" + struct.pack("<Q", len(data)) + data + b"\n"
-        else:
-            yield name.encode() + b"=" + data + b"\n"
+    return fields

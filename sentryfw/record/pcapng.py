@@ -1,6 +1,6 @@
-"""Packets -> pcapng, in memory: what tcpdump, Wireshark and scapy read. Pure.
+"""The pcapng format, which tcpdump, Wireshark and scapy read. Pure: bytes in, bytes out.
 
-After draft-ietf-opsawg-pcapng: a section header, one interface of raw IP packets, enhanced
+Follows draft-ietf-opsawg-pcapng: a section header, one interface of raw IP packets, enhanced
 packet blocks. Little-endian; lengths and options are padded to four bytes.
 """
 
@@ -20,12 +20,12 @@ UNKNOWN_LENGTH: Final = -1
 OPT_COMMENT: Final = 1
 SHB_USERAPPL: Final = 4
 MAX_COMMENT: Final = 1024
-"""Bytes; the format takes 65535."""
+"""Bytes of a comment; the format allows 65535."""
 MAX_LENGTH: Final = 0x7FFFFFFF
 
 
 def section(comment: str, application: str, snaplen: int) -> bytes:
-    """The head of a file: where it comes from, and what its packets are."""
+    """Return the start of a file: its section header and the interface of its packets."""
     header = struct.pack("<IHHq", BYTE_ORDER, 1, 0, UNKNOWN_LENGTH)
     options = _options((OPT_COMMENT, comment), (SHB_USERAPPL, application))
     interface = struct.pack("<HHI", LINKTYPE_RAW, 0, snaplen)
@@ -33,8 +33,10 @@ def section(comment: str, application: str, snaplen: int) -> bytes:
 
 
 def packet(at: float, data: bytes, length: int, comment: str) -> bytes:
-    """One packet, seen at `at` (seconds since the epoch); `data` is the first of its `length`
-    bytes."""
+    """Return one packet block.
+
+    `at`: seconds since the epoch; `data`: the first bytes of a packet of `length` bytes.
+    """
     micros = max(0, round(at * 1_000_000))
     whole = min(max(length, len(data)), MAX_LENGTH)
     header = struct.pack(
@@ -44,8 +46,11 @@ def packet(at: float, data: bytes, length: int, comment: str) -> bytes:
 
 
 def join(files: Iterable[bytes]) -> bytes:
-    """One file of several of ours, under the first one's head. (Several sections in one file are
-    allowed, but libpcap 1.10 takes a second raw interface for one of another kind.)"""
+    """Join several of our files into one, under the head of the first.
+
+    Several sections in one file are allowed, but libpcap 1.10 refuses a second raw interface as
+    one of another kind.
+    """
     made = b""
     for data in files:
         made += b"".join(
@@ -55,7 +60,7 @@ def join(files: Iterable[bytes]) -> bytes:
 
 
 def _blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and bytes of each block; what a power failure cut off is left out."""
+    """Yield type and bytes of each block; a block that was cut off ends the file."""
     offset = 0
     while offset + 12 <= len(data):
         kind, size = struct.unpack_from("<II", data, offset)
@@ -83,7 +88,7 @@ def _padded(data: bytes) -> bytes:
 
 
 def packets(data: bytes) -> Iterator[bytes]:
-    """The packets in a file of ours, as far as they were kept."""
+    """Yield the packets in one of our files, as far as their bytes were kept."""
     for kind, block in _blocks(data):
         if kind == ENHANCED_PACKET and len(block) >= 32:
             [size] = struct.unpack_from("<I", block, 20)

@@ -1,121 +1,191 @@
-"""The recorder: takes what happened off the packet path and writes it, in one thread.
+"""The recorder: takes records off the packet path and writes them, in one thread.
 
-append() never waits. What cannot be written (full disk, locked database) is counted and said;
-detection and blocking go on.
+Adding a record never waits. Records that cannot be written (full disk, locked database) are
+counted and reported; detection and blocking continue.
+
+See docs/decisions.md: kept-probes.
 """
 
+import errno
 import logging
 import queue
 import sqlite3
 import threading
 import time
 from collections import Counter
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
 
 from sentryfw.engine.model import Probe
 from sentryfw.errors import SentryError
-from sentryfw.record.entry import Entry, Named, Reaction, Sight, entry_fields, sight_of
-from sentryfw.record.events import EventFile, render_entry, render_note, render_reaction
-from sentryfw.record.evidence import Evidence, Glimpse
-from sentryfw.record.ledger import Ledger
+from sentryfw.record.captures import CaptureStore, RecentProbe
+from sentryfw.record.event_file import is_low
+from sentryfw.record.events import render_note
+from sentryfw.record.records import (
+    DecisionRecord,
+    Named,
+    ProbeRecord,
+    Reaction,
+    record_of,
+)
+from sentryfw.record.throttle import EventThrottle, LogThrottle
 
-BACKLOG: Final = 100_000
-"""Entries that may wait for the disk; more are counted as lost."""
-SIGHTS_A_SECOND: Final = 1000
-BATCH: Final = 500
-TRIM_EVERY: Final = 1000
-COMPLAINT_PAUSE: Final = 60.0
-RETRY_POLL: Final = 1.0
+MAX_BACKLOG: Final = 100_000
+"""Records that may wait for the disk; more are counted as lost."""
+MAX_PROBES_PER_S: Final = 1000
+"""Probes below the trigger that are kept in one second."""
+WRITE_BATCH: Final = 500
+"""Records in one transaction."""
+TRIM_BATCH: Final = 1000
+"""Records after which the ledger is trimmed."""
+REPORT_INTERVAL_S: Final = 60.0
+"""Seconds between two log messages about the same failing file."""
+RETRY_INTERVAL_S: Final = 1.0
+"""Seconds between two checks whether the disk works again."""
+
+
+class LedgerSink(Protocol):
+    """The ledger as the recorder uses it. Writing may raise sqlite3.Error."""
+
+    fault: str
+    """Why the ledger waits for its disk; empty while it does not."""
+
+    def add(self, records: Iterable[DecisionRecord], probes: Iterable[ProbeRecord]) -> None:
+        """Add decisions and probes."""
+
+    def add_reactions(self, reactions: Iterable[Reaction], names: Iterable[Named]) -> None:
+        """Add results of reactions and host names."""
+
+    def trim(self, now: float) -> None:
+        """Remove the oldest rows. `now`: seconds since the epoch."""
+
+    def retry(self) -> None:
+        """Try the disk again."""
+
+
+class EventSink(Protocol):
+    """The event file as the recorder uses it."""
+
+    def write(self, events: list[dict[str, Any]]) -> None:
+        """Append events. Raise OSError if the disk does not accept them."""
 
 
 class Capture(NamedTuple):
     """The packets of a block, to be written."""
 
-    entry: Entry
-    glimpses: list[Glimpse]
+    entry: DecisionRecord
+    probes: list[RecentProbe]
 
 
-Item = Entry | Sight | Reaction | Named | Capture | dict[str, Any]
+Item = DecisionRecord | ProbeRecord | Reaction | Named | Capture | dict[str, Any]
 
 log = logging.getLogger("sentryfwd")
 
 
-def _event(item: Item) -> dict[str, Any] | None:
-    """What the event file is told of it; None: nothing."""
-    if isinstance(item, Entry):
-        return render_entry(item)
-    if isinstance(item, Reaction):
-        return render_reaction(item)
-    if isinstance(item, Named):
-        return render_note("host", item.at, **item._asdict())
-    return item if isinstance(item, dict) else None
+class RecordLimits(NamedTuple):
+    """Bounds of what the recorder writes; the sinks have their own."""
+
+    events_per_second: int = 100
+    """Events of one kind that are written one by one."""
+    min_free_bytes: int = 64 << 20
+    """Space below which only blocks are written."""
+    place: Path | None = None
+    """A directory in the file system whose space counts; None: not asked for."""
+
+
+def _ignore(_kind: str, _fields: dict[str, object]) -> None:
+    pass
 
 
 class Recorder:
     """A thread between the daemon and the disk."""
 
-    def __init__(self, ledger: Ledger, events: EventFile, evidence: Evidence | None = None) -> None:
+    listener: Callable[[str, dict[str, object]], None] = staticmethod(_ignore)
+    """Called with each event about the daemon itself, and when records are lost; in any thread."""
+
+    def __init__(
+        self,
+        ledger: LedgerSink,
+        events: EventSink,
+        captures: CaptureStore | None = None,
+        limits: RecordLimits | None = None,
+    ) -> None:
+        """`captures`: where the packets behind blocks are written; None: nowhere."""
         self._ledger = ledger
-        self._evidence = evidence
+        self._captures = captures
         self._events = events
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
-        self._complained: dict[str, float] = {}
+        self._limits = limits or RecordLimits()
+        self._throttle = EventThrottle(self._limits.events_per_second)
+        self._log_throttle = LogThrottle()
+        self._reported: dict[str, float] = {}
         self._untrimmed = 0
         self.tally: Counter[tuple[str, int, bool]] = Counter()
-        """Findings since the start: (scan, 4 or 6, blocked)."""
+        """Scans since the start by (scan, family 4 or 6, whether it was blocked)."""
         self.lost = 0
-        """Entries that did not reach the ledger or the event file."""
+        """Records that did not reach the ledger or the event file."""
         self.unkept = 0
-        """Probes below the trigger beyond SIGHTS_A_SECOND."""
-        self._second = self._sights = 0
+        """Probes below the trigger that were not kept, because of MAX_PROBES_PER_S."""
+        self._second = self._probes = 0
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
-    def append(self, entry: Entry) -> None:
-        """A block or a refusal."""
+    def append(self, entry: DecisionRecord) -> None:
+        """Record a block or a refusal."""
         self._put(entry)
 
-    def capture(self, entry: Entry, glimpses: list[Glimpse]) -> None:
-        """The packets that a block rests on."""
-        if self._evidence is not None and glimpses:
-            self._put(Capture(entry, glimpses))
+    def capture(self, entry: DecisionRecord, probes: list[RecentProbe]) -> None:
+        """Write the packets that a block rests on, if captures are kept."""
+        if self._captures is not None and probes:
+            self._put(Capture(entry, probes))
 
-    def keep_in(self, evidence: Evidence | None) -> None:
-        """Where packets are written from now on; None: nowhere."""
-        self._evidence = evidence
+    def use_captures(self, captures: CaptureStore | None) -> None:
+        """Write packets to this directory from now on; None: nowhere."""
+        self._captures = captures
 
-    def sight(self, probe: Probe, at: float) -> None:
-        """A probe below the trigger, seen at `at` s since the epoch. In a flood only the first ones
-        of each second are kept: writing all of them would cost more than judging them."""
+    def use_limits(self, limits: RecordLimits) -> None:
+        """Use other bounds from now on."""
+        self._limits = limits
+        self._throttle.per_second = limits.events_per_second
+
+    def probe(self, probe: Probe, at: float) -> None:
+        """Record a probe below the trigger that arrived `at` seconds since the epoch.
+
+        In a flood only the first probes of each second are kept: writing all of them would cost
+        more than judging them.
+        """
         if int(at) != self._second:
-            self._second, self._sights = int(at), 0
-        self._sights += 1
-        if self._sights <= SIGHTS_A_SECOND:
-            self._put(sight_of(probe, at))
+            self._second, self._probes = int(at), 0
+        self._probes += 1
+        if self._probes <= MAX_PROBES_PER_S:
+            self._put(record_of(probe, at))
         else:
             self.unkept += 1
 
     def reaction(self, reaction: Reaction) -> None:
-        """What became of a reaction."""
+        """Record the result of a reaction."""
         self._put(reaction)
 
     def named(self, address: str, host: str) -> None:
-        """A resolver told the name of an address."""
+        """Record the name of an address that a resolver reported."""
         self._put(Named(address, host, time.time()))
 
     def note(self, kind: str, **fields: object) -> None:
-        """Something about the daemon itself."""
+        """Write an event about the daemon itself; see events.render_note()."""
         self._put(render_note(kind, time.time(), **fields))
+        self.listener(kind, fields)
 
-    def stop(self, patience: float = 0.5) -> None:
-        """Write what is left, for at most so many seconds."""
+    def stop(self, timeout: float = 0.5) -> None:
+        """Write the records that still wait, for at most `timeout` seconds."""
         self._queue.put(None)
-        self._thread.join(patience)
+        self._thread.join(timeout)
 
     def _put(self, item: Item) -> None:
-        if self._queue.qsize() >= BACKLOG:
+        if self._queue.qsize() >= MAX_BACKLOG:
             self.lost += 1
         else:
             self._queue.put(item)
@@ -124,94 +194,98 @@ class Recorder:
         running = True
         while running:
             items = self._wait()
-            while len(items) < BATCH and not self._queue.empty():
+            while len(items) < WRITE_BATCH and not self._queue.empty():
                 items.append(self._queue.get())
             running = None not in items
-            self._write([item for item in items if item is not None])
+            self.write([item for item in items if item is not None], time.monotonic(), time.time())
+        events = self._throttle.flush(time.monotonic(), time.time())
+        if events:
+            self._append(events)
 
     def _wait(self) -> list[Item | None]:
-        """The next item; none of them now and then while the ledger waits for its disk."""
+        """Return the next item, or nothing after a while if the ledger waits for its disk, or a
+        summary is due."""
+        is_pending = self._throttle.is_pending or self._log_throttle.is_pending
+        timeout = RETRY_INTERVAL_S if self._ledger.fault or is_pending else None
         try:
-            return [self._queue.get(timeout=RETRY_POLL if self._ledger.fault else None)]
+            return [self._queue.get(timeout=timeout)]
         except queue.Empty:
-            self._ledger.retry()
+            if self._ledger.fault:
+                self._ledger.retry()
             return []
 
-    def _write(self, items: list[Item]) -> None:
-        entries = [item for item in items if isinstance(item, Entry)]
-        sights = [item for item in items if isinstance(item, Sight)]
+    def write(self, items: list[Item], now: float, wall: float) -> None:
+        """Write items, as the thread does. `now`: a clock value; `wall`: seconds since the
+        epoch."""
+        self._write_events(items, now, wall)
+        limits = self._limits
+        if limits.place is not None and is_low(limits.place, limits.min_free_bytes):
+            items, lost = _blocks_alone(items)
+            if lost:
+                fault = OSError(errno.ENOSPC, "too little free space is left")
+                self._report_loss("ledger", fault, lost)
+        records = [item for item in items if isinstance(item, DecisionRecord)]
+        probes = [item for item in items if isinstance(item, ProbeRecord)]
         reactions = [item for item in items if isinstance(item, Reaction)]
         names = [item for item in items if isinstance(item, Named)]
-        events = [event for item in items if (event := _event(item)) is not None]
-        self._say_all(items)
         try:
-            if events:
-                self._events.write(events)
-        except OSError as error:
-            self._complain("event file", error, len(events))
-        try:
-            if entries or sights:
-                self._ledger.add(entries, sights)
-                self._trim(len(entries) + len(sights))
+            if records or probes:
+                self._ledger.add(records, probes)
+                self._trim(len(records) + len(probes), wall)
         except sqlite3.Error as error:
-            self._complain("ledger", error, len(entries) + len(sights))
+            self._report_loss("ledger", error, len(records) + len(probes))
         try:
             if reactions or names:
                 self._ledger.add_reactions(reactions, names)
-                self._trim(len(reactions) + len(names))
+                self._trim(len(reactions) + len(names), wall)
         except sqlite3.Error as error:
-            self._complain("ledger", error, len(reactions) + len(names))
+            self._report_loss("ledger", error, len(reactions) + len(names))
         for item in items:
             if isinstance(item, Capture):
-                self._keep(item)
+                self._write_capture(item)
 
-    def _keep(self, capture: Capture) -> None:
-        evidence = self._evidence
-        if evidence is None:  # a reload ended it meanwhile
+    def _write_events(self, items: list[Item], now: float, wall: float) -> None:
+        for item in items:
+            if isinstance(item, DecisionRecord):
+                self.tally[item.scan, item.family, item.blocked] += 1
+        self._log_throttle.log(items, now)
+        events = self._throttle.take(items, now, wall)
+        if events:
+            self._append(events)
+
+    def _append(self, events: list[dict[str, Any]]) -> None:
+        try:
+            self._events.write(events)
+        except OSError as error:
+            self._report_loss("event file", error, len(events))
+
+    def _write_capture(self, capture: Capture) -> None:
+        captures = self._captures
+        if captures is None:  # a reload has switched captures off since
             return
         try:
-            evidence.write(capture.entry, capture.glimpses)
+            captures.write(capture.entry, capture.probes)
         except (OSError, SentryError) as error:
-            self._complain("capture", error, 1)
+            self._report_loss("capture", error, 1)
 
-    def _trim(self, added: int) -> None:
+    def _trim(self, added: int, wall: float) -> None:
         self._untrimmed += added
-        if self._untrimmed >= TRIM_EVERY:
+        if self._untrimmed >= TRIM_BATCH:
             self._untrimmed = 0
-            self._ledger.trim()
+            self._ledger.trim(wall)
 
-    def _say_all(self, items: list[Item]) -> None:
-        for item in items:
-            if isinstance(item, Entry):
-                self.tally[item.scan, item.family, item.blocked] += 1
-                self._say(item)
-            elif isinstance(item, Reaction):
-                self._say_reaction(item)
-
-    def _say(self, entry: Entry) -> None:
-        what = f"{entry.scan} ({', '.join(entry.kinds)})"
-        if entry.blocked:
-            log.info(
-                "blocked %s for %ds: %s, %s, offence %d",
-                entry.address, entry.timeout_s, what, entry.reason, entry.offence,
-                extra=entry_fields(entry),
-            )  # fmt: skip
-        else:
-            log.info(
-                "not blocked %s: %s, because: %s", entry.address, what, entry.reason,
-                extra=entry_fields(entry),
-            )  # fmt: skip
-
-    def _say_reaction(self, reaction: Reaction) -> None:
-        about = f" to {reaction.address}" if reaction.address else ""
-        if reaction.ok:
-            log.info("%s%s: %s", reaction.reaction, about, reaction.detail)
-        else:
-            log.error("%s%s failed: %s", reaction.reaction, about, reaction.detail)
-
-    def _complain(self, where: str, error: Exception, lost: int) -> None:
+    def _report_loss(self, where: str, error: Exception, lost: int) -> None:
         self.lost += lost
         now = time.monotonic()
-        if now - self._complained.get(where, float("-inf")) >= COMPLAINT_PAUSE:
-            self._complained[where] = now
-            log.error("%s: %s; %d entries lost so far, blocking goes on", where, error, self.lost)
+        if now - self._reported.get(where, float("-inf")) >= REPORT_INTERVAL_S:
+            self._reported[where] = now
+            log.error("%s: %s; %d records lost so far, blocking continues", where, error, self.lost)
+            self.listener("records-lost", {"where": where, "error": error, "lost": self.lost})
+
+
+def _blocks_alone(items: list[Item]) -> tuple[list[Item], int]:
+    """Return the blocks, for which the space that is left is kept, and the number of records that
+    are lost."""
+    blocks = [item for item in items if isinstance(item, DecisionRecord) and item.blocked]
+    records = sum(not isinstance(item, dict) for item in items)
+    return [*blocks], records - len(blocks)

@@ -1,4 +1,4 @@
-"""Entries to record, and a ledger to record them in."""
+"""Fixtures: a ledger, and its path."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from sentryfw.record.ledger import Ledger
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the ledger is."""
+    """Return the path of the ledger."""
     return tmp_path / "state" / "ledger.db"
 
 

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from sentryfw.record.entry import Entry, entry_fields, event_id
 from sentryfw.record.journal import JournalHandler, is_stderr
+from sentryfw.record.records import DecisionRecord, entry_fields, event_id
 
-BLOCK = Entry(
-    "192.0.2.7", 4, "portscan", ["syn", "null"], 3, 4, 1.0, 2.0, 3600.0, 2, True, "nmap",
-    "3 distinct targets within the window", [], True,
+BLOCK = DecisionRecord(
+    address="192.0.2.7", family=4, scan="portscan", kinds=["syn", "null"], targets=3, probes=4,
+    first_seen=1.0, blocked_at=2.0, timeout_s=3600.0, offence=2, forgeable=True, tool="nmap",
+    reason="3 distinct targets within the window", sample=[], blocked=True,
 )  # fmt: skip
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[socket.socket]:
-    """Where a journal would listen."""
+    """Return a socket that listens as the journal does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "socket"))
         listening.setblocking(False)
@@ -42,7 +43,7 @@ def log(tmp_path: Path) -> Iterator[logging.Logger]:
 
 
 def fields(datagram: bytes) -> dict[str, str]:
-    """systemd's native protocol, read."""
+    """Parse systemd's native protocol."""
     found = {}
     while datagram:
         line, _, rest = datagram.partition(b"\n")
@@ -79,9 +80,7 @@ def test_a_level_is_a_priority(
     assert fields(journal.recv(65536))["PRIORITY"] == priority
 
 
-def test_nothing_that_is_logged_makes_a_field_of_its_own(
-    journal: socket.socket, log: logging.Logger
-) -> None:
+def test_logged_text_cannot_add_a_field(journal: socket.socket, log: logging.Logger) -> None:
     bad = BLOCK._replace(tool="nmap\nPRIORITY=0", reason="\x1b[2J")
     log.info("a\nPRIORITY=0\x1b", extra=entry_fields(bad))
     found = fields(journal.recv(65536))
@@ -101,7 +100,7 @@ def test_a_traceback_keeps_its_lines(journal: socket.socket, log: logging.Logger
 
 
 @pytest.mark.parametrize("how", ["gone", "full"])
-def test_what_the_journal_does_not_take_goes_to_stderr_at_once(
+def test_a_line_that_the_journal_refuses_goes_to_stderr_at_once(
     journal: socket.socket, log: logging.Logger, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     if how == "gone":
@@ -113,19 +112,19 @@ def test_what_the_journal_does_not_take_goes_to_stderr_at_once(
     assert "test-journal: ERROR: last words" in capsys.readouterr().err
 
 
-def test_only_the_stream_that_systemd_names_is_the_journal() -> None:
+def test_only_the_stream_named_by_systemd_is_the_journal() -> None:
     status = os.fstat(2)
     assert is_stderr({"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
     assert not is_stderr({"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino + 1}"})
     assert not is_stderr({})
 
 
-def test_the_daemon_takes_it_where_stderr_is_the_journal(tmp_path: Path) -> None:
+def test_the_daemon_logs_to_the_journal_if_stderr_is_the_journal(tmp_path: Path) -> None:
     code = (
         "import os, logging\n"
         "status = os.fstat(2)\n"
         "os.environ['JOURNAL_STREAM'] = f'{status.st_dev}:{status.st_ino}'\n"
-        "from sentryfw.daemon import log_handler\n"
+        "from sentryfw.daemon.serve import log_handler\n"
         "print(type(log_handler()).__name__)\n"
         "os.environ['JOURNAL_STREAM'] = ''\n"
         "print(type(log_handler()).__name__)\n"

@@ -1,4 +1,4 @@
-"""The pcapng writer, byte for byte, and before the eyes of scapy and tcpdump."""
+"""The pcapng format: byte for byte, and as scapy and tcpdump read it."""
 
 import io
 import shutil
@@ -29,14 +29,14 @@ GOLDEN: Final = (
 )
 
 
-def test_a_file_is_these_bytes() -> None:
+def test_a_file_has_these_bytes() -> None:
     made = pcapng.section("hi", "S", 128)
     made += pcapng.packet((0x66513 << 32 | 0xF4240) / 1e6, b"\x01\x02\x03", 40, "x")
     assert made == bytes.fromhex(GOLDEN)
 
 
 def _read(data: bytes) -> list[tuple[bytes, float, int, bytes]]:
-    """What scapy finds: bytes, time, length on the wire, comment."""
+    """Return bytes, time, length on the wire and comment as scapy reads them."""
     with RawPcapNgReader(io.BytesIO(data)) as reader:
         found = []
         for packet, meta in reader:
@@ -47,7 +47,7 @@ def _read(data: bytes) -> list[tuple[bytes, float, int, bytes]]:
         return found
 
 
-def test_scapy_reads_what_was_written() -> None:
+def test_scapy_reads_our_files() -> None:
     data = pcapng.section("a block", "SentryFW", 128)
     data += pcapng.packet(AT, FOUR, len(FOUR), "event 1: syn")
     data += pcapng.packet(AT + 1, SIX[:45], len(SIX), "event 1: udp")
@@ -74,7 +74,7 @@ def test_files_are_joined_under_the_first_ones_head(cut: int) -> None:
 
 
 @pytest.mark.skipif(shutil.which("tcpdump") is None, reason="needs tcpdump")
-def test_tcpdump_reads_what_was_written(tmp_path: Path) -> None:
+def test_tcpdump_reads_our_files(tmp_path: Path) -> None:
     path = tmp_path / "made.pcapng"
     path.write_bytes(pcapng.join([_file("one", FOUR, SIX), _file("two", FOUR, SIX)]))
     done = subprocess.run(
@@ -93,7 +93,7 @@ def test_tcpdump_reads_what_was_written(tmp_path: Path) -> None:
     comment=st.text(max_size=400),
     at=st.floats(-1e12, 1e12, allow_nan=False),
 )
-def test_whatever_it_is_given_is_a_block_of_whole_words(
+def test_the_size_of_a_block_is_a_multiple_of_four(
     data: bytes, length: int, comment: str, at: float
 ) -> None:
     block = pcapng.packet(at, data, length, comment)

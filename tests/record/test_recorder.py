@@ -1,4 +1,4 @@
-"""The recorder: nothing that happens to the disk reaches the packet path."""
+"""The recorder: a fault of the disk does not reach the packet path."""
 
 import json
 import logging
@@ -13,11 +13,13 @@ import pytest
 
 from sentryfw.record import ledger as ledger_module
 from sentryfw.record import recorder as module
-from sentryfw.record.entry import probe_of
-from sentryfw.record.events import EventFile
+from sentryfw.record import resilient_ledger
+from sentryfw.record.event_file import EventFile
 from sentryfw.record.ledger import Ledger
-from sentryfw.record.recorder import Recorder
-from support.entries import BLOCK, REFUSAL, SIGHT, SIX
+from sentryfw.record.recorder import Recorder, RecordLimits
+from sentryfw.record.records import Reaction, probe_of
+from sentryfw.record.resilient_ledger import ResilientLedger
+from support.entries import BLOCK, PROBE, REFUSAL, SIX
 from support.waiting import wait_for
 
 
@@ -35,15 +37,49 @@ def events(log_path: Path) -> Iterator[EventFile]:
 
 @pytest.fixture
 def full() -> Iterator[EventFile]:
-    """An event file on a full disk."""
+    """Return an event file on a full disk."""
     made = EventFile(Path("/dev/full"))
     yield made
     made.close()
 
 
 @pytest.fixture
-def recorder(ledger: Ledger, events: EventFile) -> Iterator[Recorder]:
-    made = Recorder(ledger, events)
+def sink(ledger: Ledger, path: Path) -> Iterator[ResilientLedger]:
+    """Return the daemon's ledger; `ledger` reads the same file."""
+    made = ResilientLedger(path)
+    yield made
+    made.close()
+
+
+class FailingLedger:
+    """A ledger whose disk fails every write."""
+
+    fault = ""
+
+    def add(self, *_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    def add_reactions(self, *_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    def trim(self, *_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    def retry(self) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+@pytest.fixture
+def recorder(sink: ResilientLedger, events: EventFile) -> Iterator[Recorder]:
+    made = Recorder(sink, events)
+    made.start()
+    yield made
+    made.stop(5)
+
+
+@pytest.fixture
+def failing(events: EventFile) -> Iterator[Recorder]:
+    made = Recorder(FailingLedger(), events)
     made.start()
     yield made
     made.stop(5)
@@ -53,7 +89,7 @@ def _written(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_entries_reach_ledger_and_event_file(
+def test_records_reach_ledger_and_event_file(
     recorder: Recorder, ledger: Ledger, log_path: Path
 ) -> None:
     recorder.append(BLOCK)
@@ -65,10 +101,10 @@ def test_entries_reach_ledger_and_event_file(
     assert recorder.lost == 0
 
 
-def test_what_is_written_at_once_stands_in_the_order_in_which_it_happened(
-    ledger: Ledger, events: EventFile, log_path: Path
+def test_a_batch_of_events_keeps_the_order_of_arrival(
+    sink: ResilientLedger, events: EventFile, log_path: Path
 ) -> None:
-    made = Recorder(ledger, events)
+    made = Recorder(sink, events)
     made.note("flood", on=True)
     made.append(BLOCK)
     made.note("flood", on=False)
@@ -76,46 +112,45 @@ def test_what_is_written_at_once_stands_in_the_order_in_which_it_happened(
     made.named("192.0.2.7", "scanner.example.org")
     made.start()  # all of it waits: one batch
     made.stop(5)
-    told = [line["sentryfw"].get("event") or line["event_type"] for line in _written(log_path)]
-    assert told == ["flood", "alert", "flood", "alert", "host"]
+    written = [line["sentryfw"].get("event") or line["event_type"] for line in _written(log_path)]
+    assert written == ["flood", "alert", "flood", "alert", "host"]
 
 
-def test_sights_reach_the_ledger_and_no_event_file(
+def test_probes_reach_the_ledger_but_not_the_event_file(
     recorder: Recorder, ledger: Ledger, log_path: Path
 ) -> None:
-    recorder.sight(probe_of(SIGHT), SIGHT.at)
+    recorder.probe(probe_of(PROBE), PROBE.at)
     recorder.stop(5)
-    assert ledger.sights(0) == [SIGHT]
+    assert ledger.probes(0) == [PROBE]
     assert _written(log_path) == []
     assert recorder.lost == 0
 
 
-def test_of_a_flood_of_sights_the_first_ones_of_each_second_are_kept(
+def test_the_first_probes_of_each_second_of_a_flood_are_kept(
     recorder: Recorder, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SIGHTS_A_SECOND", 3)
+    monkeypatch.setattr(module, "MAX_PROBES_PER_S", 3)
     times = [1000 + number / 10 for number in range(20)]
     for at in times:
-        recorder.sight(probe_of(SIGHT), at)
+        recorder.probe(probe_of(PROBE), at)
     recorder.stop(5)
-    assert [sight.at for sight in ledger.sights(0)] == [*times[:3], *times[10:13]]
+    assert [probe.at for probe in ledger.probes(0)] == [*times[:3], *times[10:13]]
     assert (recorder.unkept, recorder.lost) == (14, 0)
 
 
-def test_a_sight_that_is_not_written_is_counted(
-    recorder: Recorder, path: Path, caplog: pytest.LogCaptureFixture
+def test_a_probe_that_is_not_written_is_counted(
+    failing: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("DROP TABLE probes")
-    recorder.sight(probe_of(SIGHT), SIGHT.at)
-    recorder.stop(5)
-    assert recorder.lost == 1
-    assert "ledger: no such table: probes" in caplog.text
+    failing.probe(probe_of(PROBE), PROBE.at)
+    failing.stop(5)
+    assert failing.lost == 1
+    assert "ledger: disk I/O error" in caplog.text
 
 
-def test_stopping_writes_everything_that_is_left(
+def test_stopping_writes_the_records_that_wait(
     recorder: Recorder, ledger: Ledger, log_path: Path
 ) -> None:
+    recorder.use_limits(RecordLimits(events_per_second=1800))
     entries = [BLOCK._replace(address=f"198.18.{n >> 8}.{n & 255}") for n in range(1800)]
     for entry in entries:
         recorder.append(entry)
@@ -124,10 +159,10 @@ def test_stopping_writes_everything_that_is_left(
     assert len(ledger.latest_blocks(entry.address for entry in entries)) == 1800
 
 
-def test_stopping_waits_no_longer_than_its_patience(
+def test_stopping_waits_no_longer_than_its_timeout(
     recorder: Recorder, ledger: Ledger, path: Path
 ) -> None:
-    """Another program holds the ledger; the daemon ends all the same."""
+    """Another program holds the ledger's lock."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         recorder.append(BLOCK)
@@ -138,10 +173,11 @@ def test_stopping_waits_no_longer_than_its_patience(
         other.execute("COMMIT")
 
 
+@pytest.mark.root
 def test_a_failing_event_file_costs_no_block_in_the_ledger(
-    ledger: Ledger, full: EventFile, caplog: pytest.LogCaptureFixture
+    sink: ResilientLedger, ledger: Ledger, full: EventFile, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recorder = Recorder(ledger, full)
+    recorder = Recorder(sink, full)
     recorder.start()
     recorder.append(BLOCK)
     recorder.note("start")
@@ -152,42 +188,47 @@ def test_a_failing_event_file_costs_no_block_in_the_ledger(
 
 
 def test_a_failing_ledger_costs_no_event(
-    recorder: Recorder,
-    ledger: Ledger,
-    path: Path,
-    log_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    failing: Recorder, log_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ledger._connection.execute("PRAGMA busy_timeout = 10")
+    failing.append(BLOCK)
+    failing.append(REFUSAL)
+    wait_for(lambda: failing.lost == 2, "the loss is counted")
+    failing.append(SIX)
+    failing.stop(5)
+    assert failing.lost == 3
+    assert "ledger: disk I/O error; " in caplog.text
+    assert "blocking continues" in caplog.text
+    assert len(_written(log_path)) == 3
+
+
+def test_a_reaction_that_is_not_written_costs_no_event(failing: Recorder, log_path: Path) -> None:
+    failing.reaction(Reaction("command", BLOCK.address, ok=True, detail="", at=1.0, seconds=0.1))
+    failing.stop(5)
+    assert failing.lost == 1
+    assert len(_written(log_path)) == 1
+
+
+def test_records_that_memory_kept_are_written_while_nothing_new_arrives(
+    recorder: Recorder, sink: ResilientLedger, ledger: Ledger, path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(module, "RETRY_INTERVAL_S", 0.05)
+    monkeypatch.setattr(resilient_ledger, "RETRY_INTERVAL_S", 0.0)
+    sink.database.execute("PRAGMA busy_timeout = 10")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         recorder.append(BLOCK)
-        recorder.append(REFUSAL)
-        wait_for(lambda: recorder.lost == 2, "the loss is counted")
+        wait_for(lambda: bool(sink.fault), "a ledger in memory")
         other.execute("COMMIT")
-    assert "ledger: database is locked; " in caplog.text
-    assert "blocking goes on" in caplog.text
-    recorder.append(SIX)
-    recorder.stop(5)
-    assert len(_written(log_path)) == 3
-    assert set(ledger.latest_blocks([BLOCK.address, SIX.address])) == {SIX.address}
+    wait_for(lambda: not sink.fault, "written to the disk")
+    assert set(ledger.latest_blocks([BLOCK.address])) == {BLOCK.address}
 
 
-def test_a_ledger_that_lost_its_tables_is_counted_not_raised(
-    recorder: Recorder, path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.root
+def test_one_fault_is_reported_once_a_minute(
+    sink: ResilientLedger, full: EventFile, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("DROP TABLE blocks")
-    recorder.append(BLOCK)
-    recorder.stop(5)
-    assert recorder.lost == 1
-    assert "ledger: no such table: blocks" in caplog.text
-
-
-def test_the_same_complaint_is_said_once_a_minute(
-    ledger: Ledger, full: EventFile, caplog: pytest.LogCaptureFixture
-) -> None:
-    recorder = Recorder(ledger, full)
+    recorder = Recorder(sink, full)
     recorder.start()
     for lost in range(1, 6):
         recorder.note("start")
@@ -196,21 +237,21 @@ def test_the_same_complaint_is_said_once_a_minute(
     assert caplog.text.count("event file: ") == 1
 
 
-def test_a_backlog_that_is_full_loses_and_does_not_wait(
-    ledger: Ledger, events: EventFile, monkeypatch: pytest.MonkeyPatch
+def test_a_full_backlog_loses_records_and_does_not_wait(
+    sink: ResilientLedger, events: EventFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BACKLOG", 3)
-    recorder = Recorder(ledger, events)  # not started: nobody empties it
+    monkeypatch.setattr(module, "MAX_BACKLOG", 3)
+    recorder = Recorder(sink, events)  # not started, so the queue is not emptied
     for _ in range(5):
         recorder.append(BLOCK)
     assert recorder.lost == 2
 
 
-def test_the_ledger_is_trimmed_on_the_way(
+def test_the_ledger_is_trimmed_while_it_is_written(
     recorder: Recorder, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TRIM_EVERY", 10)
-    monkeypatch.setattr(ledger_module, "_KEEP", {"blocks": 4})
+    monkeypatch.setattr(module, "TRIM_BATCH", 10)
+    monkeypatch.setattr(ledger_module, "MAX_ROWS", {"blocks": 4})
     for _ in range(50):
         recorder.append(BLOCK._replace(blocked_at=1.0))
     recorder.stop(5)
@@ -219,7 +260,7 @@ def test_the_ledger_is_trimmed_on_the_way(
     assert left < 50
 
 
-def test_blocks_and_refusals_are_said_to_the_journal(
+def test_blocks_and_refusals_are_logged(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "sentryfwd"):
@@ -230,3 +271,52 @@ def test_blocks_and_refusals_are_said_to_the_journal(
         f"blocked 198.18.0.2 for 3600s: portscan (syn, udp), {BLOCK.reason}, offence 1",
         "not blocked 198.18.0.2: portscan (syn, udp), because: partner",
     ]
+
+
+def test_a_flood_of_events_ends_in_a_summary_while_nothing_new_arrives(
+    recorder: Recorder, log_path: Path
+) -> None:
+    recorder.use_limits(RecordLimits(events_per_second=5))
+    for _ in range(20):
+        recorder.append(REFUSAL)
+    wait_for(lambda: "summary" in log_path.read_text(), "the summary")
+    summaries = [event["sentryfw"] for event in _written(log_path)][5:]
+    assert sum(event["left_out"]["refused"] for event in summaries) == 15
+
+
+def test_what_was_left_out_is_counted_when_the_daemon_stops(
+    recorder: Recorder, log_path: Path
+) -> None:
+    recorder.use_limits(RecordLimits(events_per_second=5))
+    for _ in range(8):
+        recorder.append(BLOCK)
+    recorder.stop(5)
+    assert _written(log_path)[-1]["sentryfw"]["left_out"] == {"blocked": 3}
+
+
+def test_below_the_floor_blocks_alone_are_written(
+    recorder: Recorder, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(module, "is_low", lambda *_: True)
+    recorder.use_limits(RecordLimits(place=tmp_path))
+    recorder.append(REFUSAL)
+    recorder.append(BLOCK)
+    recorder.probe(probe_of(PROBE), PROBE.at)
+    recorder.stop(5)
+    assert set(ledger.latest_blocks([BLOCK.address])) == {BLOCK.address}
+    assert ledger.probes(0) == []
+    assert recorder.lost == 2
+    assert "too little free space is left" in caplog.text
+
+
+def test_a_listener_gets_events_and_losses(sink: ResilientLedger, full: EventFile) -> None:
+    recorder = Recorder(sink, full)
+    found: list[str] = []
+    recorder.listener = lambda kind, fields: found.append(f"{kind} {fields}")
+    recorder.note("alarm", by="ufw")
+    assert found == ["alarm {'by': 'ufw'}"]
+    recorder.start()
+    wait_for(lambda: len(found) == 2, "the loss")
+    recorder.stop()
+    assert found[1].startswith("records-lost {'where': 'event file', 'error': OSError(28")

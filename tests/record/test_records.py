@@ -1,4 +1,4 @@
-"""Engine values become plain records, with the wall clock in them."""
+"""Engine values as plain records, with the wall clock in them."""
 
 from ipaddress import ip_address
 
@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentryfw.engine.model import KINDS, Block, Evidence, Kind, Probe, Refusal, Source, Target
-from sentryfw.record.entry import (
+from sentryfw.record.records import (
     block_entry,
     manual_entry,
     probe_of,
+    record_of,
     refusal_entry,
-    sight_of,
     target_text,
 )
 
@@ -33,7 +33,10 @@ EVIDENCE = Evidence(
 
 
 def test_a_block_carries_its_evidence_and_when_the_kernel_acknowledged_it() -> None:
-    block = Block(EVIDENCE.source, 3600.0, 2, False, "because", EVIDENCE, 12.0)
+    block = Block(
+        source=EVIDENCE.source, timeout=3600.0, offence=2, forgeable=False, reason="because",
+        evidence=EVIDENCE, at=12.0,
+    )  # fmt: skip
     entry = block_entry(block, 12.5, EPOCH)
     assert (entry.address, entry.family, entry.scan) == ("198.18.0.2", 4, "portscan")
     assert (entry.first_seen, entry.blocked_at) == (EPOCH + 10.0, EPOCH + 12.5)
@@ -51,7 +54,7 @@ def test_a_refusal_has_its_reason_and_no_timeout() -> None:
     assert entry.blocked_at == EPOCH + 12.0
 
 
-def test_a_block_by_hand_is_no_offence() -> None:
+def test_a_block_by_hand_is_not_an_offence() -> None:
     entry = manual_entry("198.18.0.0/24", 4, 0.0, EPOCH)
     assert (entry.address, entry.blocked, entry.offence) == ("198.18.0.0/24", True, 0)
     assert entry.reason == "blocked by hand"
@@ -91,8 +94,8 @@ def test_targets_are_address_protocol_and_port(target: Target, text: str) -> Non
 
 SOURCES = st.one_of(
     st.binary(min_size=4, max_size=4),
-    st.binary(min_size=8, max_size=8).filter(lambda data: data[:1] != b"\xfe"),
-    st.binary(min_size=8, max_size=8).map(lambda data: ip_address("fe80::").packed[:8] + data),
+    st.binary(min_size=8, max_size=8),
+    st.binary(min_size=16, max_size=16).filter(lambda data: any(data[8:])),
 ).map(Source)
 TARGETS = st.tuples(
     st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)),
@@ -102,16 +105,16 @@ TARGETS = st.tuples(
 
 
 @given(SOURCES, TARGETS, st.sampled_from(KINDS), st.booleans())
-def test_a_probe_is_read_back_out_of_its_sight(
+def test_a_probe_is_restored_from_its_record(
     source: Source,
     target: Target,
     kind: Kind,
     listed: bool,  # noqa: FBT001 - hypothesis
 ) -> None:
     probe = Probe(source, target, kind, listed=listed)
-    assert probe_of(sight_of(probe, 1.0)) == probe
+    assert probe_of(record_of(probe, 1.0)) == probe
 
 
-def test_a_sight_says_when() -> None:
+def test_the_record_of_a_probe_has_its_time() -> None:
     probe = Probe(EVIDENCE.source, EVIDENCE.sample[0], "syn")
-    assert sight_of(probe, EPOCH).at == EPOCH
+    assert record_of(probe, EPOCH).at == EPOCH

@@ -1,0 +1,1 @@
+"""Queries: the data of list, status, explain and watch, for the CLI and the control socket."""

@@ -1,0 +1,176 @@
+"""Active blocks and the state of the table, from kernel and ledger, for `list` and `status`.
+
+A caller with CAP_NET_ADMIN reads them itself; for other callers the daemon does, by these
+functions.
+"""
+
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NotRequired, TypedDict
+
+from sentryfw.netfilter import features, queue_rule
+from sentryfw.netfilter.block_sets import Blocked, blocked_of
+from sentryfw.netfilter.table import Table
+from sentryfw.record.events import timestamp
+from sentryfw.record.lookup import OptionalLedger, Reason, newest_confinements, newest_reasons
+from sentryfw.record.records import DecisionRecord
+
+UNKNOWN: Final = "not in the ledger"
+LOOKUP_BATCH: Final = 500
+"""Blocks per lookup in the ledger, where other requests wait for it."""
+
+Warn = Callable[[str], None]
+
+
+class BlockItem(TypedDict):
+    """A active block, as `list --json` shows it. Times are ISO 8601, in UTC."""
+
+    address: str
+    family: str
+    """"ipv4" or "ipv6"."""
+    scan: str
+    kinds: list[str]
+    targets: int
+    probes: int
+    first_seen: str | None
+    blocked_at: str | None
+    timeout_s: float
+    """Configured; 0 for a block without end."""
+    expires_in_s: float
+    """Left."""
+    offence: int
+    forgeable: bool
+    tool: str
+    reason: str
+    decision: str
+    """"block", or "confine": what the partner uses goes on."""
+    dropped_packets: int
+    dropped_bytes: int
+    host: NotRequired[str]
+    """Name by a resolver, in `list` only; empty if none is known."""
+
+
+class CounterValues(TypedDict):
+    """The values of a named counter."""
+
+    packets: int
+    bytes: int
+
+
+class KernelState(TypedDict):
+    """The table in the kernel, as `status --json` shows it."""
+
+    installed: bool
+    divert: str | None
+    """The way into the queue: "queue" or "xt-nfqueue"; None without a queue rule."""
+    divert_reason: str
+    blocked4: int
+    blocked6: int
+    confined4: int
+    confined6: int
+    """Partners that are confined to what they use."""
+    counters: dict[str, CounterValues]
+
+
+def items(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, None, None]:
+    """Yield the active blocks, each with its reason."""
+    yield from with_reasons(batches(table, LOOKUP_BATCH), ledger, warn)
+    yield from confined(table, ledger, warn)
+
+
+def confined(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, None, None]:
+    """Yield the partners that are confined, each with its reason."""
+    table.require()
+    with closing(OptionalLedger(ledger, warn)) as book:
+        for found in map(blocked_of, table.decisions.confined()):
+            entry = _confinement(book, found.address)
+            yield {**item(found, entry), "decision": "confine", "host": ""}
+
+
+def _confinement(book: OptionalLedger, address: str) -> DecisionRecord | None:
+    nothing: dict[str, DecisionRecord] = {}
+    return book.ask(lambda ledger: newest_confinements(ledger, [address]), nothing).get(address)
+
+
+def batches(table: Table, size: int) -> Iterator[list[Blocked]]:
+    """Yield the active blocks, `size` at once. Raise NotInstalled now if there is no table."""
+    table.require()
+    blocks = itertools.chain(table.sets.blocked_sources(), table.sets.blocked_networks())
+    return iter(lambda: list(itertools.islice(blocks, size)), [])
+
+
+def with_reasons(
+    blocks: Iterable[list[Blocked]], ledger: Path, warn: Warn
+) -> Generator[BlockItem, None, None]:
+    """Yield one item for each block, with the reason from the ledger."""
+    with closing(OptionalLedger(ledger, warn)) as book:
+        for batch in blocks:
+            found, hosts = _reasons(book, [blocked.address for blocked in batch])
+            for blocked in batch:
+                listed = item(blocked, found.get(blocked.address))
+                listed["host"] = hosts.get(blocked.address, "")
+                yield listed
+
+
+def _reasons(
+    book: OptionalLedger, addresses: list[str]
+) -> tuple[dict[str, Reason], dict[str, str]]:
+    """Return the reason of the newest block of each address, and the host names."""
+    nothing: tuple[dict[str, Reason], dict[str, str]] = ({}, {})
+    return book.ask(
+        lambda ledger: (newest_reasons(ledger, addresses), ledger.hosts(addresses)), nothing
+    )
+
+
+def kernel_state(table: Table) -> KernelState:
+    """Return whether the table is installed, its way into the queue, its blocks and counters."""
+    if not table.is_installed():
+        return {"installed": False, "divert": None, "divert_reason": "", "blocked4": 0,
+                "blocked6": 0, "confined4": 0, "confined6": 0, "counters": {}}  # fmt: skip
+    way = queue_rule.active(table)
+    counts, confined = table.sets.count_blocked(), table.decisions.count_confined()
+    return {
+        "installed": True,
+        "divert": way,
+        "divert_reason": _divert_reason(way),
+        "blocked4": counts[4],
+        "blocked6": counts[6],
+        "confined4": confined[4],
+        "confined6": confined[6],
+        "counters": {
+            name: {"packets": counter.packets, "bytes": counter.bytes}
+            for name, counter in sorted(table.counters().items())
+        },
+    }
+
+
+def _divert_reason(way: str | None) -> str:
+    if way is None:
+        return ""
+    picked, reason = features.pick_divert(features.probe())
+    return reason if picked == way else f"installed as {way}; now {reason}: run `sentryfw install`"
+
+
+def item(blocked: Blocked, entry: DecisionRecord | Reason | None) -> BlockItem:
+    """Return an active block as JSON; `entry` is its newest row of the ledger, if there is one."""
+    return {
+        "address": blocked.address,
+        "family": "ipv4" if blocked.family == 4 else "ipv6",
+        "scan": entry.scan if entry else "",
+        "kinds": entry.kinds if entry else [],
+        "targets": entry.targets if entry else 0,
+        "probes": entry.probes if entry else 0,
+        "first_seen": timestamp(entry.first_seen) if entry else None,
+        "blocked_at": timestamp(entry.blocked_at) if entry else None,
+        "timeout_s": round(blocked.timeout, 3),
+        "expires_in_s": round(blocked.expires, 3),
+        "offence": entry.offence if entry else 0,
+        "forgeable": entry.forgeable if entry else False,
+        "tool": entry.tool if entry else "",
+        "reason": entry.reason if entry else UNKNOWN,
+        "decision": "block",
+        "dropped_packets": blocked.packets,
+        "dropped_bytes": blocked.bytes,
+    }

@@ -1,0 +1,124 @@
+"""The data of list and status, on a table that is a fake."""
+
+import sqlite3
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+
+from sentryfw.errors import NotInstalled
+from sentryfw.netfilter.block_sets import Blocked
+from sentryfw.netfilter.table import Counter
+from sentryfw.query import blocks
+from sentryfw.query.blocks import UNKNOWN, batches, item, items, kernel_state
+from sentryfw.record.ledger import Ledger
+from support.entries import BLOCK
+
+ADDRESS: Final = BLOCK.address
+FOUND: Final = Blocked(ADDRESS, 4, 3600.0, 60.1234, 5, 300)
+
+
+def table(*sources: Blocked, networks: tuple[Blocked, ...] = (), installed: bool = True) -> Any:
+    def require() -> None:
+        if not installed:
+            raise NotInstalled("nothing is installed")
+
+    return SimpleNamespace(
+        require=require,
+        is_installed=lambda: installed,
+        counters=lambda: {"queued": Counter(3, 4), "judged": Counter(1, 2)},
+        rule_expressions=lambda _: ["payload", "queue"],
+        sets=SimpleNamespace(
+            blocked_sources=lambda: iter(sources),
+            blocked_networks=lambda: iter(networks),
+            count_blocked=lambda: {4: len(sources), 6: 0},
+        ),
+        decisions=SimpleNamespace(confined=lambda: iter(()), count_confined=lambda: {4: 0, 6: 0}),
+    )
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    path = tmp_path / "ledger.db"
+    with Ledger(path) as opened:
+        opened.add([BLOCK], [])
+    return path
+
+
+def test_a_block_has_the_reason_of_the_ledger(ledger: Path) -> None:
+    warnings: list[str] = []
+    [found] = items(table(FOUND), ledger, warnings.append)
+    assert (found["address"], found["reason"], found["scan"]) == (ADDRESS, BLOCK.reason, "portscan")
+    assert (found["timeout_s"], found["expires_in_s"]) == (3600.0, 60.123)
+    assert (found["dropped_packets"], found["dropped_bytes"], found["host"]) == (5, 300, "")
+    assert warnings == []
+
+
+def test_a_block_without_a_row_has_no_reason(ledger: Path) -> None:
+    [found] = items(table(FOUND._replace(address="192.0.2.77")), ledger, pytest.fail)
+    assert (found["reason"], found["scan"], found["blocked_at"]) == (UNKNOWN, "", None)
+
+
+def test_a_ledger_that_cannot_be_read_is_one_warning(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"not a database" * 100)
+    warnings: list[str] = []
+    others = [FOUND._replace(address=f"192.0.2.{n}") for n in range(5)]
+    found = list(blocks.with_reasons([[one] for one in others], path, warnings.append))
+    assert [one["reason"] for one in found] == [UNKNOWN] * 5
+    assert len(warnings) == 1
+    assert "the ledger cannot be read" in warnings[0]
+
+
+def test_a_row_that_is_not_json_is_one_warning(ledger: Path) -> None:
+    with sqlite3.connect(ledger) as connection:
+        connection.execute("UPDATE blocks SET kinds = 'not JSON'")
+    connection.close()
+    warnings: list[str] = []
+    [found] = items(table(FOUND), ledger, warnings.append)
+    assert found["reason"] == UNKNOWN
+    assert len(warnings) == 1
+
+
+def test_batches_have_the_size_and_end_with_the_networks() -> None:
+    network = FOUND._replace(address="203.0.113.0/24")
+    found = list(batches(table(FOUND, FOUND, FOUND, networks=(network,)), 3))
+    assert [len(batch) for batch in found] == [3, 1]
+    assert found[1] == [network]
+
+
+def test_without_a_table_batches_fail_at_once() -> None:
+    with pytest.raises(NotInstalled):
+        batches(table(installed=False), 3)
+
+
+def test_the_state_of_an_installed_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks.features, "probe", lambda: None)
+    monkeypatch.setattr(blocks.features, "pick_divert", lambda _: ("queue", "nft has queue"))
+    assert kernel_state(table(FOUND)) == {
+        "installed": True, "divert": "queue", "divert_reason": "nft has queue", "blocked4": 1,
+        "blocked6": 0,
+        "confined4": 0,
+        "confined6": 0,
+        "counters": {"judged": {"packets": 1, "bytes": 2}, "queued": {"packets": 3, "bytes": 4}},
+    }  # fmt: skip
+
+
+def test_a_way_that_would_be_picked_no_longer_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(blocks.features, "probe", lambda: None)
+    monkeypatch.setattr(blocks.features, "pick_divert", lambda _: ("xt-nfqueue", "no queue"))
+    reason = kernel_state(table())["divert_reason"]
+    assert reason == "installed as queue; now no queue: run `sentryfw install`"
+
+
+def test_the_state_without_a_table() -> None:
+    state = kernel_state(table(installed=False))
+    assert (state["installed"], state["divert"], state["counters"]) == (False, None, {})
+
+
+@pytest.mark.parametrize(("family", "shown"), [(4, "ipv4"), (6, "ipv6")])
+def test_an_item_names_its_family(family: int, shown: str) -> None:
+    assert item(FOUND._replace(family=family), None)["family"] == shown
