@@ -1,20 +1,21 @@
-"""What needs root, for a daemon that is not: hosts.deny and the external command.
+"""The helper: a program that edits hosts.deny and runs the command as root, for the daemon.
 
-The daemon runs with CAP_NET_ADMIN alone, so it asks this small program, over a UNIX socket, one
-request a connection. It takes what it does from the configuration, which only root writes; from
-the daemon it takes addresses and words about an incident, and checks them.
+The daemon runs with CAP_NET_ADMIN alone, so it asks this small program, over a UNIX socket, with
+one request a connection. The helper reads what to do from the configuration, which only root
+writes. From the daemon it accepts addresses and words about an incident, and checks them.
 
-systemd starts it at the first request (sentryfw-respond.socket); a daemon that root starts by
-hand makes it a child of its own before it gives up root.
+systemd starts it at the first request (sentryfw-respond.socket). A daemon that root starts by
+hand forks it before it drops its privileges.
+
+See docs/decisions.md: root-helper.
 """
 
 import argparse
-import json
 import os
+import select
 import signal
 import socket
 import stat
-import struct
 import sys
 import threading
 from contextlib import suppress
@@ -23,18 +24,28 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from sentryfw import config
-from sentryfw.config_files import DIRECTORY, drop_ins
-from sentryfw.config_respond import Respond
-from sentryfw.errors import SentryError
+from sentryfw.config.files import DIRECTORY, drop_ins
+from sentryfw.config.model import Config
+from sentryfw.config.respond import Respond
+from sentryfw.control import framing
+from sentryfw.control.peer import peer_of
+from sentryfw.errors import ConfigError, ReactionFailed, SentryError
+from sentryfw.host import last_good
 from sentryfw.respond.command import CommandRunner
-from sentryfw.respond.hosts_deny import HostsDeny
+from sentryfw.respond.hosts_deny import HostsDenyFile
 from sentryfw.respond.incident import Incident
-from sentryfw.respond.lane import Failed, reason_of
+from sentryfw.respond.reaction_queue import reason_of
+from sentryfw.respond.undo import undo_unwanted
 
-MAX_REQUEST: Final = 16 << 20
-MAX_TEXT: Final = 300
-PATIENCE: Final = 15.0
-"""Seconds that hosts.deny may take: its lock is waited for."""
+MAX_LINE_BYTES: Final = 16 << 20
+"""Bytes of a request or an answer."""
+MAX_FIELD_CHARS: Final = 300
+ANSWER_TIMEOUT_S: Final = 15.0
+"""Seconds for an edit of hosts.deny, which may have to wait for the lock of its directory."""
+ACCEPT_LIMIT: Final = 64
+"""Connections that may wait to be accepted."""
+SPARE_COUNT: Final = 2
+"""Requests about hosts.deny that are served in addition to the commands."""
 LISTEN_FD: Final = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
@@ -44,57 +55,63 @@ Request = dict[str, Any]
 # --- the daemon's side
 
 
-class Helper:
-    """Asks the program behind a socket."""
+class HelperClient:
+    """Asks the helper. The methods raise ReactionFailed."""
 
-    def __init__(self, path: Path, settings: Respond) -> None:
+    def __init__(self, path: Path, config: Respond) -> None:
+        """`path`: the helper's socket."""
         self._path = path
-        self._command_patience = settings.command.timeout + PATIENCE
+        self._command_timeout = config.command.timeout + ANSWER_TIMEOUT_S
 
     def run_command(self, incident: Incident) -> str:
+        """Run the command about an incident; return a line about its end."""
         request = {"do": "command", "incident": incident._asdict()}
-        return str(self._ask(request, self._command_patience))
+        return str(self._ask(request, self._command_timeout))
 
     def apply(self, changes: dict[str, bool]) -> dict[str, str]:
-        self._ask({"do": "apply", "changes": changes}, PATIENCE)
+        """Add and remove lines of hosts.deny; see HostsDenyFile.apply()."""
+        self._ask({"do": "apply", "changes": changes}, ANSWER_TIMEOUT_S)
         return {}
 
     def sync(self, addresses: set[str]) -> None:
-        self._ask({"do": "sync", "addresses": sorted(addresses)}, PATIENCE)
+        """Make the lines of hosts.deny those of exactly these addresses."""
+        self._ask({"do": "sync", "addresses": sorted(addresses)}, ANSWER_TIMEOUT_S)
 
-    def _ask(self, request: Request, patience: float) -> object:
+    def _ask(self, request: Request, timeout: float) -> object:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-                client.settimeout(patience)
+                client.settimeout(timeout)
                 client.connect(str(self._path))
-                if _peer(client) != 0:
-                    raise Failed(f"{self._path}: not root's")
-                client.sendall(json.dumps(request).encode() + b"\n")
-                answer = json.loads(client.makefile("rb").readline(MAX_REQUEST) or b"{}")
+                if peer_of(client).uid != 0:
+                    raise ReactionFailed(f"{self._path}: does not belong to root")
+                client.sendall(framing.encode(request))
+                answer = framing.read(client.makefile("rb"), MAX_LINE_BYTES) or {}
         except (OSError, ValueError) as error:
-            raise Failed(
-                f"{self._path}: {reason_of(error)}: `sentryfw install` makes it"
+            raise ReactionFailed(
+                f"{self._path}: {reason_of(error)}: run `sentryfw install`, which creates it"
             ) from error
         if "done" not in answer:
-            raise Failed(str(answer.get("failed", f"{self._path}: it ended")))
+            raise ReactionFailed(str(answer.get("failed", f"{self._path}: the helper ended")))
         return answer["done"]
 
 
 # --- root's side
 
 
-class Server:
-    """Does what is asked, for one user and root."""
+class HelperServer:
+    """Serves requests of one user and root, each in a thread."""
 
-    def __init__(self, settings: Respond, users: set[int]) -> None:
+    def __init__(self, config: Respond, users: set[int], path: Path | None = None) -> None:
+        """`users`: user ids that may ask; `path`: that of the configuration, None: the default."""
         self._users = users
-        deny = settings.hosts_deny
-        self._deny = HostsDeny(deny.path, deny.line) if deny.enabled else None
-        self._runner = CommandRunner(settings.command) if settings.command.argv else None
-        self._places = threading.BoundedSemaphore(settings.command.concurrency + 2)
+        self._config, self._path = config, path
+        deny = config.hosts_deny
+        self._deny = HostsDenyFile(deny.path, deny.line) if deny.enabled else None
+        self._runner = CommandRunner(config.command) if config.command.argv else None
+        self._places = threading.BoundedSemaphore(config.command.concurrency + SPARE_COUNT)
 
     def serve(self, listener: socket.socket) -> None:
-        """Until the listener is shut."""
+        """Serve until the listener is shut down."""
         with suppress(OSError):
             while True:
                 self._places.acquire()
@@ -106,7 +123,7 @@ class Server:
                 threading.Thread(target=self._serve_one, args=(client,), daemon=True).start()
 
     def end(self) -> NoReturn:
-        """At once, with every command that runs."""
+        """End this process at once, and every command that runs."""
         if self._runner is not None:
             self._runner.kill()
         os._exit(0)
@@ -114,24 +131,23 @@ class Server:
     def _serve_one(self, client: socket.socket) -> None:
         try:
             with client, suppress(OSError):
-                client.settimeout(PATIENCE)
-                if _peer(client) not in self._users:
+                client.settimeout(ANSWER_TIMEOUT_S)
+                if peer_of(client).uid not in self._users:
                     return
-                line = client.makefile("rb").readline(MAX_REQUEST)
-                client.sendall(json.dumps(self._answer(line, client)).encode() + b"\n")
+                client.sendall(framing.encode(self._answer(client)))
         finally:
             self._places.release()
 
-    def _answer(self, line: bytes, client: socket.socket) -> Request:
+    def _answer(self, client: socket.socket) -> Request:
         try:
-            request = json.loads(line)
-            return {"done": self._do(request, client)}
+            request = framing.read(client.makefile("rb"), MAX_LINE_BYTES)
+            return {"done": self._perform(request or {}, client)}
         except SentryError as error:
             return {"failed": reason_of(error)}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            return {"failed": f"no request: {reason_of(error)}"}
+            return {"failed": f"not a valid request: {reason_of(error)}"}
 
-    def _do(self, request: Request, client: socket.socket) -> object:
+    def _perform(self, request: Request, client: socket.socket) -> object:
         match request["do"]:
             case "command" if self._runner is not None:
                 return self._runner(_incident(request["incident"]), client.fileno())
@@ -142,70 +158,81 @@ class Server:
             case "sync" if self._deny is not None:
                 self._deny.sync({_address(text) for text in request["addresses"]})
                 return True
+            case "sync" if not request["addresses"]:  # hosts.deny was switched off
+                undo_unwanted(self._path, self._config, routes=False)
+                return True
             case other:
-                raise Failed(f"{other!r} is not configured")
+                raise ReactionFailed(f"{other!r} is not configured")
 
 
 def _incident(given: Request) -> Incident:
-    """The incident in a request. ValueError where a word could be more than a word."""
+    """Return the incident in a request. Raise ValueError if a field could be more than a word."""
     incident = Incident(**given)._replace(kinds=tuple(given["kinds"]))
     ip_address(incident.ip)
     _address(incident.address)
     for text in incident.fields().values():
-        if len(text) > MAX_TEXT or not (text.isascii() and (text.isprintable())):
-            raise ValueError("a word that is none")
+        if len(text) > MAX_FIELD_CHARS or not (text.isascii() and text.isprintable()):
+            raise ValueError("a field is too long or not printable ASCII")
         if text.startswith("-"):
-            raise ValueError("a word that looks like an option")
+            raise ValueError("a field looks like an option")
     return incident
 
 
 def _address(text: object) -> str:
+    """Return the text of an address or network. Raise ValueError if it is neither."""
     return str(text) if ip_network(str(text)) else ""
 
 
-def _peer(connection: socket.socket) -> int:
-    """The user at the other end."""
-    size = struct.calcsize("=iII")
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    return int(struct.unpack("=iII", raw)[1])
+# --- start
 
 
-# --- how it is started
+def fork(respond: Respond, path: Path, uid: int) -> int:
+    """Fork a child that serves a user and ends with its parent; return its process id.
 
-
-def fork(settings: Respond, path: Path, uid: int) -> int:
-    """Leave a child behind that serves the user, and ends with its parent; its number. Before
-    threads are made, while we are root."""
+    Call this as root, before threads are started.
+    """
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
     path.chmod(0o600)
     os.chown(path, uid, -1)
-    listener.listen(64)
+    listener.listen(ACCEPT_LIMIT)
     lifeline, ours = os.pipe()  # PR_SET_PDEATHSIG would need the parent's right to signal root
     child = os.fork()
     if child:
         listener.close()
-        os.close(lifeline)  # `ours` stays open as long as we live
+        os.close(lifeline)  # `ours` stays open as long as this process lives
         return child
     try:
         os.close(ours)
-        server = Server(settings, {0, uid})
-        signal.signal(signal.SIGTERM, lambda *_: server.end())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=_end_with_parent, args=(lifeline, server), daemon=True).start()
+        server = HelperServer(respond, {0, uid})
+        threading.Thread(
+            target=_end_with, args=([lifeline, _terminations()], server), daemon=True
+        ).start()
         server.serve(listener)
     finally:
         os._exit(1)
 
 
-def _end_with_parent(lifeline: int, server: Server) -> NoReturn:
-    os.read(lifeline, 1)
+def _terminations() -> int:
+    """Return a descriptor that is readable after SIGTERM. The handler itself does nothing: it could
+    run while its thread holds the lock that end() takes. SIGINT is for the daemon alone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    signal.set_wakeup_fd(writable)
+    return readable
+
+
+def _end_with(descriptors: list[int], server: HelperServer) -> NoReturn:
+    """End when one of them is readable: the daemon's end of the lifeline is closed, or SIGTERM."""
+    select.select(descriptors, [], [])
     server.end()
 
 
 def check_owner(path: Path) -> None:
-    """SentryError if somebody but root could have written what is done as root."""
+    """Raise SentryError if another user than root could write the configuration."""
     for place in (path, path.parent, path.parent / DIRECTORY, *drop_ins(path)):
         try:
             status = place.stat()
@@ -215,24 +242,40 @@ def check_owner(path: Path) -> None:
             raise SentryError(
                 f"{place}: owned by uid {status.st_uid} with mode"
                 f" {stat.S_IMODE(status.st_mode):o}: commands run as root come from it, so it"
-                " must be root's, and writable by root alone"
+                " must belong to root and be writable by root alone"
             )
 
 
 def main() -> None:
-    """For systemd: the listening socket is descriptor 3."""
+    """Serve for systemd, which passes the listening socket as descriptor 3."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # decisions.md, pydantic-plugins
     parser = argparse.ArgumentParser(prog="sentryfw-respond")
     parser.add_argument("-c", "--config", type=Path, required=True)
-    parser.add_argument("--user", type=int, required=True, help="uid that may ask, beside root")
+    parser.add_argument(
+        "--user", type=int, required=True, help="user id that may ask, in addition to root"
+    )
     arguments = parser.parse_args()
     try:
         check_owner(arguments.config)
-        settings = config.load(arguments.config)
+        loaded = _configured(arguments.config)
     except (SentryError, OSError) as error:
         sys.stderr.write(f"sentryfw-respond: {error}\n")
         sys.exit(getattr(error, "exit_code", 1))
     listener = socket.socket(fileno=LISTEN_FD)
-    Server(settings.respond, {0, arguments.user}).serve(listener)
+    users = {0, arguments.user}
+    HelperServer(loaded.respond, users, arguments.config).serve(listener)
+
+
+def _configured(path: Path) -> Config:
+    """Return the configuration; the last good one while the files have a fault, so that the lines
+    of blocks that end are removed. Raise ConfigError without one."""
+    try:
+        return config.load(path)
+    except ConfigError:
+        good = last_good.load(path)
+        if good is None:
+            raise
+        return good
 
 
 if __name__ == "__main__":

@@ -1,21 +1,24 @@
-"""PortSentry's history file, so that what reads it goes on reading: fail2ban, logcheck.
+"""PortSentry's history file, for programs that read it: fail2ban, logcheck.
 
-Only what PortSentry would have been right to write. Its stock fail2ban filters take every line
-for an attacker, so a partner, or an address that is never blocked, gets no line; "Blocked" is
-written of nobody who was not blocked.
+It has only the lines that PortSentry would have been right to write. The stock filters of
+fail2ban treat every line as an attacker, so a partner, or an address that is never blocked, gets
+no line, and "Blocked" is written only of sources that were blocked.
+
+See docs/decisions.md: history-words.
 """
 
 import os
 import time
 from typing import Final
 
-from sentryfw.config_respond import History
+from sentryfw.config.respond import History
+from sentryfw.errors import ReactionFailed
+from sentryfw.host.private_files import open_no_link
 from sentryfw.respond.incident import Incident
-from sentryfw.respond.lane import Failed
 
-MODE: Final = 0o640
+FILE_MODE: Final = 0o640
 LEVELS: Final = frozenset(("observe", "command"))
-"""Refusals that the operator chose: PortSentry's BLOCK 0 and 2."""
+"""Reasons of refusals that the operator configured: PortSentry's BLOCK 0 and 2."""
 TYPES: Final[dict[str, str]] = {
     "connect": "Connect",
     "syn": "TCP SYN/Normal scan",
@@ -28,14 +31,16 @@ TYPES: Final[dict[str, str]] = {
     "ack": "Unknown Type: TCP Packet Flags: SYN: 0 FIN: 0 ACK: 1 PSH: 0 URG: 0 RST: 0",
     "maimon": "Unknown Type: TCP Packet Flags: SYN: 0 FIN: 1 ACK: 1 PSH: 0 URG: 0 RST: 0",
 }
-"""PortSentry 2.x's names; kinds that it had none for keep ours."""
+"""Names of scans in PortSentry 2.x; kinds without one keep our name."""
 CONNECT: Final = frozenset(("tcp", "udp"))
-"""Modes in which it wrote "Connect"."""
+"""Modes in which PortSentry wrote "Connect"."""
 
 
 def portsentry1(incident: Incident) -> str:
-    """`%ld - MM/DD/YYYY HH:MM:SS Host: RESOLVED/IP Port: N TCP|UDP Blocked`, local time; empty
-    for what was not blocked."""
+    """Return a line of PortSentry 1.x, in local time; empty if the source was not blocked.
+
+    `%ld - MM/DD/YYYY HH:MM:SS Host: RESOLVED/IP Port: N TCP|UDP Blocked`
+    """
     if incident.action != "blocked":
         return ""
     when = time.strftime("%m/%d/%Y %H:%M:%S", time.localtime(incident.at))
@@ -46,7 +51,10 @@ def portsentry1(incident: Incident) -> str:
 
 
 def portsentry2(incident: Incident) -> str:
-    """`2026-11-22T10:00:00.123+0100 Scan from: [IP] (NAME) ...`, local time."""
+    """Return a line of PortSentry 2.x, in local time; empty for most refusals.
+
+    `2026-11-22T10:00:00.123+0100 Scan from: [IP] (NAME) ...`
+    """
     is_blocked = incident.action == "blocked"
     if not is_blocked and incident.reason not in LEVELS:
         return ""
@@ -72,26 +80,27 @@ FORMATS: Final = {"portsentry1": portsentry1, "portsentry2": portsentry2}
 
 
 class HistoryFile:
-    """Appends a line for each incident; opened each time, so it may be rotated away."""
+    """Appends a line for each incident; opens the file each time, so that it can be rotated."""
 
-    def __init__(self, settings: History) -> None:
-        self._path = settings.path
-        self._render = FORMATS[settings.format]
+    def __init__(self, config: History) -> None:
+        self._path = config.path
+        self._render = FORMATS[config.format]
 
     def __call__(self, incident: Incident) -> str:
+        """Write the line of an incident, if it has one. Raise ReactionFailed if that fails."""
         data = self._render(incident).encode()
         if not data:
             return "nothing to write"
         try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self._path, flags | os.O_NONBLOCK, MODE)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+            descriptor = open_no_link(self._path, flags, FILE_MODE)
             try:
                 size = os.fstat(descriptor).st_size
                 if os.write(descriptor, data) < len(data):
-                    os.ftruncate(descriptor, size)  # no half line, for the next one to spoil
-                    raise Failed(f"{self._path}: no space left")
+                    os.ftruncate(descriptor, size)  # an incomplete line would spoil the next one
+                    raise ReactionFailed(f"{self._path}: no space left")
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise Failed(f"{self._path}: {error.strerror}") from error
+            raise ReactionFailed(f"{self._path}: {error.strerror}") from error
         return f"written to {self._path}"

@@ -1,7 +1,9 @@
-"""Lines in hosts.deny(5), between two comments that are ours; all else is left as it is.
+"""Lines in hosts.deny(5), between two comments of ours; the rest of the file is not changed.
 
-The file is replaced, never written in place: a reader sees the old one or the new one. What is
-between the comments is the whole truth about our lines, so nothing has to be remembered.
+The file is replaced, never written in place: a reader sees the old file or the new one. The lines
+between the comments are the only record of our lines, so nothing else has to be stored.
+
+See docs/decisions.md: own-sections.
 """
 
 import contextlib
@@ -15,29 +17,34 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from sentryfw.respond.lane import Failed
+from sentryfw.errors import ReactionFailed
+from sentryfw.host.private_files import open_no_link
+from sentryfw.host.signals import held
 
 BEGIN: Final = b"# BEGIN SentryFW: kept by sentryfwd, what is changed up to END is lost"
 END: Final = b"# END SentryFW"
 _BEGIN_MARK: Final = b"# BEGIN SentryFW"
 MAX_BYTES: Final = 16 << 20
 NEW_MODE: Final = 0o644
-LOCK_PATIENCE: Final = 2.0
-ATTEMPTS: Final = 5
+LOCK_TIMEOUT_S: Final = 2.0
+MAX_ATTEMPTS: Final = 5
+"""Attempts to replace a file that other programs change at the same time."""
+_LOCK_POLL_S: Final = 0.02
 
 
 def client(address: str) -> str:
-    """An address as hosts_access(5) writes it: IPv6 in brackets, the prefix length behind."""
+    """Return an address as in hosts_access(5): IPv6 in brackets, then the prefix length."""
     if ":" not in address:
         return address
     network, slash, length = address.partition("/")
     return f"[{network}]{slash}{length}"
 
 
-class HostsDeny:
-    """The section of ours in one file."""
+class HostsDenyFile:
+    """Our section of one file. The methods raise ReactionFailed."""
 
     def __init__(self, path: Path, line: str) -> None:
+        """`line`: the line for a source, with {address} in it."""
         self._path = path
         before, after = line.split("{address}")
         self._before, self._after = before.encode(), after.encode()
@@ -46,49 +53,65 @@ class HostsDeny:
         )
 
     def apply(self, changes: dict[str, bool]) -> dict[str, str]:
-        """Add and remove lines of addresses, in one replacement of the file."""
+        """Add and remove the lines of addresses, in one replacement of the file."""
         added = [self._render(address) for address, present in changes.items() if present]
         removed = {self._render(address) for address, present in changes.items() if not present}
         self._edit(lambda lines: [line for line in lines if line not in removed] + added)
         return {}
 
     def sync(self, addresses: set[str]) -> None:
-        """Exactly these addresses; none: the section goes, too."""
+        """Write the lines of exactly these addresses; without any, remove the section."""
         wanted = [self._render(address) for address in sorted(addresses)]
         self._edit(lambda lines: [line for line in lines if line in set(wanted)] + wanted)
 
+    def remove(self) -> None:
+        """Remove our section, lines of an earlier template included; without one the file is not
+        touched, and its directory not locked."""
+        if _BEGIN_MARK in self._data():
+            self.sync(set())
+
     def lines(self) -> list[str]:
-        """Ours, as they stand in the file."""
+        """Return our lines in the file."""
+        return [line.decode() for line in _split(self._data(), self._line)[1]]
+
+    def _data(self) -> bytes:
         try:
-            data = self._path.read_bytes()
+            return self._path.read_bytes()
         except FileNotFoundError:
-            return []
-        return [line.decode() for line in _split(data, self._line)[1]]
+            return b""
+        except OSError as error:
+            raise ReactionFailed(f"{self._path}: {error.strerror}") from error
 
     def _render(self, address: str) -> bytes:
         return self._before + client(address).encode() + self._after
 
     def _edit(self, change: Callable[[list[bytes]], list[bytes]]) -> None:
-        place = Path(os.path.realpath(self._path))  # a symlink stays; what it names is replaced
+        place = Path(
+            os.path.realpath(self._path)
+        )  # a symlink stays; the file that it names is replaced
         with _locked(place.parent):
-            for _ in range(ATTEMPTS):
-                if self._try(place, change):
+            for _ in range(MAX_ATTEMPTS):
+                if self._edit_once(place, change):
                     return
-        raise Failed(f"{place}: somebody else keeps changing it")
+        raise ReactionFailed(f"{place}: another program keeps changing it: try again")
 
-    def _try(self, place: Path, change: Callable[[list[bytes]], list[bytes]]) -> bool:
-        """Whether it is done; not, if the file was changed in the meantime."""
+    def _edit_once(self, place: Path, change: Callable[[list[bytes]], list[bytes]]) -> bool:
+        """Edit the file once; return False if another program changed it during that time."""
         data, status = _read(place)
         before, ours, after = _split(data, self._line)
         foreign = {line.strip() for line in (before + after).splitlines()}
         lines = [line for line in dict.fromkeys(change(ours)) if line not in foreign]
         new = _join(before, lines, after)
-        return new == data or _replace(place, new, status)
+        with held():  # no draft stays
+            return new == data or _replace(place, new, status)
 
 
 def _split(data: bytes, ours: re.Pattern[bytes]) -> tuple[bytes, list[bytes], bytes]:
-    """(what stands before our section, our lines, what stands behind it). A section that lost
-    its end ends where a line is none of ours; a second one is taken for a part of the first."""
+    """Return the text before our section, our lines, and the text after the section.
+
+    A section without its end comment ends before the first line that is not ours. A second
+    section counts as a part of the first.
+    """
     before: list[bytes] = []
     after: list[bytes] = []
     lines: list[bytes] = []
@@ -126,31 +149,30 @@ def _join(before: bytes, lines: list[bytes], after: bytes) -> bytes:
     if before and not before.endswith(b"\n"):
         before += b"\n"
     if before.rstrip(b"\r\n").endswith(b"\\") and not before.endswith(b"\n\n"):
-        before += b"\n"  # a line that is continued would swallow ours
+        before += b"\n"  # a continued line would include ours
     return before + b"\n".join((BEGIN, *lines, END)) + b"\n" + after
 
 
 def _read(place: Path) -> tuple[bytes, os.stat_result | None]:
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(place, flags), "rb") as file:
+        with os.fdopen(open_no_link(place, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise Failed(f"{place}: no regular file")
+                raise ReactionFailed(f"{place}: not a regular file")
             if status.st_mode & stat.S_IWOTH:
-                raise Failed(f"{place}: everybody may write it, so nobody may trust it")
+                raise ReactionFailed(f"{place}: every user can write it: chmod o-w {place}")
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return b"", None
     except OSError as error:
-        raise Failed(f"{place}: {error.strerror}") from error
+        raise ReactionFailed(f"{place}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
-        raise Failed(f"{place}: larger than {MAX_BYTES} bytes")
+        raise ReactionFailed(f"{place}: larger than {MAX_BYTES} bytes")
     return data, status
 
 
 def _replace(place: Path, data: bytes, old: os.stat_result | None) -> bool:
-    """Put new bytes in the file's place, with its owner and mode; False if it has changed."""
+    """Replace the file, keeping owner and mode; return False if it has changed since."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
         try:
@@ -172,7 +194,7 @@ def _replace(place: Path, data: bytes, old: os.stat_result | None) -> bool:
             raise
         _sync_directory(place.parent)
     except OSError as error:
-        raise Failed(f"{place}: {error.strerror}; nothing was changed") from error
+        raise ReactionFailed(f"{place}: {error.strerror}; nothing was changed") from error
     return True
 
 
@@ -185,7 +207,7 @@ def _identity(place: Path) -> tuple[int, int, int] | None:
 
 
 def _copy_attributes(place: Path, descriptor: int) -> None:
-    """SELinux's label, an ACL."""
+    """Copy the extended attributes: SELinux's label, an ACL."""
     with contextlib.suppress(OSError):  # not every file system has them
         for name in os.listxattr(place):
             os.setxattr(descriptor, name, os.getxattr(place, name))
@@ -201,23 +223,28 @@ def _sync_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """One program of ours at a time. The lock is on the directory: it leaves no file behind."""
+    """Hold the lock of the directory: one SentryFW program at a time, without a lock file."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise Failed(f"{directory}: {error.strerror}") from error
+        raise ReactionFailed(f"{directory}: {error.strerror}") from error
     try:
-        if os.fstat(descriptor).st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
-            raise Failed(f"{directory}: everybody may put files there")
-        end = time.monotonic() + LOCK_PATIENCE
+        status = os.fstat(descriptor)
+        if status.st_uid not in (0, os.geteuid()):
+            raise ReactionFailed(f"{directory}: belongs to uid {status.st_uid}, not to root")
+        if status.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+            raise ReactionFailed(
+                f"{directory}: every user can create files in it: chmod o-w {directory}"
+            )
+        end = time.monotonic() + LOCK_TIMEOUT_S
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise Failed(f"{directory}: locked by another program") from None
-                time.sleep(0.02)
+                    raise ReactionFailed(f"{directory}: locked by another program") from None
+                time.sleep(_LOCK_POLL_S)
         yield
     finally:
         os.close(descriptor)

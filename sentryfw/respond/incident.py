@@ -1,29 +1,39 @@
-"""What reactions are told of a decision: one flat value, in words."""
+"""The incident: a decision as one flat value in words, which reactions get."""
 
 from typing import Final, Literal, NamedTuple
 
-from sentryfw.config_respond import PLACEHOLDERS
-from sentryfw.engine.model import PROTOCOLS, Block, Kind, Refusal, address_text, source_text
+from sentryfw.config.respond import PLACEHOLDERS
+from sentryfw.engine.model import (
+    PROTOCOLS,
+    Block,
+    Confinement,
+    Kind,
+    Refusal,
+    address_text,
+    source_text,
+)
 
+Decision = Block | Confinement | Refusal
+"""The values that reactions get."""
 HANDSHAKE: Final = frozenset(("connect",))
-"""Kinds that PortSentry's own modes tcp and udp would have seen."""
+"""Kinds that PortSentry's modes tcp and udp detected."""
 
 
 class Incident(NamedTuple):
-    """A block, or a scan that was not blocked; times are seconds since the epoch."""
+    """A block, a confinement, or a refusal. Times are seconds since the epoch."""
 
-    action: Literal["blocked", "refused"]
+    action: Literal["blocked", "confined", "refused"]
     address: str
-    """What is blocked: 192.0.2.1, 2001:db8::/64."""
+    """The source: 192.0.2.1, 2001:db8::/64."""
     ip: str
     """The one address that sent the deciding probe."""
     protocol: str
     port: int
     target: str
     kind: Kind | Literal[""]
-    """Of the deciding probe."""
+    """Kind of the deciding probe."""
     mode: str
-    """PortSentry's word: atcp, audp, stcp, sudp, tcp, udp."""
+    """PortSentry's name of the mode: atcp, audp, stcp, sudp, tcp, udp."""
     scan: str
     kinds: tuple[Kind, ...]
     targets: int
@@ -36,18 +46,21 @@ class Incident(NamedTuple):
     tool: str
     reason: str
     host: str = ""
-    """The name of `ip`, where it is known."""
+    """The name of `ip`; empty if it is not known."""
+    inside: bool = False
+    """Whether the source is on an interface of `[watch] inside`."""
 
     @property
     def family(self) -> int:
+        """4 or 6."""
         return 6 if ":" in self.address else 4
 
     def fields(self) -> dict[str, str]:
-        """What a command is told, by placeholder."""
+        """Return the values of the placeholders, by name."""
         return {name: _text(getattr(self, name)) for name in PLACEHOLDERS}
 
     def sentence(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         name = f" ({self.host})" if self.host else ""
         what = f"{self.scan} ({', '.join(self.kinds)}) at {self.protocol}/{self.port}"
         if self.action == "blocked":
@@ -56,20 +69,27 @@ class Incident(NamedTuple):
                 f"blocked {self.address}{name} for {self.timeout:.0f}s: {what},"
                 f" {self.reason}{offence}"
             )
+        if self.action == "confined":
+            return (
+                f"confined the partner {self.address}{name} for {self.timeout:.0f}s to what it"
+                f" uses: {what}, {self.reason}"
+            )
         return f"not blocked {self.address}{name}: {what}, because: {self.reason}"
 
 
-def incident_of(decision: Block | Refusal, at: float, epoch: float, prefix: str) -> Incident:
-    """`at`: clock value of what happened; `epoch`: wall clock less that clock; `prefix`: "a"
-    where all unlisted ports are watched, "s" where chosen ones are."""
+def incident_of(decision: Decision, at: float, epoch: float, prefix: str) -> Incident:
+    """Return the incident of a decision.
+
+    `at`: clock value of the decision; `epoch`: wall clock minus that clock; `prefix` of the mode:
+    "a" if all unlisted ports are watched, "s" if chosen ports are.
+    """
     evidence = decision.evidence
     last = evidence.last
     address, number, port = last.target if last else (b"\0\0\0\0", 0, 0)
     protocol = PROTOCOLS.get(number, str(number))
     kind = last.kind if last else ""
-    is_block = isinstance(decision, Block)
     return Incident(
-        action="blocked" if is_block else "refused",
+        action=_action(decision),
         address=source_text(decision.source),
         ip=address_text(evidence.address) if evidence.address else _plain(decision),
         protocol=protocol,
@@ -83,15 +103,22 @@ def incident_of(decision: Block | Refusal, at: float, epoch: float, prefix: str)
         probes=evidence.probes,
         first_seen=evidence.first_seen + epoch,
         at=at + epoch,
-        timeout=decision.timeout if isinstance(decision, Block) else 0.0,
-        offence=decision.offence if isinstance(decision, Block) else 0,
+        timeout=0.0 if isinstance(decision, Refusal) else decision.timeout,
+        offence=0 if isinstance(decision, Refusal) else decision.offence,
         forgeable=decision.forgeable if isinstance(decision, Block) else True,
         tool=evidence.tool,
         reason=decision.reason,
+        inside=evidence.inside,
     )
 
 
-def _plain(decision: Block | Refusal) -> str:
+def _action(decision: Decision) -> Literal["blocked", "confined", "refused"]:
+    if isinstance(decision, Block):
+        return "blocked"
+    return "confined" if isinstance(decision, Confinement) else "refused"
+
+
+def _plain(decision: Decision) -> str:
     return source_text(decision.source).partition("/")[0]
 
 

@@ -1,14 +1,12 @@
 """Mail to an administrator: at once, but not too often, or as a digest.
 
-One thread collects and sends. While it may not send yet, or cannot, incidents wait for the next
-mail; beyond MAX_INCIDENTS they are only counted.
+One thread collects and sends. Until it may send again, or the server works again, incidents wait
+for the next mail; beyond MAX_INCIDENTS they are only counted.
 """
 
-import os
+import logging
 import socket
-import stat
 import time
-import tomllib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,56 +15,49 @@ from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sentryfw.config_respond import Mail
+from sentryfw.config.respond import Mail
+from sentryfw.errors import ReactionFailed
+from sentryfw.host.credentials import read_secrets
 from sentryfw.respond.incident import Incident
-from sentryfw.respond.lane import Failed, Report, Reporter, reason_of
-from sentryfw.respond.worker import Worker
+from sentryfw.respond.reaction_queue import EXPECTED, Report, ResultReporter, reason_of
+from sentryfw.respond.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     import smtplib
     import ssl
 
 MAX_INCIDENTS: Final = 500
-"""In one mail."""
-FIRST_PAUSE: Final = 30.0
-LONGEST_PAUSE: Final = 3600.0
-"""Seconds before a mail that failed is tried again: doubled from the first to the longest."""
+"""Incidents in one mail."""
+MIN_RETRY_S: Final = 30.0
+MAX_RETRY_S: Final = 3600.0
+"""Seconds before a mail that failed is tried again: doubled from the shortest to the longest."""
+_MIN_WAIT_S: Final = 0.001
 NAME: Final = "mail"
+
+log: Final = logging.getLogger("sentryfwd")
 
 
 def read_credentials(path: Path) -> tuple[str, str]:
-    """User and password. Failed where others could read them, or the file makes no sense."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o077:
-                raise Failed(
-                    f"{path}: mode {stat.S_IMODE(status.st_mode):04o}, uid {status.st_uid}:"
-                    " it must be 0600 and root's"
-                )
-            data = file.read(4096)
-    except OSError as error:
-        raise Failed(f"{path}: {error.strerror}") from error
-    try:
-        table = tomllib.loads(data.decode())
-    except ValueError:  # its text could quote the password
-        raise Failed(f"{path}: no TOML") from None
+    """Return user and password.
+
+    Raise ReactionFailed if others can read the file, or if it is not valid.
+    """
+    table = read_secrets(path)
     user, password = table.get("user"), table.get("password")
     if not isinstance(user, str) or not isinstance(password, str):
-        raise Failed(f'{path}: write user = "..." and password = "..."')
+        raise ReactionFailed(f'{path}: write user = "..." and password = "..."')
     return user, password
 
 
-def compose(incidents: list[Incident], lost: int, settings: Mail, hostname: str) -> EmailMessage:
-    """One mail about them all."""
+def compose(incidents: list[Incident], lost: int, config: Mail, hostname: str) -> EmailMessage:
+    """Return one mail about all incidents; `lost`: incidents that are only counted."""
     blocked = [incident for incident in incidents if incident.action == "blocked"]
     message = EmailMessage()
-    message["From"] = settings.sender or f"sentryfw@{hostname}"
-    message["To"] = ", ".join(settings.to)
+    message["From"] = config.sender or f"sentryfw@{hostname}"
+    message["To"] = ", ".join(config.to)
     message["Date"] = formatdate(localtime=True)
     message["Message-ID"] = make_msgid(domain=hostname)
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody answers with a vacation note
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no automatic replies
     if len(incidents) == 1 and not lost:
         message["Subject"] = f"SentryFW {hostname}: {incidents[0].action} {incidents[0].address}"
     else:
@@ -79,34 +70,45 @@ def compose(incidents: list[Incident], lost: int, settings: Mail, hostname: str)
         for incident in incidents
     ]
     if lost:
-        lines.append(f"... and {lost} more: `sentryfw list` and the ledger have them all.")
-    lines += ["", "Why: sentryfw explain ADDRESS    Undo: sentryfw unblock ADDRESS"]
+        lines.append(f"... and {lost} more: `sentryfw list` and the ledger have all of them.")
+    lines += ["", *_commands(incidents)]
     message.set_content("\n".join(lines) + "\n")
     return message
 
 
-class Mailer(Worker):
-    """What waits for the next mail, and the thread that sends it."""
+def _commands(incidents: list[Incident]) -> Iterator[str]:
+    """Yield the commands for the mail's addresses, those of the first one if there are several."""
+    addresses = list(dict.fromkeys(incident.address for incident in incidents))
+    for address in addresses[:1]:
+        yield f"Why:  sentryfw explain {address}"
+        yield f"Undo: sentryfw unblock {address}"
+    if len(addresses) > 1:
+        yield f"and the other addresses, {len(addresses) - 1}, in the same way"
 
-    def __init__(self, settings: Mail, report: Report) -> None:
+
+class Mailer(WorkerThread):
+    """Collects incidents for the next mail, and sends it in a thread."""
+
+    def __init__(self, config: Mail, report: Report) -> None:
         super().__init__(NAME)
-        self._settings = settings
-        self.reporter = Reporter(NAME, report)
+        self._config = config
+        self.reporter = ResultReporter(NAME, report)
         self._pending: deque[Incident] = deque()
         self._lost = 0
         self._hostname = socket.gethostname()
-        self._pause = FIRST_PAUSE
-        is_digest = settings.mode == "digest"
-        self._gap = settings.every if is_digest else settings.throttle
+        self._retry = MIN_RETRY_S
+        is_digest = config.mode == "digest"
+        self._gap = config.every if is_digest else config.throttle
         self._not_before = time.monotonic() + (self._gap if is_digest else 0.0)
 
     @property
     def waiting(self) -> int:
+        """Incidents that wait for the next mail."""
         return len(self._pending)
 
     def put(self, incident: Incident) -> None:
-        """Blocks; in a digest also what was not blocked."""
-        if incident.action != "blocked" and self._settings.mode != "digest":
+        """Add a block, or in a digest any incident, to the next mail."""
+        if incident.action == "refused" and self._config.mode != "digest":
             return
         with self._condition:
             if len(self._pending) < MAX_INCIDENTS:
@@ -116,6 +118,7 @@ class Mailer(Worker):
             self._condition.notify()
 
     def stop(self, deadline: float) -> None:
+        """End the thread; report incidents that were not mailed."""
         super().stop(deadline)
         if self._pending:
             self.reporter.failure("", f"{len(self._pending)} not mailed: the daemon ended")
@@ -126,7 +129,7 @@ class Mailer(Worker):
                 while not self._is_due():
                     if self._stopping:
                         return
-                    self._condition.wait(self._patience())
+                    self._condition.wait(self._wait_s())
                 incidents, lost = list(self._pending), self._lost
                 self._pending.clear()
                 self._lost = 0
@@ -135,30 +138,32 @@ class Mailer(Worker):
     def _is_due(self) -> bool:
         return bool(self._pending) and time.monotonic() >= self._not_before and not self._stopping
 
-    def _patience(self) -> float | None:
-        return max(0.001, self._not_before - time.monotonic()) if self._pending else None
+    def _wait_s(self) -> float | None:
+        return max(_MIN_WAIT_S, self._not_before - time.monotonic()) if self._pending else None
 
     def _deliver(self, incidents: list[Incident], lost: int) -> None:
         begin = time.monotonic()
         try:
-            self._send(compose(incidents, lost, self._settings, self._hostname))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and tried again
+            send(self._config, compose(incidents, lost, self._config, self._hostname))
+        except Exception as error:  # reported, and tried again
+            if not isinstance(error, EXPECTED):
+                log.exception("mail: unexpected error")
             seconds = time.monotonic() - begin
-            detail = f"{self._where()}: {_complaint(error)}; tried again in {self._pause:g}s"
+            detail = f"{self._where()}: {failure_text(error)}; tried again in {self._retry:g}s"
             for incident in incidents:
                 self.reporter.failure(incident.address, detail, seconds)
-            self._put_back(incidents, lost)
+            self._postpone(incidents, lost)
         else:
-            self._pause = FIRST_PAUSE
+            self._retry = MIN_RETRY_S
             self._not_before = time.monotonic() + self._gap
-            detail = f"{self._where()}: mailed to {', '.join(self._settings.to)}"
+            detail = f"{self._where()}: mailed to {', '.join(self._config.to)}"
             for incident in incidents:
                 self.reporter.success(incident.address, detail, time.monotonic() - begin)
 
-    def _put_back(self, incidents: list[Incident], lost: int) -> None:
+    def _postpone(self, incidents: list[Incident], lost: int) -> None:
         with self._condition:
-            self._not_before = time.monotonic() + self._pause
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            self._not_before = time.monotonic() + self._retry
+            self._retry = min(self._retry * 2, MAX_RETRY_S)
             self._lost += lost
             room = MAX_INCIDENTS - len(incidents)
             while len(self._pending) > room:
@@ -167,40 +172,41 @@ class Mailer(Worker):
             self._pending.extendleft(reversed(incidents))
 
     def _where(self) -> str:
-        return f"{self._settings.host}:{self._settings.service}"
-
-    def _send(self, message: EmailMessage) -> None:
-        settings = self._settings
-        credentials = read_credentials(settings.credentials) if settings.credentials else None
-        with self._connection() as server:
-            if settings.security == "starttls":
-                server.starttls(context=self._tls())
-            if credentials is not None:
-                server.login(*credentials)
-            server.send_message(message)
-
-    @contextmanager
-    def _connection(self) -> Iterator["smtplib.SMTP"]:
-        import smtplib  # noqa: PLC0415 - for those who want it
-
-        settings = self._settings
-        place = (settings.host, settings.service)
-        if settings.security == "tls":
-            with smtplib.SMTP_SSL(*place, timeout=settings.timeout, context=self._tls()) as server:
-                yield server
-        else:
-            with smtplib.SMTP(*place, timeout=settings.timeout) as server:
-                yield server
-
-    def _tls(self) -> "ssl.SSLContext":
-        import ssl  # noqa: PLC0415
-
-        ca = self._settings.ca
-        return ssl.create_default_context(cafile=str(ca) if ca else None)
+        return f"{self._config.host}:{self._config.service}"
 
 
-def _complaint(error: Exception) -> str:
-    """What went wrong. A server's own words at a login could quote what it was told."""
+def send(config: Mail, message: EmailMessage) -> None:
+    """Send a mail. Raise ReactionFailed, OSError, or an exception of smtplib."""
+    credentials = read_credentials(config.credentials) if config.credentials else None
+    with _connection(config) as server:
+        if config.security == "starttls":
+            server.starttls(context=_tls(config))
+        if credentials is not None:
+            server.login(*credentials)
+        server.send_message(message)
+
+
+@contextmanager
+def _connection(config: Mail) -> Iterator["smtplib.SMTP"]:
+    import smtplib  # noqa: PLC0415 - only if mail is configured
+
+    place = (config.host, config.service)
+    if config.security == "tls":
+        with smtplib.SMTP_SSL(*place, timeout=config.timeout, context=_tls(config)) as server:
+            yield server
+    else:
+        with smtplib.SMTP(*place, timeout=config.timeout) as server:
+            yield server
+
+
+def _tls(config: Mail) -> "ssl.SSLContext":
+    import ssl  # noqa: PLC0415
+
+    return ssl.create_default_context(cafile=str(config.ca) if config.ca else None)
+
+
+def failure_text(error: Exception) -> str:
+    """Return the reason of a failure. A server's answer to a login could quote the password."""
     code = getattr(error, "smtp_code", None)
     if type(error).__name__ == "SMTPAuthenticationError":
         return f"login refused, {code}"

@@ -1,28 +1,32 @@
-"""A reaction that lasts as long as the block: hosts.deny lines, routes.
+"""Reactions that last as long as a block: hosts.deny lines, routes.
 
-What is wanted is kept by address, not as a queue of orders: a thousand changes of one address
-are one, none is lost, and what could not be done is tried again.
+The wanted state is kept by address, not as a queue of orders: a thousand changes of one address
+are one, none is lost, and a change that failed is tried again.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Final
 
-from sentryfw.respond.lane import Report, Reporter, reason_of
-from sentryfw.respond.worker import Worker
+from sentryfw.respond.reaction_queue import EXPECTED, Report, ResultReporter, reason_of
+from sentryfw.respond.worker_thread import WorkerThread
 
-RETRY: Final = 30.0
+RETRY_INTERVAL_S: Final = 30.0
 """Seconds after which changes that failed are tried again."""
+_MIN_WAIT_S: Final = 0.001
 
 Apply = Callable[[dict[str, bool]], dict[str, str]]
-"""Make addresses present or absent; those that cannot be for good, each with its reason. Failed
-or OSError: nothing was done, try again."""
+"""Makes addresses present or absent. Returns those that never can be, each with the reason.
+Raises ReactionFailed or OSError if nothing was done, to be tried again."""
 Sync = Callable[[set[str]], None]
-"""Make exactly these addresses present."""
+"""Makes exactly these addresses present. Raises as Apply does."""
+
+log: Final = logging.getLogger("sentryfwd")
 
 
-class Mirror(Worker):
-    """Keeps something outside the kernel's sets in step with them, in a thread of its own."""
+class BlockMirror(WorkerThread):
+    """Keeps a copy of the blocks outside the kernel's sets, in its own thread."""
 
     def __init__(
         self,
@@ -31,11 +35,12 @@ class Mirror(Worker):
         sync: Sync,
         report: Report,
         *,
-        retry: float = RETRY,
+        retry: float = RETRY_INTERVAL_S,
         close: Callable[[], None] | None = None,
     ) -> None:
+        """`retry`: seconds between attempts; `close`: called in the thread when it ends."""
         super().__init__(name)
-        self.reporter = Reporter(name, report)
+        self.reporter = ResultReporter(name, report)
         self._apply = apply
         self._sync = sync
         self._retry = retry
@@ -43,21 +48,23 @@ class Mirror(Worker):
         self._wanted: dict[str, bool] = {}
         self._all: set[str] | None = None
         self._not_before = 0.0
-        self._complained: set[tuple[str, str]] = set()
-        """Address and reason, until it works again."""
+        self._reported: set[tuple[str, str]] = set()
+        """Address and reason of reported failures, until a change succeeds."""
 
     @property
     def waiting(self) -> int:
+        """Changes that wait."""
         return len(self._wanted) + (self._all is not None)
 
     def want(self, address: str, *, present: bool) -> None:
+        """Make one address present or absent."""
         with self._condition:
             self._wanted[address] = present
             self._not_before = 0.0
             self._condition.notify()
 
     def want_exactly(self, addresses: set[str]) -> None:
-        """These and no others, whatever was wanted before."""
+        """Make these addresses present and all others absent."""
         with self._condition:
             self._all = set(addresses)
             self._wanted.clear()
@@ -72,28 +79,30 @@ class Mirror(Worker):
                         if self._close is not None:
                             self._close()
                         return
-                    self._condition.wait(self._patience())
+                    self._condition.wait(self._wait_s())
                 everything, self._all = self._all, None
                 changes, self._wanted = self._wanted, {}
-            self._do(everything, changes)
+            self._perform(everything, changes)
 
     def _is_due(self) -> bool:
         return bool(self.waiting) and time.monotonic() >= self._not_before
 
-    def _patience(self) -> float | None:
-        return max(0.001, self._not_before - time.monotonic()) if self.waiting else None
+    def _wait_s(self) -> float | None:
+        return max(_MIN_WAIT_S, self._not_before - time.monotonic()) if self.waiting else None
 
-    def _do(self, everything: set[str] | None, changes: dict[str, bool]) -> None:
+    def _perform(self, everything: set[str] | None, changes: dict[str, bool]) -> None:
         begin = time.monotonic()
         try:
             if everything is not None:
                 self._sync(everything)
                 everything = None
             refused = self._apply(changes) if changes else {}
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and tried again
-            self._put_back(everything, changes, reason_of(error))
+        except Exception as error:  # reported, and tried again
+            if not isinstance(error, EXPECTED):
+                log.exception("%s: unexpected error", self.reporter.name)
+            self._postpone(everything, changes, reason_of(error))
             return
-        self._complained.clear()
+        self._reported.clear()
         seconds = time.monotonic() - begin
         for address, present in changes.items():
             if address in refused:
@@ -101,13 +110,13 @@ class Mirror(Worker):
             else:
                 self.reporter.success(address, "added" if present else "removed", seconds)
 
-    def _put_back(self, everything: set[str] | None, changes: dict[str, bool], reason: str) -> None:
+    def _postpone(self, everything: set[str] | None, changes: dict[str, bool], reason: str) -> None:
         with self._condition:
             self._not_before = time.monotonic() + self._retry
             if self._all is None:
                 self._all = everything
                 self._wanted = changes | self._wanted
         for address in changes or ("",):
-            if (address, reason) not in self._complained:
-                self._complained.add((address, reason))
+            if (address, reason) not in self._reported:
+                self._reported.add((address, reason))
                 self.reporter.failure(address, f"{reason}; tried again every {self._retry:g}s")

@@ -1,8 +1,8 @@
-"""Remote syslog: RFC 5424 messages over UDP (RFC 5426), TCP (RFC 6587, octet counting) or TLS
-(RFC 5425), with a bounded spool for the time that the server is away.
+"""Remote syslog: RFC 5424 messages over UDP, TCP or TLS, with a bounded spool.
 
-One thread sends in order. What a broken connection did not take is sent again over the next
-one; what the kernel took and the peer never read is lost, as RFC 6587 says of TCP.
+UDP follows RFC 5426, TCP RFC 6587 with octet counting, TLS RFC 5425. One thread sends in order. A
+message that a broken connection did not accept is sent again over the next one. A message that
+the kernel accepted and the peer never read is lost, as RFC 6587 describes for TCP.
 """
 
 import contextlib
@@ -13,50 +13,52 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from sentryfw.config_respond import PLACEHOLDERS, RemoteSyslog
+from sentryfw.config.respond import PLACEHOLDERS, RemoteSyslog
+from sentryfw.errors import ReactionFailed
 from sentryfw.respond.incident import Incident
-from sentryfw.respond.lane import Failed, Report, Reporter, reason_of
-from sentryfw.respond.worker import Worker
+from sentryfw.respond.reaction_queue import Report, ResultReporter, reason_of
+from sentryfw.respond.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     import ssl
 
-WARNING: Final = 4
-NOTICE: Final = 5
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 60.0
-"""Seconds before the next attempt: doubled from the first to the longest."""
+SEVERITIES: Final = {"blocked": 4, "confined": 4, "refused": 5}
+"""Warning and notice (RFC 5424, table 2), by the action of an incident."""
+MIN_RETRY_S: Final = 1.0
+MAX_RETRY_S: Final = 60.0
+"""Seconds before the next attempt: doubled from the shortest to the longest."""
 NAME: Final = "syslog"
+_RECEIVE_BYTES: Final = 4096
 
 
 def severity(incident: Incident) -> int:
-    """RFC 5424, table 2."""
-    return WARNING if incident.action == "blocked" else NOTICE
+    """Return the severity of a message about an incident."""
+    return SEVERITIES[incident.action]
 
 
-def render(incident: Incident, settings: RemoteSyslog, hostname: str) -> bytes:
-    """One SYSLOG-MSG, RFC 5424 section 6."""
-    priority = settings.facility * 8 + severity(incident)
+def render(incident: Incident, config: RemoteSyslog, hostname: str) -> bytes:
+    """Return one SYSLOG-MSG (RFC 5424, section 6)."""
+    priority = config.facility * 8 + severity(incident)
     when = datetime.fromtimestamp(incident.at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     fields = incident.fields()
     parameters = "".join(f' {name}="{_escape(fields[name])}"' for name in PLACEHOLDERS)
-    element = f"[sentryfw@{settings.enterprise}{parameters}]"
+    element = f"[sentryfw@{config.enterprise}{parameters}]"
     header = f"<{priority}>1 {when} {hostname or '-'} sentryfwd {os.getpid()} {incident.action}"
     return f"{header} {element} {incident.sentence()}".encode("ascii", "replace")
 
 
 def _escape(value: str) -> str:
-    """PARAM-VALUE, section 6.3.3."""
+    """Escape a PARAM-VALUE (RFC 5424, section 6.3.3)."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")
 
 
-class SyslogSender(Worker):
-    """The spool, and the thread that empties it."""
+class SyslogSender(WorkerThread):
+    """Spools messages, and sends them in a thread."""
 
-    def __init__(self, settings: RemoteSyslog, report: Report) -> None:
+    def __init__(self, config: RemoteSyslog, report: Report) -> None:
         super().__init__(NAME)
-        self._settings = settings
-        self.reporter = Reporter(NAME, report, quiet=True)
+        self._config = config
+        self.reporter = ResultReporter(NAME, report, quiet=True)
         self._spool: deque[tuple[str, bytes]] = deque()
         self._hostname = socket.gethostname()
         self._socket: socket.socket | None = None
@@ -65,25 +67,27 @@ class SyslogSender(Worker):
 
     @property
     def waiting(self) -> int:
+        """Messages in the spool."""
         return len(self._spool)
 
     def put(self, incident: Incident) -> None:
-        message = render(incident, self._settings, self._hostname)
+        """Add a message; a full spool loses its oldest one."""
+        message = render(incident, self._config, self._hostname)
         with self._condition:
-            if len(self._spool) >= self._settings.spool:
+            if len(self._spool) >= self._config.spool:
                 self._spool.popleft()
                 self._lost += 1
             self._spool.append((incident.address, message))
             self._condition.notify()
 
     def stop(self, deadline: float) -> None:
-        """Send what can be sent until then."""
+        """Send what can be sent until the deadline, and report the rest."""
         super().stop(deadline)
         if self._spool:
             self.reporter.failure("", f"{len(self._spool)} not sent: the daemon ended")
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE
+        retry = MIN_RETRY_S
         while True:
             with self._condition:
                 while not self._spool and not self._stopping:
@@ -93,30 +97,30 @@ class SyslogSender(Worker):
                 address, message = self._spool[0]
             try:
                 self._send(message)
-            except (OSError, Failed) as error:
+            except (OSError, ReactionFailed) as error:
                 self._close()
                 self.reporter.failure(address, f"{self._where()}: {reason_of(error)}")
-                if not self._rest(pause):
+                if not self._sleep(retry):
                     break
-                pause = min(pause * 2, LONGEST_PAUSE)
+                retry = min(retry * 2, MAX_RETRY_S)
             else:
-                pause = FIRST_PAUSE
+                retry = MIN_RETRY_S
                 self._sent(address, message)
         self._close()
 
     def _sent(self, address: str, message: bytes) -> None:
         with self._condition:
-            if self._spool and self._spool[0][1] is message:  # else it fell out of a full spool
+            if self._spool and self._spool[0][1] is message:  # else a full spool dropped it
                 self._spool.popleft()
             lost, self._lost = self._lost, 0
         if lost:
             self.reporter.failure("", f"{self._where()}: {lost} messages lost: the spool was full")
         self.reporter.success(address, f"sent to {self._where()}")
 
-    def _rest(self, pause: float) -> bool:
-        """Wait; False if the daemon ends meanwhile."""
+    def _sleep(self, retry: float) -> bool:
+        """Wait; return False if the daemon ends during that time."""
         with self._condition:
-            end = time.monotonic() + pause
+            end = time.monotonic() + retry
             while not self._stopping:
                 left = end - time.monotonic()
                 if left <= 0:
@@ -125,27 +129,27 @@ class SyslogSender(Worker):
         return False
 
     def _where(self) -> str:
-        settings = self._settings
-        return f"{settings.transport}://{settings.host}:{settings.service}"
+        config = self._config
+        return f"{config.transport}://{config.host}:{config.service}"
 
     def _send(self, message: bytes) -> None:
-        if self._settings.transport == "udp":
+        if self._config.transport == "udp":
             sock = self._socket or self._connect()
             sock.send(message)
             return
         if self._socket is not None and self._is_closed(self._socket):
-            self._close()  # the server went away while there was nothing to say
+            self._close()  # the server closed while the spool was empty
         sock = self._socket or self._connect()
         sock.sendall(b"%d %s" % (len(message), message))
 
     @staticmethod
     def _is_closed(sock: socket.socket) -> bool:
-        """Whether the peer has closed: a syslog server never answers (RFC 5425, section 4.3)."""
+        """Return whether the peer closed: a syslog server never answers (RFC 5425, section 4.3)."""
         timeout = sock.gettimeout()
         sock.settimeout(0)
         try:
             while True:
-                if not sock.recv(4096):
+                if not sock.recv(_RECEIVE_BYTES):
                     return True
         except (BlockingIOError, TimeoutError):
             return False
@@ -155,19 +159,19 @@ class SyslogSender(Worker):
             sock.settimeout(timeout)
 
     def _connect(self) -> socket.socket:
-        settings = self._settings
-        kind = socket.SOCK_DGRAM if settings.transport == "udp" else socket.SOCK_STREAM
+        config = self._config
+        kind = socket.SOCK_DGRAM if config.transport == "udp" else socket.SOCK_STREAM
         problem: OSError = OSError("no address")
         for family, type_, protocol, _, address in socket.getaddrinfo(
-            settings.host, settings.service, type=kind
+            config.host, config.service, type=kind
         ):
             sock = socket.socket(family, type_, protocol)
-            sock.settimeout(settings.timeout)
+            sock.settimeout(config.timeout)
             try:
                 sock.connect(address)
-                if settings.transport == "tls":
+                if config.transport == "tls":
                     sock = self._tls().wrap_socket(
-                        sock, server_hostname=settings.server_name or settings.host
+                        sock, server_hostname=config.server_name or config.host
                     )
             except OSError as error:
                 sock.close()
@@ -179,15 +183,13 @@ class SyslogSender(Worker):
 
     def _tls(self) -> "ssl.SSLContext":
         if self._context is None:
-            import ssl  # noqa: PLC0415 - 2 MiB, for those who want it
+            import ssl  # noqa: PLC0415 - 2 MiB, only if TLS is configured
 
-            settings = self._settings
-            self._context = ssl.create_default_context(
-                cafile=str(settings.ca) if settings.ca else None
-            )
+            config = self._config
+            self._context = ssl.create_default_context(cafile=str(config.ca) if config.ca else None)
             self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if settings.certificate and settings.key:
-                self._context.load_cert_chain(settings.certificate, settings.key)
+            if config.certificate and config.key:
+                self._context.load_cert_chain(config.certificate, config.key)
         return self._context
 
     def _close(self) -> None:

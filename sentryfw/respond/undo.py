@@ -1,23 +1,82 @@
-"""Taking away what outlasts the daemon, where none runs: for `unblock` and `uninstall`."""
+"""Removal of hosts.deny lines and routes while no daemon runs, and of those no longer configured.
 
+The lines may be where an earlier configuration had them: at the place of the last good one, and at
+the default place.
+"""
+
+from collections.abc import Iterable
 from ipaddress import ip_network
+from pathlib import Path
 
-from sentryfw.config_respond import Respond
-from sentryfw.respond.hosts_deny import HostsDeny
+from sentryfw.config.respond import HostsDeny, Respond
+from sentryfw.errors import ReactionFailed
+from sentryfw.host import last_good
+from sentryfw.respond.hosts_deny import HostsDenyFile
 from sentryfw.respond.route import Routes
 
 
-def undo(settings: Respond, address: str | None) -> list[str]:
-    """Remove line and route of an address (None: of all), also where the configuration has
-    forgotten them; what was removed. Failed if that cannot be done."""
-    removed = []
-    section = HostsDeny(settings.hosts_deny.path, settings.hosts_deny.line)
+def undo(config: Respond, address: str | None) -> list[str]:
+    """Remove line and route of an address (None: of all); return a text about each.
+
+    Routes are removed even if the configuration no longer asks for them. Raise ReactionFailed if
+    a removal fails.
+    """
+    return _remove([config.hosts_deny], address, routes=True)
+
+
+def undo_all(path: Path | None, config: Respond) -> list[str]:
+    """Remove every line and route, at former places, too; see undo(). `path`: that of the
+    configuration."""
+    return _remove([config.hosts_deny, *_former(path)], None, routes=True)
+
+
+def undo_unwanted(path: Path | None, config: Respond, *, routes: bool = True) -> list[str]:
+    """Remove the lines, and with `routes` the routes, that the configuration does not ask for; see
+    undo_all()."""
+    wanted = config.hosts_deny
+    places = [place for place in _former(path) if place.path != wanted.path]
+    if not wanted.enabled:
+        places.insert(0, wanted)
+    return _remove(places, None, routes=routes and not config.route.enabled)
+
+
+def _former(path: Path | None) -> list[HostsDeny]:
+    """Return the places where an earlier configuration may have had lines."""
+    good = last_good.load(path)
+    return [*([] if good is None else [good.respond.hosts_deny]), HostsDeny()]
+
+
+def _remove(places: Iterable[HostsDeny], address: str | None, *, routes: bool) -> list[str]:
+    """Remove lines at each place, and the routes. A place that fails does not keep the others from
+    being cleaned."""
+    removed, failures = [], []
+    for place in {place.path: place for place in reversed(list(places))}.values():
+        try:
+            removed += _remove_lines(place, address)
+        except ReactionFailed as error:
+            failures.append(str(error))
+    try:
+        removed += remove_routes(address) if routes else []
+    except ReactionFailed as error:
+        failures.append(str(error))
+    if failures:
+        raise ReactionFailed("; ".join(failures))
+    return removed
+
+
+def _remove_lines(place: HostsDeny, address: str | None) -> list[str]:
+    section = HostsDenyFile(place.path, place.line)
     before = set(section.lines())
-    if before:
-        section.sync(set()) if address is None else section.apply({address: False})
-        removed += sorted(
-            f"{settings.hosts_deny.path}: {line}" for line in before - set(section.lines())
-        )
+    if address is None:
+        section.remove()
+    elif before:
+        section.apply({address: False})
+    return sorted(f"{place.path}: {line}" for line in before - set(section.lines()))
+
+
+def remove_routes(address: str | None) -> list[str]:
+    """Remove our route to an address, or all (None); return a text about each."""
+    removed = []
     routes = Routes()
     try:
         for network in routes.routes():

@@ -1,4 +1,4 @@
-"""What was reported, and a certificate for a server on 127.0.0.1."""
+"""Fixtures: reported results, and a certificate for a server on 127.0.0.1."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The external command: words as they are, an end in time, and the truth about how it ended."""
+"""The external command: its words, its timeout, and the report of its end."""
 
 import os
 import threading
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sentryfw.config_respond import Command
+from sentryfw.config.respond import Command
+from sentryfw.errors import ReactionFailed
 from sentryfw.respond.command import CommandRunner, fill
-from sentryfw.respond.lane import Failed
 from support.processes import Process, below
 from support.reactions import INCIDENT, REFUSED, SIX
 from support.waiting import wait_for
@@ -17,7 +17,7 @@ from support.waiting import wait_for
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """A script that writes its words and its environment."""
+    """Return a script that writes its words and its environment."""
     path = tmp_path / "script"
     path.write_text(
         f'#!/bin/sh\nfor word in "$@"; do printf "[%s]" "$word"; done > {tmp_path}/words\n'
@@ -71,17 +71,17 @@ def test_the_environment_is_ours_alone(script: Path, monkeypatch: pytest.MonkeyP
     ],
     ids=["missing", "not-executable", "status", "complaint", "signal"],
 )
-def test_a_command_that_fails_is_said_to_fail(argv: tuple[str, ...], reason: str) -> None:
-    with pytest.raises(Failed) as raised:
+def test_a_failing_command_is_reported_as_failed(argv: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(ReactionFailed) as raised:
         CommandRunner(Command(argv=argv))(INCIDENT)
     assert str(raised.value) == reason
 
 
-def test_what_takes_too_long_is_killed_with_all_it_started(tmp_path: Path) -> None:
+def test_a_command_that_takes_too_long_is_killed_with_its_children(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     code = f"sleep 60 & echo $! > {pids}; echo $$ >> {pids}; trap '' TERM; sleep 60"
     begin = time.monotonic()
-    with pytest.raises(Failed, match=r"killed, it took longer than 0\.5s"):
+    with pytest.raises(ReactionFailed, match=r"killed, it took longer than 0\.5s"):
         CommandRunner(Command(argv=("/bin/sh", "-c", code), timeout=0.5))(INCIDENT)
     assert time.monotonic() - begin < 5
     for pid in map(int, pids.read_text().split()):
@@ -95,36 +95,37 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def test_what_it_leaves_in_the_background_does_not_hold_it_up() -> None:
+def test_a_background_process_does_not_delay_the_end_of_the_command() -> None:
     begin = time.monotonic()
     command = Command(argv=("/bin/sh", "-c", "sleep 5 & exit 0"), timeout=5)
     assert CommandRunner(command)(INCIDENT).endswith("status 0")
     assert time.monotonic() - begin < 4
 
 
-def test_a_flood_of_complaints_neither_blocks_it_nor_is_kept() -> None:
+def test_a_flood_on_stderr_neither_blocks_the_command_nor_is_kept() -> None:
     code = "head -c 3000000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 1"
-    with pytest.raises(Failed) as raised:
+    with pytest.raises(ReactionFailed) as raised:
         CommandRunner(Command(argv=("/bin/sh", "-c", code), timeout=20))(INCIDENT)
     assert str(raised.value).endswith("xend")
     assert len(str(raised.value)) < 300
 
 
-def test_ending_the_daemon_ends_what_runs() -> None:
-    runner = CommandRunner(Command(argv=("/bin/sleep", "60"), timeout=60))
-    failures: list[Failed] = []
+def test_the_end_of_the_daemon_kills_running_commands() -> None:
+    seconds = "60.1"  # no other test's
+    runner = CommandRunner(Command(argv=("/bin/sleep", seconds), timeout=60))
+    failures: list[ReactionFailed] = []
 
     def run() -> None:
         try:
             runner(INCIDENT)
-        except Failed as error:
+        except ReactionFailed as error:
             failures.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
 
     def sleepers() -> list[Process]:
-        return [child for child in below(os.getpid()) if child.words[:2] == ["/bin/sleep", "60"]]
+        return [child for child in below(os.getpid()) if child.words[1:2] == [seconds]]
 
     wait_for(sleepers, "it runs")
     runner.kill()
@@ -132,6 +133,8 @@ def test_ending_the_daemon_ends_what_runs() -> None:
     assert not thread.is_alive()
     assert [str(error) for error in failures] == ["/bin/sleep: ended with signal 9"]
     assert not sleepers()
+    with pytest.raises(ReactionFailed, match="not run, the daemon ended"):
+        runner(INCIDENT)
 
 
 @pytest.mark.parametrize(

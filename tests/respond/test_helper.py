@@ -1,4 +1,4 @@
-"""The helper: it does what is configured, for whom it is meant, and checks what it is told."""
+"""The helper: it acts by the configuration, for its users only, and checks each request."""
 
 import json
 import os
@@ -15,15 +15,16 @@ from typing import Any
 
 import pytest
 
-from sentryfw.config_respond import Respond
-from sentryfw.errors import SentryError
-from sentryfw.respond.helper import Helper, Server, check_owner
-from sentryfw.respond.lane import Failed
+from sentryfw.config.respond import Respond
+from sentryfw.errors import ReactionFailed, SentryError
+from sentryfw.respond.helper import HelperClient, HelperServer, check_owner
 from support.processes import below
 from support.reactions import INCIDENT, SIX
 from support.waiting import wait_for
 
-Serve = Callable[..., Helper]
+pytestmark = pytest.mark.root  # a client or a file of another user is refused
+
+Serve = Callable[..., HelperClient]
 
 
 @pytest.fixture
@@ -33,18 +34,18 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve(path: Path) -> Iterator[Serve]:
-    """A server with these settings, and the daemon's side of it."""
+    """Return a function that starts a server and returns its client."""
     listeners: list[socket.socket] = []
 
-    def start(settings: dict[str, Any], users: set[int] | None = None) -> Helper:
+    def start(settings: dict[str, Any], users: set[int] | None = None) -> HelperClient:
         respond = Respond.model_validate(settings)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
         listener.listen(64)
         listeners.append(listener)
-        server = Server(respond, {0} if users is None else users)
+        server = HelperServer(respond, {0} if users is None else users)
         threading.Thread(target=server.serve, args=(listener,), daemon=True).start()
-        return Helper(path, respond)
+        return HelperClient(path, respond)
 
     yield start
     for listener in listeners:
@@ -54,7 +55,7 @@ def serve(path: Path) -> Iterator[Serve]:
 
 
 def _say(path: Path, line: bytes) -> dict[str, Any]:
-    """What it answers to bytes."""
+    """Send a line; return the answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(5)
         client.connect(str(path))
@@ -67,7 +68,7 @@ def _deny(path: Path) -> dict[str, Any]:
     return {"hosts_deny": {"enabled": True, "path": str(path)}}
 
 
-def test_lines_come_and_go(serve: Serve, tmp_path: Path) -> None:
+def test_lines_are_added_and_removed(serve: Serve, tmp_path: Path) -> None:
     deny = tmp_path / "hosts.deny"
     deny.write_text("x: y\n")
     helper = serve(_deny(deny))
@@ -79,29 +80,29 @@ def test_lines_come_and_go(serve: Serve, tmp_path: Path) -> None:
     assert deny.read_text() == "x: y\n"
 
 
-def test_the_command_is_run_and_how_it_ended_is_told(serve: Serve, tmp_path: Path) -> None:
+def test_the_command_runs_and_its_end_is_reported(serve: Serve, tmp_path: Path) -> None:
     said = tmp_path / "said"
     code = f'echo "$1 $SENTRYFW_KINDS" > {said}; [ "$1" != 198.18.0.2 ]'
     helper = serve({"command": {"argv": ["/bin/sh", "-c", code, "x", "{ip}"]}})
     assert helper.run_command(SIX) == "/bin/sh: ended with status 0"
     assert said.read_text() == "2001:2:0:1::2 syn,udp\n"
-    with pytest.raises(Failed, match="/bin/sh: ended with status 1"):
+    with pytest.raises(ReactionFailed, match="/bin/sh: ended with status 1"):
         helper.run_command(INCIDENT)
 
 
-def test_what_is_not_configured_is_not_done(serve: Serve, tmp_path: Path) -> None:
+def test_a_reaction_that_is_not_configured_is_refused(serve: Serve, tmp_path: Path) -> None:
     helper = serve({})
-    for ask in (lambda: helper.run_command(INCIDENT), lambda: helper.sync(set())):
-        with pytest.raises(Failed, match="is not configured"):
+    for ask in (lambda: helper.run_command(INCIDENT), lambda: helper.sync({"198.18.0.2"})):
+        with pytest.raises(ReactionFailed, match="is not configured"):
             ask()
     assert list(tmp_path.iterdir()) == [tmp_path / "respond.sock"]
 
 
-def test_somebody_else_is_not_answered(serve: Serve, path: Path, tmp_path: Path) -> None:
+def test_other_users_get_no_answer(serve: Serve, path: Path, tmp_path: Path) -> None:
     deny = tmp_path / "hosts.deny"
     serve(_deny(deny), users={12345})
     answer: dict[str, Any] = {}
-    with suppress(ConnectionError):  # it may hang up before we have said anything
+    with suppress(ConnectionError):  # it may close before the request is sent
         answer = _say(path, b'{"do": "sync", "addresses": ["198.18.0.2"]}')
     assert answer == {}
     assert not deny.exists()
@@ -118,7 +119,7 @@ def test_somebody_else_is_not_answered(serve: Serve, path: Path, tmp_path: Path)
         b'{"do": "shell", "argv": ["/bin/sh"]}', b"\xff\xfe",
     ],
 )  # fmt: skip
-def test_a_request_that_is_none_changes_nothing_and_it_goes_on(
+def test_a_malformed_request_changes_nothing(
     serve: Serve, path: Path, tmp_path: Path, request_: bytes
 ) -> None:
     deny = tmp_path / "hosts.deny"
@@ -139,17 +140,17 @@ def test_a_request_that_is_none_changes_nothing_and_it_goes_on(
     ],
     ids=["ip", "address", "newline", "option", "escape", "long", "not-ascii"],
 )  # fmt: skip
-def test_a_word_that_could_be_more_is_refused(
+def test_a_field_that_could_be_more_than_a_word_is_refused(
     serve: Serve, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     ran = tmp_path / "ran"
     helper = serve({"command": {"argv": ["/usr/bin/touch", str(ran)]}})
-    with pytest.raises(Failed, match="no request"):
+    with pytest.raises(ReactionFailed, match="not a valid request"):
         helper.run_command(INCIDENT._replace(**fields))
     assert not ran.exists()
 
 
-def test_a_command_ends_when_the_daemon_has_gone(serve: Serve, path: Path) -> None:
+def test_a_command_ends_when_the_daemon_is_gone(serve: Serve, path: Path) -> None:
     serve({"command": {"argv": ["/bin/sleep", "62"], "timeout": 60}})
 
     def sleepers() -> bool:
@@ -163,10 +164,10 @@ def test_a_command_ends_when_the_daemon_has_gone(serve: Serve, path: Path) -> No
     wait_for(lambda: not sleepers(), "it is gone")
 
 
-def test_clients_that_say_nothing_do_not_keep_others_out(
+def test_silent_clients_do_not_exclude_others(
     serve: Serve, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sentryfw.respond.helper.PATIENCE", 1.0)
+    monkeypatch.setattr("sentryfw.respond.helper.ANSWER_TIMEOUT_S", 1.0)
     helper = serve(_deny(tmp_path / "hosts.deny"))
     silent = []
     for _ in range(20):
@@ -174,7 +175,7 @@ def test_clients_that_say_nothing_do_not_keep_others_out(
         silent[-1].connect(str(path))
     begin = time.monotonic()
     while time.monotonic() - begin < 20:
-        with suppress(Failed):
+        with suppress(ReactionFailed):
             helper.apply({"198.18.0.2": True})
             break
     for client in silent:
@@ -182,13 +183,13 @@ def test_clients_that_say_nothing_do_not_keep_others_out(
     assert "198.18.0.2" in (tmp_path / "hosts.deny").read_text()
 
 
-def test_nobody_there_is_a_failure_that_says_what_to_do(path: Path) -> None:
-    with pytest.raises(Failed, match=r"No such file or directory.*sentryfw install"):
-        Helper(path, Respond()).sync(set())
+def test_a_missing_helper_is_a_failure_with_advice(path: Path) -> None:
+    with pytest.raises(ReactionFailed, match=r"No such file or directory.*sentryfw install"):
+        HelperClient(path, Respond()).sync(set())
 
 
 def test_a_socket_that_is_not_roots_is_not_trusted(path: Path) -> None:
-    """Somebody else's program, listening where ours should."""
+    """A program of another user listens on the helper's socket."""
     code = (
         "import os, socket, sys\n"
         "listener = socket.socket(socket.AF_UNIX)\n"
@@ -200,16 +201,16 @@ def test_a_socket_that_is_not_roots_is_not_trusted(path: Path) -> None:
     )
     path.parent.chmod(0o777)
     for parent in path.parents:
-        if parent.stat().st_uid == 0 and parent.name.startswith("pytest"):
+        if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:  # pytest's own
             parent.chmod(parent.stat().st_mode | 0o011)
     with subprocess.Popen(
-        [sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-I", "-c", code, path], stdout=subprocess.PIPE, text=True
     ) as program:
         assert program.stdout is not None
         program.stdout.readline()
-        with pytest.raises(Failed, match="not root's"):
-            Helper(path, Respond()).sync(set())
-        assert program.stdout.read() == "0\n"  # it was told nothing
+        with pytest.raises(ReactionFailed, match="does not belong to root"):
+            HelperClient(path, Respond()).sync(set())
+        assert program.stdout.read() == "0\n"  # it received nothing
 
 
 @pytest.mark.parametrize("which", ["file", "directory"])

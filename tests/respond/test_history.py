@@ -1,4 +1,4 @@
-"""PortSentry's history lines: exact, and what fail2ban makes of them."""
+"""PortSentry's history lines: their exact form, and how fail2ban reads them."""
 
 import re
 import shutil
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from sentryfw.config_respond import History
+from sentryfw.config.respond import History
+from sentryfw.errors import ReactionFailed
 from sentryfw.respond.history import HistoryFile, portsentry1, portsentry2
 from sentryfw.respond.incident import Incident
-from sentryfw.respond.lane import Failed
 from support.reactions import INCIDENT, REFUSED, SIX
 
 FAIL2BAN = shutil.which("fail2ban-regex")
 STOCK_1 = Path("/etc/fail2ban/filter.d/portsentry.conf")
 STOCK_2 = r"^[^ ]* Scan from: \[<HOST>\]"
-"""failregex of portsentry/portsentry, fail2ban/portsentry.conf."""
+"""The failregex of portsentry/portsentry, fail2ban/portsentry.conf."""
 UDP = INCIDENT._replace(protocol="udp", kind="udp", mode="audp", port=161)
 NAMED = INCIDENT._replace(host="evil.example")
 
@@ -107,18 +107,18 @@ def test_the_line_of_portsentry_2(incident: Incident, line: str) -> None:
         ("sctp-init", "sctp-init"),
     ],
 )
-def test_types_have_portsentrys_names_where_it_had_one(kind: str, name: str) -> None:
+def test_kinds_have_portsentrys_name_if_it_had_one(kind: str, name: str) -> None:
     incident = INCIDENT._replace(kind=kind)  # type: ignore[arg-type]
     assert f" type: [{name}] " in portsentry2(incident)
 
 
 @pytest.mark.parametrize("reason", ["partner", "never_block", "flood", "block.per_minute"])
-def test_who_is_spared_gets_no_line_that_a_filter_would_ban(reason: str) -> None:
+def test_a_partner_gets_no_line_that_a_filter_would_match(reason: str) -> None:
     spared = REFUSED._replace(reason=reason)
     assert portsentry1(spared) == portsentry2(spared) == ""
 
 
-def test_blocked_is_never_written_of_who_was_not() -> None:
+def test_a_refused_source_is_never_written_as_blocked() -> None:
     assert portsentry1(REFUSED) == ""
 
 
@@ -141,16 +141,16 @@ def test_lines_are_appended_also_after_a_rotation(tmp_path: Path) -> None:
     assert path.read_text() == portsentry1(UDP)
 
 
-def test_it_does_not_write_through_a_symlink(tmp_path: Path) -> None:
+def test_a_symlink_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("")
     (tmp_path / "history").symlink_to("real")
-    with pytest.raises(Failed, match="Too many levels of symbolic links"):
+    with pytest.raises(ReactionFailed, match="Too many levels of symbolic links"):
         _history(tmp_path / "history")(INCIDENT)
     assert (tmp_path / "real").read_text() == ""
 
 
 def test_a_full_disk_is_a_failure() -> None:
-    with pytest.raises(Failed, match="No space left on device"):
+    with pytest.raises(ReactionFailed, match="No space left on device"):
         _history(Path("/dev/full"))(INCIDENT)
 
 

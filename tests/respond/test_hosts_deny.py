@@ -1,4 +1,4 @@
-"""hosts.deny: our section, everybody else's lines, and what libwrap makes of it."""
+"""hosts.deny: our section, the lines of others, and how libwrap reads the file."""
 
 import ctypes
 import ctypes.util
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sentryfw.errors import ReactionFailed
 from sentryfw.respond import hosts_deny as module
-from sentryfw.respond.hosts_deny import BEGIN, END, HostsDeny, client
-from sentryfw.respond.lane import Failed
+from sentryfw.respond.hosts_deny import BEGIN, END, HostsDenyFile, client
 
 A = "198.18.0.2"
 B = "198.18.0.3"
@@ -28,12 +28,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def section(path: Path) -> HostsDeny:
-    return HostsDeny(path, LINE)
+def section(path: Path) -> HostsDenyFile:
+    return HostsDenyFile(path, LINE)
 
 
 def _others(path: Path) -> list[str]:
-    """Temporary files that were left behind."""
+    """Return temporary files that were left behind."""
     return [other.name for other in path.parent.iterdir() if other != path]
 
 
@@ -49,7 +49,7 @@ def test_ipv6_is_written_in_brackets(address: str, text: str) -> None:
     assert client(address) == text
 
 
-# --- what becomes of a file
+# --- the contents
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_ipv6_is_written_in_brackets(address: str, text: str) -> None:
         "section-in-crlf", "section-without-end", "two-sections",
     ],
 )  # fmt: skip
-def test_a_line_is_added_and_everything_else_kept(
-    section: HostsDeny, path: Path, before: bytes, after: bytes
+def test_a_line_is_added_and_the_rest_kept(
+    section: HostsDenyFile, path: Path, before: bytes, after: bytes
 ) -> None:
     path.write_bytes(before)
     section.apply({A: True})
@@ -95,21 +95,21 @@ def test_a_line_is_added_and_everything_else_kept(
     assert _others(path) == []
 
 
-def test_a_missing_file_is_made_for_everybody_to_read(section: HostsDeny, path: Path) -> None:
+def test_a_new_file_is_readable_by_all_users(section: HostsDenyFile, path: Path) -> None:
     section.apply({A: True})
     assert path.read_bytes() == SECTION_A
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_the_same_address_has_one_line(section: HostsDeny, path: Path) -> None:
+def test_the_same_address_has_one_line(section: HostsDenyFile, path: Path) -> None:
     for _ in range(3):
         section.apply({A: True, SIX: True})
     assert section.lines() == ["ALL: 198.18.0.2", "ALL: [2001:2:0:1::]/64"]
     assert path.read_text().count("198.18.0.2") == 1
 
 
-def test_a_line_that_the_administrator_wrote_is_not_written_again(
-    section: HostsDeny, path: Path
+def test_a_line_of_the_administrator_is_not_written_again(
+    section: HostsDenyFile, path: Path
 ) -> None:
     path.write_text("ALL: 198.18.0.2\n")
     section.apply({A: True, B: True})
@@ -118,7 +118,7 @@ def test_a_line_that_the_administrator_wrote_is_not_written_again(
     assert path.read_text() == "ALL: 198.18.0.2\n"
 
 
-def test_a_comment_about_an_address_is_no_line(section: HostsDeny, path: Path) -> None:
+def test_a_comment_about_an_address_is_not_a_line(section: HostsDenyFile, path: Path) -> None:
     path.write_text("# ALL: 198.18.0.2\nALL: 198.18.0.22\n")
     section.apply({A: True})
     assert section.lines() == ["ALL: 198.18.0.2"]
@@ -126,7 +126,7 @@ def test_a_comment_about_an_address_is_no_line(section: HostsDeny, path: Path) -
     assert path.read_text() == "# ALL: 198.18.0.2\nALL: 198.18.0.22\n"
 
 
-def test_the_last_line_takes_the_section_with_it(section: HostsDeny, path: Path) -> None:
+def test_the_section_is_removed_with_its_last_line(section: HostsDenyFile, path: Path) -> None:
     path.write_text("ALL: PARANOID\n")
     section.apply({A: True, SIX: True})
     section.apply({SIX: False})
@@ -135,7 +135,7 @@ def test_the_last_line_takes_the_section_with_it(section: HostsDeny, path: Path)
     assert path.read_text() == "ALL: PARANOID\n"
 
 
-def test_sync_leaves_exactly_what_is_wanted(section: HostsDeny, path: Path) -> None:
+def test_sync_leaves_exactly_the_given_addresses(section: HostsDenyFile, path: Path) -> None:
     path.write_text("x: y\n")
     section.apply({A: True, B: True})
     section.sync({B, SIX})
@@ -144,7 +144,7 @@ def test_sync_leaves_exactly_what_is_wanted(section: HostsDeny, path: Path) -> N
     assert path.read_text() == "x: y\n"
 
 
-def test_nothing_to_do_writes_nothing(section: HostsDeny, path: Path) -> None:
+def test_an_unchanged_file_is_not_written(section: HostsDenyFile, path: Path) -> None:
     path.write_text("x: y\n")
     before = path.stat()
     section.apply({A: False})
@@ -156,7 +156,8 @@ def test_nothing_to_do_writes_nothing(section: HostsDeny, path: Path) -> None:
 # --- owner, mode, links
 
 
-def test_mode_and_owner_are_kept(section: HostsDeny, path: Path) -> None:
+@pytest.mark.root
+def test_mode_and_owner_are_kept(section: HostsDenyFile, path: Path) -> None:
     path.write_text("x: y\n")
     os.chown(path, 65534, 12)
     path.chmod(0o640)
@@ -165,26 +166,26 @@ def test_mode_and_owner_are_kept(section: HostsDeny, path: Path) -> None:
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (65534, 12, 0o640)
 
 
-def test_a_symlink_stays_one_and_its_file_is_replaced(tmp_path: Path) -> None:
+def test_a_symlink_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     real = tmp_path / "elsewhere" / "real"
     real.write_text("x: y\n")
     link = tmp_path / "hosts.deny"
     link.symlink_to("elsewhere/real")
-    HostsDeny(link, LINE).apply({A: True})
+    HostsDenyFile(link, LINE).apply({A: True})
     assert link.is_symlink()
     assert real.read_bytes() == b"x: y\n" + SECTION_A
 
 
-def test_a_reader_sees_the_old_file_or_the_new_one(section: HostsDeny, path: Path) -> None:
-    """Whoever has it open keeps the old one: it is replaced, not written."""
+def test_a_reader_sees_the_old_file_or_the_new_one(section: HostsDenyFile, path: Path) -> None:
+    """An open file stays the old one: the file is replaced, not written."""
     path.write_text("x: y\n")
     with path.open() as reader:
         section.apply({A: True})
         assert reader.read() == "x: y\n"
 
 
-# --- what is refused, and leaves everything as it was
+# --- refusals, which change nothing
 
 
 def _directory(path: Path) -> None:
@@ -208,52 +209,56 @@ def _huge(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_directory, "Is a directory|no regular file"),
-        (_fifo, "no regular file"),
-        (_writable_by_all, "everybody may write it"),
+        (_directory, "Is a directory|not a regular file"),
+        (_fifo, "not a regular file"),
+        (_writable_by_all, "every user can write it"),
         (_huge, "larger than"),
     ],
     ids=["directory", "fifo", "writable-by-all", "huge"],
 )
-def test_a_file_that_is_none_is_left_alone(
-    section: HostsDeny, path: Path, make: object, reason: str
+def test_a_file_that_is_not_safe_is_not_changed(
+    section: HostsDenyFile, path: Path, make: object, reason: str
 ) -> None:
     make(path)  # type: ignore[operator]
     before = path.stat()
-    with pytest.raises(Failed, match=reason):
+    with pytest.raises(ReactionFailed, match=reason):
         section.apply({A: True})
-    assert path.stat() == before
+    after = path.stat()
+    assert (after.st_ino, after.st_size, after.st_mode) == (
+        before.st_ino, before.st_size, before.st_mode,
+    )  # fmt: skip
+    assert after.st_mtime_ns == before.st_mtime_ns
     assert _others(path) == []
 
 
-def test_a_directory_that_is_missing_is_said(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="No such file or directory"):
-        HostsDeny(tmp_path / "no" / "hosts.deny", LINE).apply({A: True})
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ReactionFailed, match="No such file or directory"):
+        HostsDenyFile(tmp_path / "no" / "hosts.deny", LINE).apply({A: True})
 
 
 def test_a_full_disk_leaves_the_old_file(path: Path) -> None:
-    """The limit is set in a process of its own: it holds for all of a process."""
+    """The limit applies to a whole process, so it is set in one of its own."""
     path.write_text("x: y\n" * 1000)
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from sentryfw.respond.hosts_deny import HostsDeny\n"
-        "from sentryfw.respond.lane import Failed\n"
+        "from sentryfw.respond.hosts_deny import HostsDenyFile\n"
+        "from sentryfw.errors import ReactionFailed\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "try: HostsDeny(Path(sys.argv[1]), 'ALL: {address}').apply({'198.18.0.2': True})\n"
-        "except Failed as error: print(error)\n"
+        "try: HostsDenyFile(Path(sys.argv[1]), 'ALL: {address}').apply({'198.18.0.2': True})\n"
+        "except ReactionFailed as error: print(error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-c", code, path], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip().endswith("File too large; nothing was changed")
     assert path.read_text() == "x: y\n" * 1000
     assert _others(path) == []
 
 
-def test_a_change_by_somebody_else_in_between_is_not_lost(
-    section: HostsDeny, path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_change_by_another_program_during_an_edit_is_not_lost(
+    section: HostsDenyFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.write_text("x: y\n")
     real, calls = module._join, []
@@ -270,14 +275,14 @@ def test_a_change_by_somebody_else_in_between_is_not_lost(
     assert len(calls) == 2
 
 
-def test_a_lock_that_somebody_holds_is_not_waited_for_for_ever(
-    section: HostsDeny, path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_wait_for_a_lock_is_bounded(
+    section: HostsDenyFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr(module, "LOCK_TIMEOUT_S", 0.1)
     holder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(holder, fcntl.LOCK_EX)
-        with pytest.raises(Failed, match="locked by another program"):
+        with pytest.raises(ReactionFailed, match="locked by another program"):
             section.apply({A: True})
     finally:
         os.close(holder)
@@ -308,10 +313,10 @@ def _libwrap() -> ctypes.CDLL | None:
         ("fe80::2", 1),
     ],
 )
-def test_libwrap_refuses_whom_our_lines_name(path: Path, peer: str, allowed: int) -> None:
-    """hosts_ctl(3) of the real library, with its tables pointed at ours."""
+def test_libwrap_refuses_the_sources_of_our_lines(path: Path, peer: str, allowed: int) -> None:
+    """Ask hosts_ctl(3) of the real library, with its tables set to our files."""
     path.write_text("sshd: 203.0.113.1, \\")
-    HostsDeny(path, LINE).sync({A, SIX, "fe80::1"})
+    HostsDenyFile(path, LINE).sync({A, SIX, "fe80::1"})
     library = _libwrap()
     assert library is not None
     nowhere = str(path.parent / "hosts.allow").encode()

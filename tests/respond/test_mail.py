@@ -1,4 +1,4 @@
-"""Mail: what it says, how often, over what, and a server that is down."""
+"""Mail: its text, its frequency, its transport, and a server that is down."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from sentryfw.config_respond import Mail
-from sentryfw.netns import Namespace
+from sentryfw.config.respond import Mail
+from sentryfw.errors import ReactionFailed
 from sentryfw.respond import mail as module
-from sentryfw.respond.lane import Failed
 from sentryfw.respond.mail import Mailer, compose, read_credentials
+from sentryfw.tools.drill.namespace import Namespace
 from support.reactions import (
     INCIDENT,
     REFUSED,
@@ -31,8 +31,8 @@ PASSWORD = "correct horse battery"  # noqa: S105 - of the test
 def make_mailer(
     namespace: Namespace, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MakeMailer]:
-    """Mailers whose thread is inside the namespace; running."""
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
+    """Return a function that starts mailers, whose thread is in the namespace."""
+    monkeypatch.setattr(module, "MIN_RETRY_S", 0.05)
     made: list[Mailer] = []
 
     def make(**settings: Any) -> Mailer:
@@ -54,10 +54,10 @@ def credentials(tmp_path: Path) -> Path:
     return path
 
 
-# --- what it says
+# --- the text
 
 
-def test_one_block_is_its_own_subject() -> None:
+def test_one_block_is_named_in_the_subject() -> None:
     message = compose([INCIDENT], 0, Mail(to=("a@example.org", "b@example.org")), "box")
     assert message["Subject"] == "SentryFW box: blocked 198.18.0.2"
     assert message["To"] == "a@example.org, b@example.org"
@@ -66,7 +66,7 @@ def test_one_block_is_its_own_subject() -> None:
     assert INCIDENT.sentence() in message.get_content().replace("\n", " ")
 
 
-def test_many_are_counted_and_listed() -> None:
+def test_many_incidents_are_counted_and_listed() -> None:
     message = compose([INCIDENT, SIX, REFUSED], 7, Mail(to=("a@example.org",)), "box")
     assert message["Subject"] == "SentryFW box: 2 blocked, 1 not blocked"
     text = message.get_content()
@@ -75,10 +75,19 @@ def test_many_are_counted_and_listed() -> None:
     assert "... and 7 more" in text
 
 
-# --- how it gets there
+def test_the_last_lines_are_commands_that_can_be_copied() -> None:
+    alone = compose([INCIDENT, INCIDENT], 0, Mail(to=("a@example.org",)), "box").get_content()
+    assert alone.endswith(
+        "\n\nWhy:  sentryfw explain 198.18.0.2\nUndo: sentryfw unblock 198.18.0.2\n"
+    )
+    several = compose([INCIDENT, SIX], 0, Mail(to=("a@example.org",)), "box").get_content()
+    assert several.endswith("\nand the other addresses, 1, in the same way\n")
 
 
-def test_in_the_clear_on_this_host(
+# --- transport
+
+
+def test_mail_to_this_host_may_be_unencrypted(
     namespace: Namespace, make_mailer: MakeMailer, results: Results
 ) -> None:
     with SmtpServer(namespace) as server:
@@ -90,7 +99,7 @@ def test_in_the_clear_on_this_host(
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_encrypted_and_logged_in(
+def test_mail_is_encrypted_after_a_login(
     namespace: Namespace,
     make_mailer: MakeMailer,
     results: Results,
@@ -110,7 +119,7 @@ def test_encrypted_and_logged_in(
     assert server.logins == [login]
 
 
-def test_a_server_that_cannot_be_trusted_is_told_no_password(
+def test_a_server_that_cannot_be_trusted_gets_no_password(
     namespace: Namespace,
     make_mailer: MakeMailer,
     results: Results,
@@ -138,14 +147,14 @@ def test_a_server_without_starttls_gets_no_mail(
     assert (server.mails, server.logins) == ([], [])
 
 
-def test_a_refused_login_is_said_without_what_was_sent(
+def test_a_refused_login_is_reported_without_the_password(
     namespace: Namespace,
     make_mailer: MakeMailer,
     results: Results,
     certificate: Certificate,
     credentials: Path,
 ) -> None:
-    """The server repeats what it was told, as some do."""
+    """The server repeats the login, as some do."""
     with SmtpServer(namespace, certificate, login=("sentry", "another")) as server:
         make_mailer(
             port=server.port, security="starttls", ca=str(certificate.certificate),
@@ -158,7 +167,7 @@ def test_a_refused_login_is_said_without_what_was_sent(
     assert PASSWORD not in failure.detail
 
 
-# --- how often
+# --- frequency
 
 
 def test_blocks_within_the_throttle_share_a_mail(
@@ -177,7 +186,7 @@ def test_blocks_within_the_throttle_share_a_mail(
     assert "20 blocked, 0 not blocked" in server.mails[1]
 
 
-def test_what_was_not_blocked_is_only_in_a_digest(
+def test_a_refusal_is_mailed_in_a_digest_only(
     namespace: Namespace, make_mailer: MakeMailer
 ) -> None:
     with SmtpServer(namespace) as server:
@@ -193,7 +202,7 @@ def test_what_was_not_blocked_is_only_in_a_digest(
     assert "1 blocked, 1 not blocked" in server.mails[0]
 
 
-def test_more_than_a_mail_holds_is_counted(
+def test_incidents_beyond_the_limit_are_counted(
     namespace: Namespace, make_mailer: MakeMailer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_INCIDENTS", 10)
@@ -209,7 +218,7 @@ def test_more_than_a_mail_holds_is_counted(
 # --- a server that is down
 
 
-def test_what_could_not_be_mailed_is_mailed_later(
+def test_a_mail_that_failed_is_sent_later(
     namespace: Namespace, make_mailer: MakeMailer, results: Results
 ) -> None:
     with SmtpServer(namespace) as server:
@@ -228,7 +237,7 @@ def test_what_could_not_be_mailed_is_mailed_later(
     assert "2001:2:0:1::/64" in text
 
 
-def test_a_server_that_says_nothing_is_given_up(
+def test_the_wait_for_a_silent_server_is_bounded(
     namespace: Namespace, make_mailer: MakeMailer, results: Results
 ) -> None:
     with SilentServer(namespace) as server:
@@ -242,7 +251,7 @@ def test_a_server_that_says_nothing_is_given_up(
     assert mailer.waiting <= module.MAX_INCIDENTS
 
 
-def test_the_end_says_what_was_not_mailed(
+def test_stopping_reports_incidents_that_were_not_mailed(
     namespace: Namespace, make_mailer: MakeMailer, results: Results
 ) -> None:
     mailer = make_mailer(port=9, mode="digest", every=3600)
@@ -259,9 +268,9 @@ def test_credentials_are_read_from_a_private_file(credentials: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o601])
-def test_credentials_that_others_can_reach_are_refused(credentials: Path, mode: int) -> None:
+def test_credentials_that_others_can_access_are_refused(credentials: Path, mode: int) -> None:
     credentials.chmod(mode)
-    with pytest.raises(Failed, match="it must be 0600"):
+    with pytest.raises(ReactionFailed, match="it must have mode 0600"):
         read_credentials(credentials)
 
 
@@ -270,9 +279,9 @@ def test_credentials_that_others_can_reach_are_refused(credentials: Path, mode: 
     ["", 'user = "x"', f"password = {PASSWORD}", f'password = "{PASSWORD}"', "\xff"],
     ids=["empty", "no-password", "no-toml", "no-user", "no-utf-8"],
 )
-def test_credentials_that_make_no_sense_are_not_quoted(credentials: Path, text: str) -> None:
+def test_malformed_credentials_are_not_quoted(credentials: Path, text: str) -> None:
     credentials.write_text(text, encoding="latin-1")
-    with pytest.raises(Failed) as raised:
+    with pytest.raises(ReactionFailed) as raised:
         read_credentials(credentials)
     assert PASSWORD not in str(raised.value)
 
@@ -280,5 +289,5 @@ def test_credentials_that_make_no_sense_are_not_quoted(credentials: Path, text: 
 def test_credentials_behind_a_symlink_are_refused(credentials: Path) -> None:
     link = credentials.with_name("link")
     link.symlink_to(credentials)
-    with pytest.raises(Failed, match="symbolic links"):
+    with pytest.raises(ReactionFailed, match="symbolic links"):
         read_credentials(link)

@@ -1,16 +1,16 @@
-"""A mirror: the last word counts, nothing is lost, and failures are tried again."""
+"""A mirror: the last change counts, none is lost, and failures are tried again."""
 
 import threading
 import time
 
-from sentryfw.respond.lane import Failed
-from sentryfw.respond.mirror import Mirror
+from sentryfw.errors import ReactionFailed
+from sentryfw.respond.mirror import BlockMirror
 from support.reactions import Results
 from support.waiting import wait_for
 
 
 class Place:
-    """What a mirror keeps in step, with faults."""
+    """A list that a mirror keeps, with faults."""
 
     def __init__(self) -> None:
         self.there: set[str] = set()
@@ -24,7 +24,7 @@ class Place:
         self.go.wait(10)
         self.calls.append(dict(changes))
         if self.broken:
-            raise Failed(self.broken)
+            raise ReactionFailed(self.broken)
         for address, present in changes.items():
             if address not in self.refused:
                 (self.there.add if present else self.there.discard)(address)
@@ -32,17 +32,17 @@ class Place:
 
     def sync(self, addresses: set[str]) -> None:
         if self.broken:
-            raise Failed(self.broken)
+            raise ReactionFailed(self.broken)
         self.there = set(addresses)
 
 
-def _mirror(place: Place, results: Results, retry: float = 0.05) -> Mirror:
-    made = Mirror("test", place.apply, place.sync, results, retry=retry)
+def _mirror(place: Place, results: Results, retry: float = 0.05) -> BlockMirror:
+    made = BlockMirror("test", place.apply, place.sync, results, retry=retry)
     made.start()
     return made
 
 
-def test_what_is_wanted_is_there_and_said(results: Results) -> None:
+def test_wanted_addresses_are_added_and_reported(results: Results) -> None:
     place = Place()
     mirror = _mirror(place, results)
     mirror.want("a", present=True)
@@ -56,7 +56,7 @@ def test_what_is_wanted_is_there_and_said(results: Results) -> None:
     ]
 
 
-def test_a_thousand_changes_while_one_is_at_work_become_one(results: Results) -> None:
+def test_a_thousand_changes_during_a_slow_one_become_one(results: Results) -> None:
     place = Place()
     place.go.clear()
     mirror = _mirror(place, results)
@@ -71,7 +71,7 @@ def test_a_thousand_changes_while_one_is_at_work_become_one(results: Results) ->
     assert place.calls[1:] == [{"a": True, "b": True}]
 
 
-def test_what_failed_is_said_once_and_tried_again(results: Results) -> None:
+def test_a_failure_is_reported_once_and_tried_again(results: Results) -> None:
     place = Place()
     place.broken = "no space"
     mirror = _mirror(place, results)
@@ -86,7 +86,7 @@ def test_what_failed_is_said_once_and_tried_again(results: Results) -> None:
     ]
 
 
-def test_each_address_that_failed_is_said(results: Results) -> None:
+def test_each_address_that_failed_is_reported(results: Results) -> None:
     place = Place()
     place.broken = "no space"
     mirror = _mirror(place, results, retry=60)
@@ -97,7 +97,7 @@ def test_each_address_that_failed_is_said(results: Results) -> None:
     mirror.stop(time.monotonic() + 5)
 
 
-def test_a_newer_word_beats_one_that_failed(results: Results) -> None:
+def test_a_newer_change_replaces_one_that_failed(results: Results) -> None:
     place = Place()
     place.broken = "no space"
     mirror = _mirror(place, results, retry=0.3)
@@ -110,7 +110,7 @@ def test_a_newer_word_beats_one_that_failed(results: Results) -> None:
     assert place.calls[1] == {"a": False}
 
 
-def test_exactly_these_forgets_what_was_wanted_before(results: Results) -> None:
+def test_a_sync_replaces_earlier_changes(results: Results) -> None:
     place = Place()
     place.there = {"old"}
     place.broken = "no space"
@@ -135,7 +135,7 @@ def test_a_sync_that_failed_is_tried_again(results: Results) -> None:
     mirror.stop(time.monotonic() + 5)
 
 
-def test_one_that_is_refused_for_good_costs_the_others_nothing(results: Results) -> None:
+def test_a_permanent_refusal_does_not_affect_other_addresses(results: Results) -> None:
     place = Place()
     place.refused = {"bad": "somebody else's"}
     mirror = _mirror(place, results)

@@ -1,5 +1,6 @@
-"""The responder: who is told what, when a block ends, and nobody waits."""
+"""The responder: which reactions get an incident, when a block ends, and that none waits."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,31 +10,40 @@ from typing import Any
 
 import pytest
 
-from sentryfw.config_respond import Respond
+from sentryfw.config.respond import Respond
 from sentryfw.engine.model import Block, Evidence, Kind, Probe, Refusal, parse_source
-from sentryfw.netns import Namespace
+from sentryfw.engine.networks import LINK_LOCAL_ONLY
+from sentryfw.respond import mirrored_blocks
 from sentryfw.respond import responder as module
-from sentryfw.respond.hosts_deny import HostsDeny
-from sentryfw.respond.responder import Hooks, Responder
+from sentryfw.respond.hosts_deny import HostsDenyFile
+from sentryfw.respond.responder import Callbacks, Responder
+from sentryfw.respond.webhook import sender
+from sentryfw.respond.webhook.post import Posted
+from sentryfw.tools.drill.namespace import Namespace
 from support.forge import packed
+from support.processes import below
 from support.reactions import Results, SilentServer
-from support.waiting import wait_for
+from support.waiting import wait_for, wait_for_text
 
 A = "198.18.0.2"
 
 
 def _evidence(address: str, kind: Kind = "syn") -> Evidence:
-    source = parse_source(address)
+    source = parse_source(address, LINK_LOCAL_ONLY)
     target = (packed("198.18.0.1"), 6, 111)
     return Evidence(
-        source, 3, 3, (kind,), 0.0, 1.0, 1.0, 0.1, "portscan", (target,),
+        source=source, targets=3, probes=3, kinds=(kind,), first_seen=0.0, last_seen=1.0,
+        score=1.0, slow_score=0.1, scan="portscan", sample=(target,),
         last=Probe(source, target, kind), address=packed(address),
     )  # fmt: skip
 
 
 def _block(address: str = A, timeout: float = 3600.0) -> Block:
     evidence = _evidence(address)
-    return Block(evidence.source, timeout, 1, True, "why", evidence, 1.0)
+    return Block(
+        source=evidence.source, timeout=timeout, offence=1, forgeable=True, reason="why",
+        evidence=evidence, at=1.0,
+    )  # fmt: skip
 
 
 def _refusal(reason: str, address: str = A) -> Refusal:
@@ -42,15 +52,15 @@ def _refusal(reason: str, address: str = A) -> Refusal:
 
 
 class Host:
-    """What the responder asks and tells."""
+    """The daemon's side: results, names, and the sources that the kernel blocks."""
 
     def __init__(self, results: Results) -> None:
         self.results = results
         self.blocked: set[str] = set()
         self.names: list[tuple[str, str]] = []
 
-    def hooks(self) -> Hooks:
-        return Hooks(
+    def hooks(self) -> Callbacks:
+        return Callbacks(
             self.results, lambda *name: self.names.append(name), lambda text: text in self.blocked
         )
 
@@ -65,7 +75,7 @@ def host(results: Results) -> Host:
 
 @pytest.fixture
 def make(host: Host, namespace: Namespace) -> Iterator[Make]:
-    """Responders inside the namespace; started unless told otherwise."""
+    """Return a function that makes responders in the namespace, and starts them by default."""
     made: list[Responder] = []
 
     def start(settings: dict[str, Any], *never_block: str, running: bool = True) -> Responder:
@@ -90,7 +100,7 @@ def _deny(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> list[str]:
-    return HostsDeny(path, "ALL: {address}").lines()
+    return HostsDenyFile(path, "ALL: {address}").lines()
 
 
 def _hand_over(responder: Responder, decision: Block | Refusal, **options: Any) -> None:
@@ -98,7 +108,7 @@ def _hand_over(responder: Responder, decision: Block | Refusal, **options: Any) 
     responder.hand_over(decision, now, time.time() - now, **options)
 
 
-def test_nothing_configured_is_no_thread(make: Make) -> None:
+def test_a_responder_without_reactions_has_no_thread(make: Make) -> None:
     before = threading.active_count()
     responder = make({})
     _hand_over(responder, _block())
@@ -114,7 +124,7 @@ def test_handing_over_takes_no_time_while_everything_hangs(
     with SilentServer(namespace) as server:
         responder = make(
             {
-                "command": {"argv": ["/bin/sleep", "60"], "timeout": 60},
+                "command": {"argv": ["/bin/sleep", "60.2"], "timeout": 60},
                 "mail": {"to": ["a@example.org"], "host": "127.0.0.1", "port": server.port},
                 "syslog": {"host": "127.0.0.1", "port": server.port, "transport": "tcp"},
                 "history": {"format": "portsentry1", "path": str(tmp_path / "history")},
@@ -130,12 +140,16 @@ def test_handing_over_takes_no_time_while_everything_hangs(
         begin = time.monotonic()
         responder.stop()
         assert time.monotonic() - begin < 1
+        for part in responder._reactions.parts:
+            for thread in getattr(part, "_threads", ()):
+                thread.join(5)
+        assert not [child for child in below(os.getpid()) if child.words[1:2] == ["60.2"]]
 
 
-def test_a_backlog_that_is_full_is_said(
+def test_a_full_backlog_is_reported(
     make: Make, results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BACKLOG", 3)
+    monkeypatch.setattr(module, "MAX_BACKLOG", 3)
     responder = make(_deny(tmp_path / "hosts.deny"), running=False)
     for _ in range(10):
         _hand_over(responder, _block())
@@ -158,7 +172,7 @@ def test_the_command_runs_once_for_a_block(make: Make, tmp_path: Path, when: str
     assert responder.wants_before == (when == "before")
     if responder.wants_before:
         _hand_over(responder, _block(), is_before=True)
-        wait_for(path.exists, "it runs before")
+        wait_for_text(path, "it runs before")
     _hand_over(responder, _block())
     wait_for(lambda: responder.status()["command"]["done"] == 1, "it ran")
     _hand_over(responder, _refusal("command"))
@@ -167,22 +181,21 @@ def test_the_command_runs_once_for_a_block(make: Make, tmp_path: Path, when: str
 
 
 @pytest.mark.parametrize("reason", ["partner", "observe", "never_block", "flood"])
-def test_the_command_is_not_run_for_who_is_spared(make: Make, tmp_path: Path, reason: str) -> None:
+def test_the_command_is_not_run_for_other_refusals(make: Make, tmp_path: Path, reason: str) -> None:
     path = tmp_path / "said"
     responder = make(_touching(path))
     _hand_over(responder, _refusal(reason))
     _hand_over(responder, _block("198.18.0.3"))
-    wait_for(path.exists, "the block's")
-    assert path.read_text().splitlines() == ["blocked 198.18.0.3"]
+    assert wait_for_text(path, "the block's").splitlines() == ["blocked 198.18.0.3"]
 
 
-# --- what lasts as long as the block
+# --- reactions that last as long as the block
 
 
 def test_a_line_ends_with_its_block(
     make: Make, host: Host, deny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SLACK", 0.0)
+    monkeypatch.setattr(mirrored_blocks, "END_DELAY_S", 0.0)
     responder = make(_deny(deny))
     _hand_over(responder, _block(timeout=0.3))
     wait_for(lambda: _lines(deny) == [f"ALL: {A}"], "the line")
@@ -194,8 +207,8 @@ def test_a_line_ends_with_its_block(
 def test_a_block_that_was_made_longer_keeps_its_line(
     make: Make, host: Host, deny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SLACK", 0.0)
-    monkeypatch.setattr(module, "LOOK_AGAIN", 0.3)
+    monkeypatch.setattr(mirrored_blocks, "END_DELAY_S", 0.0)
+    monkeypatch.setattr(mirrored_blocks, "CHECK_INTERVAL_S", 0.3)
     host.blocked = {A}
     asked: list[str] = []
     hooks = host.hooks()._replace(
@@ -238,10 +251,10 @@ def test_a_block_by_hand_has_a_line(make: Make, deny: Path) -> None:
     [(A, "198.18.0.0/24"), ("2001:2:0:1::77", "2001:2:0:1::1/128")],
     ids=["within-a-network", "the-gateway-is-in-the-same-64"],
 )
-def test_who_is_never_blocked_is_not_shut_out_by_a_neighbour(
+def test_a_never_block_address_is_not_affected_by_its_neighbour(
     make: Make, deny: Path, results: Results, address: str, never_block: str
 ) -> None:
-    """nft lets it past the block; a line for its /64 would not."""
+    """nft accepts it before the block; a line for its /64 would refuse it."""
     responder = make(_deny(deny), never_block)
     _hand_over(responder, _block(address))
     failure = wait_for(results.failures, "said")[0]
@@ -249,18 +262,18 @@ def test_who_is_never_blocked_is_not_shut_out_by_a_neighbour(
     assert _lines(deny) == []
 
 
-def test_at_the_start_lines_are_those_of_live_blocks(make: Make, deny: Path) -> None:
-    HostsDeny(deny, "ALL: {address}").apply({"198.18.0.9": True, A: True})
+def test_lines_at_the_start_are_those_of_active_blocks(make: Make, deny: Path) -> None:
+    HostsDenyFile(deny, "ALL: {address}").apply({"198.18.0.9": True, A: True})
     responder = make(_deny(deny), "198.18.0.7/32", running=False)
     responder.restore({A: 100.0, "198.18.0.3": 0.0, "198.18.0.7": 50.0})
     responder.start()
     wait_for(lambda: _lines(deny) == [f"ALL: {A}", "ALL: 198.18.0.3"], "these and no others")
 
 
-def test_a_restored_block_ends_in_its_time(
+def test_a_restored_block_ends_at_its_time(
     make: Make, deny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SLACK", 0.0)
+    monkeypatch.setattr(mirrored_blocks, "END_DELAY_S", 0.0)
     responder = make(_deny(deny), running=False)
     responder.restore({A: 0.5, "198.18.0.3": 1000.0})
     responder.start()
@@ -271,7 +284,7 @@ def test_a_restored_block_ends_in_its_time(
 # --- names
 
 
-def test_a_resolver_that_says_nothing_delays_a_line_by_its_timeout_at_most(
+def test_a_silent_resolver_delays_a_line_by_at_most_its_timeout(
     make: Make, namespace: Namespace, results: Results, tmp_path: Path
 ) -> None:
     path = tmp_path / "history"
@@ -287,3 +300,32 @@ def test_a_resolver_that_says_nothing_delays_a_line_by_its_timeout_at_most(
     wait_for(lambda: path.exists() and path.read_text().count("\n") == 300, "every line")
     assert time.monotonic() - begin < 4
     assert [failure.reaction for failure in results.failures()][:1] == ["dns"]
+
+
+def test_urgent_events_of_the_daemon_reach_webhooks(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    def post(**request: Any) -> Posted:
+        sent.append(request["body"])
+        return Posted("", 200)
+
+    monkeypatch.setattr(sender, "post", post)
+    table = {"webhook": [{"url": "https://push.example.org/", "shape": "ntfy"}]}
+    callbacks = Callbacks(results, lambda *_: None, lambda _: False)
+    made = Responder(Respond.model_validate(table), callbacks, [])
+    made.start()
+    made.noted("start", {"version": "1"})
+    made.noted("alarm", {"by": "ufw", "pid": 7})
+    wait_for(lambda: results, "the result")
+    made.stop()
+    [body] = sent
+    assert body.endswith("alarm: another program keeps changing the table (by ufw, pid 7)")
+    assert (results[0].reaction, results[0].address, results[0].ok) == ("webhook", "", True)
+
+
+def test_without_webhooks_events_of_the_daemon_do_not_wait(results: Results) -> None:
+    made = Responder(Respond(), Callbacks(results, lambda *_: None, lambda _: False), [])
+    made.noted("alarm", {})
+    assert made._inbox.empty()

@@ -1,4 +1,4 @@
-"""Blackhole routes, in a private namespace, as ip(8) sees them."""
+"""Blackhole routes in a private namespace, as ip(8) lists them."""
 
 import json
 import sys
@@ -7,9 +7,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from sentryfw.netns import Namespace, add_address
-from sentryfw.respond.lane import Failed
+from sentryfw.errors import ReactionFailed
 from sentryfw.respond.route import RTPROT_SENTRYFW, Routes
+from sentryfw.tools.drill.namespace import Namespace, add_address
 
 pytestmark = [pytest.mark.netns]
 
@@ -26,13 +26,13 @@ def routes(namespace: Namespace) -> Iterator[Routes]:
 
 
 def _blackholes(namespace: Namespace, family: str = "-4") -> set[tuple[str, str]]:
-    """(destination, protocol) of the main table."""
+    """Return (destination, protocol) of the blackhole routes in the main table."""
     listed = namespace.ip("-j", "-N", family, "route", "show", "table", "main", "type", "blackhole")
     found = json.loads(listed or "[]")
     return {(route["dst"], route.get("protocol", "boot")) for route in found}
 
 
-def test_routes_are_made_and_removed(namespace: Namespace, routes: Routes) -> None:
+def test_routes_are_added_and_removed(namespace: Namespace, routes: Routes) -> None:
     assert routes.apply({A: True, SIX: True}) == {}
     ours = str(RTPROT_SENTRYFW)
     assert _blackholes(namespace) == {(A, ours)}
@@ -42,12 +42,12 @@ def test_routes_are_made_and_removed(namespace: Namespace, routes: Routes) -> No
     assert _blackholes(namespace) == _blackholes(namespace, "-6") == set()
 
 
-def test_adding_twice_and_removing_twice_is_no_fault(routes: Routes) -> None:
+def test_adding_twice_and_removing_twice_succeeds(routes: Routes) -> None:
     assert routes.apply({A: True}) == routes.apply({A: True}) == {}
     assert routes.apply({A: False}) == routes.apply({A: False}) == {}
 
 
-def test_a_route_of_somebody_else_is_neither_taken_nor_removed(
+def test_a_route_of_another_program_is_neither_replaced_nor_removed(
     namespace: Namespace, routes: Routes
 ) -> None:
     namespace.ip("route", "add", "blackhole", A)
@@ -58,7 +58,7 @@ def test_a_route_of_somebody_else_is_neither_taken_nor_removed(
     assert {destination for destination, _ in _blackholes(namespace)} == {A}
 
 
-def test_sync_leaves_exactly_what_is_wanted(namespace: Namespace, routes: Routes) -> None:
+def test_sync_leaves_exactly_the_given_addresses(namespace: Namespace, routes: Routes) -> None:
     routes.apply({A: True, "198.18.0.3": True, SIX: True})
     routes.sync({"198.18.0.3", "198.18.0.4", "2001:2:0:2::/64"})
     assert routes.routes() == {
@@ -67,7 +67,7 @@ def test_sync_leaves_exactly_what_is_wanted(namespace: Namespace, routes: Routes
 
 
 def test_many_routes_are_all_read_back(routes: Routes) -> None:
-    """More than one message of the kernel holds."""
+    """The kernel needs more than one message for them."""
     wanted = {f"198.18.{n >> 8}.{n & 255}" for n in range(3000)}
     routes.sync(wanted)
     assert routes.routes() == {ip_network(address) for address in wanted}
@@ -75,8 +75,8 @@ def test_many_routes_are_all_read_back(routes: Routes) -> None:
     assert routes.routes() == set()
 
 
-def test_our_own_packets_find_no_way(namespace: Namespace, routes: Routes) -> None:
-    """A blackhole is not one-way: that is what the documentation warns of."""
+def test_our_own_packets_are_not_sent(namespace: Namespace, routes: Routes) -> None:
+    """A blackhole is not one-way, as the documentation warns."""
     namespace.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
     namespace.ip("link", "set", "veth0", "up")
     namespace.ip("link", "set", "veth1", "up")
@@ -91,7 +91,7 @@ def test_our_own_packets_find_no_way(namespace: Namespace, routes: Routes) -> No
 def test_a_prefix_on_the_wire_keeps_its_connected_route(
     namespace: Namespace, routes: Routes
 ) -> None:
-    """The neighbours of a scanner in our own /64, the gateway among them, stay reachable."""
+    """The neighbours of a scanner in our own /64, such as the gateway, stay reachable."""
     namespace.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
     namespace.ip("link", "set", "veth0", "up")
     namespace.ip("link", "set", "veth1", "up")
@@ -100,7 +100,7 @@ def test_a_prefix_on_the_wire_keeps_its_connected_route(
     assert "dev veth0" in namespace.ip("-6", "route", "get", "2001:2:0:1::99")
 
 
-def test_without_the_privilege_it_fails_and_says_so(namespace: Namespace) -> None:
+def test_a_missing_privilege_is_reported(namespace: Namespace) -> None:
     code = (
         "from sentryfw.respond.route import Routes\nprint(Routes().apply({'198.18.0.2': True}))\n"
     )
@@ -111,13 +111,13 @@ def test_without_the_privilege_it_fails_and_says_so(namespace: Namespace) -> Non
     assert "Operation not permitted" in done.stdout, done.stderr
 
 
-def test_a_closed_socket_is_made_anew(namespace: Namespace, routes: Routes) -> None:
+def test_a_closed_socket_is_opened_again(namespace: Namespace, routes: Routes) -> None:
     routes.close()
     namespace.call(lambda: routes.apply({A: True}))
     assert {destination for destination, _ in _blackholes(namespace)} == {A}
 
 
 def test_an_error_of_the_dump_is_raised(routes: Routes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sentryfw.nlmsg.RTM_GETROUTE", 255)
-    with pytest.raises(Failed, match="rtnetlink"):
+    monkeypatch.setattr("sentryfw.netlink.route.RTM_GETROUTE", 255)
+    with pytest.raises(ReactionFailed, match="rtnetlink"):
         routes.routes()

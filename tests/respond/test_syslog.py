@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sentryfw.config_respond import RemoteSyslog
-from sentryfw.netns import Namespace
+from sentryfw.config.respond import RemoteSyslog
 from sentryfw.respond import syslog as module
 from sentryfw.respond.syslog import SyslogSender, render
+from sentryfw.tools.drill.namespace import Namespace
 from support.reactions import (
     INCIDENT,
     REFUSED,
@@ -29,8 +29,8 @@ MakeSender = Callable[..., SyslogSender]
 def make_sender(
     namespace: Namespace, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[MakeSender]:
-    """Senders whose thread is inside the namespace; running."""
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
+    """Return a function that starts senders, whose thread is in the namespace."""
+    monkeypatch.setattr(module, "MIN_RETRY_S", 0.05)
     made: list[SyslogSender] = []
 
     def make(**settings: Any) -> SyslogSender:
@@ -55,7 +55,7 @@ def _addresses(messages: list[str]) -> list[str]:
 # --- the message
 
 
-def test_the_message_is_that_of_rfc_5424() -> None:
+def test_the_message_follows_rfc_5424() -> None:
     settings = RemoteSyslog(facility=4, enterprise=32473)
     message = render(INCIDENT, settings, "box").decode()
     head, _, rest = message.partition(" [")
@@ -86,7 +86,7 @@ def test_a_host_without_a_name_is_nil() -> None:
 # --- transports
 
 
-def test_udp_takes_one_datagram_each(namespace: Namespace, make_sender: MakeSender) -> None:
+def test_udp_sends_one_datagram_a_message(namespace: Namespace, make_sender: MakeSender) -> None:
     server = namespace.call(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     with server:
         server.bind(("127.0.0.1", 0))
@@ -133,7 +133,7 @@ def test_tls_encrypts_and_checks_the_server(
     [(False, None, "self-signed certificate"), (True, "other.example", "not valid for")],
     ids=["unknown-issuer", "another-name"],
 )
-def test_tls_tells_nothing_to_a_server_it_cannot_trust(
+def test_tls_sends_nothing_to_a_server_that_it_cannot_trust(
     namespace: Namespace,
     make_sender: MakeSender,
     certificate: Certificate,
@@ -153,7 +153,7 @@ def test_tls_tells_nothing_to_a_server_it_cannot_trust(
         assert server.messages == []
 
 
-def test_tls_shows_its_own_certificate_when_asked(
+def test_tls_sends_its_own_certificate_on_request(
     namespace: Namespace, make_sender: MakeSender, certificate: Certificate
 ) -> None:
     import ssl  # noqa: PLC0415 - for the constant
@@ -169,11 +169,11 @@ def test_tls_shows_its_own_certificate_when_asked(
         wait_for(lambda: len(server.messages) == 1, "it was let in")
 
 
-# --- a server that goes away
+# --- a server that is down
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["tcp", "tls"])
-def test_what_happens_while_the_server_is_away_is_sent_when_it_is_back(
+def test_messages_spooled_while_the_server_is_down_are_sent_later(
     namespace: Namespace,
     make_sender: MakeSender,
     results: Results,
@@ -198,7 +198,7 @@ def test_what_happens_while_the_server_is_away_is_sent_when_it_is_back(
     assert len(results.failures()) <= 3  # once a minute each
 
 
-def test_a_full_spool_loses_the_oldest_and_says_how_many(
+def test_a_full_spool_loses_the_oldest_and_counts_them(
     namespace: Namespace, make_sender: MakeSender, results: Results
 ) -> None:
     with SyslogServer(namespace) as server:
@@ -214,7 +214,7 @@ def test_a_full_spool_loses_the_oldest_and_says_how_many(
     assert _addresses(server.messages) == [f"198.18.1.{n}" for n in range(15, 25)]
 
 
-def test_a_server_that_stalls_delays_nobody_and_is_given_up(
+def test_the_wait_for_a_stalled_server_is_bounded(
     namespace: Namespace, make_sender: MakeSender, results: Results
 ) -> None:
     with SilentServer(namespace) as server:
@@ -230,7 +230,7 @@ def test_a_server_that_stalls_delays_nobody_and_is_given_up(
     assert slowest < 0.25
 
 
-def test_pauses_double_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_double_up_to_the_maximum(monkeypatch: pytest.MonkeyPatch) -> None:
     sender = SyslogSender(RemoteSyslog(host="127.0.0.1", transport="tcp"), Results())
     pauses: list[float] = []
 
@@ -242,13 +242,13 @@ def test_pauses_double_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> Non
         return len(pauses) < 9
 
     monkeypatch.setattr(sender, "_send", refuse)
-    monkeypatch.setattr(sender, "_rest", rest)
+    monkeypatch.setattr(sender, "_sleep", rest)
     sender.put(INCIDENT)
     sender._run()
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 
 
-def test_the_end_sends_what_it_can_and_tells_the_rest(
+def test_stopping_sends_what_it_can_and_reports_the_rest(
     namespace: Namespace, make_sender: MakeSender, results: Results
 ) -> None:
     with SyslogServer(namespace) as server:
@@ -267,7 +267,7 @@ def test_the_end_sends_what_it_can_and_tells_the_rest(
     assert results[-1].detail == "1 not sent: the daemon ended"
 
 
-def test_certificate_files_that_are_missing_are_said(
+def test_missing_certificate_files_are_reported(
     namespace: Namespace, make_sender: MakeSender, results: Results, tmp_path: Path
 ) -> None:
     with SilentServer(namespace) as server:

@@ -1,25 +1,25 @@
-"""Taking away what outlasts the daemon."""
+"""Removal of lines and routes that outlast the daemon."""
 
 from pathlib import Path
 
 import pytest
 
-from sentryfw.config_respond import Respond
-from sentryfw.netns import Namespace
-from sentryfw.respond.hosts_deny import HostsDeny
+from sentryfw.config.respond import Respond
+from sentryfw.respond.hosts_deny import HostsDenyFile
 from sentryfw.respond.route import Routes
 from sentryfw.respond.undo import undo
+from sentryfw.tools.drill.namespace import Namespace
 
 pytestmark = [pytest.mark.netns]
 
 
 @pytest.fixture
 def path(tmp_path: Path, namespace: Namespace) -> Path:
-    """hosts.deny with two lines of ours, and two routes."""
+    """Make a hosts.deny with two lines of ours, and two routes."""
     made = tmp_path / "hosts.deny"
     made.write_text("x: y\n")
     changes = {"198.18.0.2": True, "2001:2:0:1::/64": True}
-    HostsDeny(made, "ALL: {address}").apply(changes)
+    HostsDenyFile(made, "ALL: {address}").apply(changes)
     routes = Routes()
     namespace.call(lambda: routes.apply(changes))
     routes.close()
@@ -27,11 +27,11 @@ def path(tmp_path: Path, namespace: Namespace) -> Path:
 
 
 def _respond(path: Path) -> Respond:
-    """Both are switched off by now: what they left behind is taken away all the same."""
+    """Return a configuration in which both are off; their leftovers are removed nevertheless."""
     return Respond.model_validate({"hosts_deny": {"path": str(path)}})
 
 
-def test_everything_goes(path: Path, namespace: Namespace) -> None:
+def test_all_lines_and_routes_are_removed(path: Path, namespace: Namespace) -> None:
     removed = namespace.call(lambda: undo(_respond(path), None))
     assert removed == [
         f"{path}: ALL: 198.18.0.2", f"{path}: ALL: [2001:2:0:1::]/64",
@@ -41,14 +41,14 @@ def test_everything_goes(path: Path, namespace: Namespace) -> None:
     assert namespace.call(lambda: undo(_respond(path), None)) == []
 
 
-def test_one_address_goes_and_the_other_stays(path: Path, namespace: Namespace) -> None:
+def test_one_address_is_removed_and_the_other_stays(path: Path, namespace: Namespace) -> None:
     removed = namespace.call(lambda: undo(_respond(path), "2001:2:0:1::/64"))
     assert removed == [f"{path}: ALL: [2001:2:0:1::]/64", "blackhole 2001:2:0:1::/64"]
     assert "ALL: 198.18.0.2\n" in path.read_text()
     assert "blackhole 198.18.0.2" in namespace.ip("route", "show", "proto", "83")
 
 
-def test_where_nothing_is_nothing_happens(tmp_path: Path, namespace: Namespace) -> None:
+def test_without_leftovers_nothing_is_changed(tmp_path: Path, namespace: Namespace) -> None:
     missing = tmp_path / "hosts.deny"
     assert namespace.call(lambda: undo(_respond(missing), None)) == []
     assert not missing.exists()

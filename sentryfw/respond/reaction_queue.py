@@ -1,56 +1,46 @@
-"""What every reaction has in common: a bounded queue, threads of its own, and a result.
+"""The common parts of all reactions: a bounded queue, threads, and reports of results.
 
-Whoever gives work never waits for it. A reaction that fails, by an exception, by a full queue
-or because the daemon ends, is reported as failed.
+The code that hands over an incident never waits. A reaction that fails, by an exception, by a
+full queue or because the daemon ends, is reported as failed.
 """
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
-from sentryfw.errors import SentryError
+from sentryfw.errors import ReactionFailed
+from sentryfw.record.records import Reaction
 from sentryfw.respond.incident import Incident
+from sentryfw.text import one_line
 
-LIMIT: Final = 1000
+QUEUE_LIMIT: Final = 1000
 """Incidents that may wait for one reaction."""
-COMPLAINT_PAUSE: Final = 60.0
+REPORT_INTERVAL_S: Final = 60.0
+"""Seconds between two reports of one fault, for a quiet reaction."""
+MAX_REASON_CHARS: Final = 300
 
-
-class Failed(SentryError):
-    """A reaction that did not happen, with the reason."""
-
-
-class Result(NamedTuple):
-    """What became of one reaction."""
-
-    reaction: str
-    address: str
-    """Of the incident; empty where it concerns many."""
-    ok: bool
-    detail: str
-    at: float
-    """Seconds since the epoch."""
-    seconds: float
-    """How long it took."""
-
-
-Report = Callable[[Result], None]
+Report = Callable[[Reaction], None]
 Work = Callable[[Incident], str]
-"""Do it; what was done, in words. Failed, or OSError, if it could not be done."""
+"""Performs a reaction and returns a line about it. Raises ReactionFailed or OSError."""
+EXPECTED: Final = (ReactionFailed, OSError)
+"""Exceptions of a reaction that are not bugs, and need no traceback in the log."""
+
+log: Final = logging.getLogger("sentryfwd")
 
 
 def reason_of(error: BaseException) -> str:
-    """One line, without control characters, of an exception."""
-    text = str(error) or repr(error)
-    return "".join(char if char.isprintable() else " " for char in text)[:300]
+    """Return an exception as one printable line."""
+    return one_line(str(error) or repr(error))[:MAX_REASON_CHARS]
 
 
-class Reporter:
-    """Results of one reaction. `quiet`: only failures, and the first success after one."""
+class ResultReporter:
+    """Reports the results of one reaction, and counts them."""
 
     def __init__(self, name: str, report: Report, *, quiet: bool = False) -> None:
+        """`quiet`: report only failures, and the first success after one."""
         self.name = name
         self._report = report
         self._quiet = quiet
@@ -59,27 +49,39 @@ class Reporter:
         self.done = 0
 
     def success(self, address: str, detail: str, seconds: float = 0.0) -> None:
+        """Count a success, and report it unless that would be noise."""
         self.done += 1
         if not self._quiet or self._failing:
             self._failing.clear()
-            self._say(address, detail, seconds, ok=True)
+            self._send(address, detail, seconds, ok=True)
 
     def failure(self, address: str, detail: str, seconds: float = 0.0) -> None:
+        """Count a failure, and report it unless the same one was reported recently."""
         self.failed += 1
         now = time.monotonic()
-        if self._quiet and now - self._failing.get(detail, float("-inf")) < COMPLAINT_PAUSE:
+        last = self._failing.get(detail, float("-inf"))
+        if self._quiet and now - last < REPORT_INTERVAL_S:
             return
-        if len(self._failing) > LIMIT:
+        if len(self._failing) > QUEUE_LIMIT:
             self._failing.clear()
         self._failing[detail] = now
-        self._say(address, detail, seconds, ok=False)
+        self._send(address, detail, seconds, ok=False)
 
-    def _say(self, address: str, detail: str, seconds: float, *, ok: bool) -> None:
-        self._report(Result(self.name, address, ok, detail, time.time(), seconds))
+    def _send(self, address: str, detail: str, seconds: float, *, ok: bool) -> None:
+        self._report(
+            Reaction(
+                reaction=self.name,
+                address=address,
+                ok=ok,
+                detail=detail,
+                at=time.time(),
+                seconds=seconds,
+            )
+        )
 
 
-class Lane:
-    """One reaction, done incident by incident in `workers` threads."""
+class ReactionQueue:
+    """One reaction, performed incident by incident in `workers` threads."""
 
     def __init__(
         self,
@@ -88,11 +90,11 @@ class Lane:
         report: Report,
         *,
         workers: int = 1,
-        limit: int = LIMIT,
+        limit: int = QUEUE_LIMIT,
         quiet: bool = False,
     ) -> None:
-        self.reporter = Reporter(name, report, quiet=quiet)
-        self._overflow = Reporter(name, report, quiet=True)
+        self.reporter = ResultReporter(name, report, quiet=quiet)
+        self._overflow = ResultReporter(name, report, quiet=True)
         self._work = work
         self._limit = limit
         self._queue: queue.SimpleQueue[Incident | None] = queue.SimpleQueue()
@@ -104,14 +106,16 @@ class Lane:
 
     @property
     def waiting(self) -> int:
+        """Incidents that wait."""
         return self._queue.qsize()
 
     def start(self) -> None:
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def put(self, incident: Incident) -> bool:
-        """Whether there was room."""
+        """Add an incident; return whether there was room."""
         if self._queue.qsize() >= self._limit:
             self._overflow.failure(incident.address, f"queue full: {self._limit} wait")
             self.reporter.failed += 1
@@ -120,7 +124,7 @@ class Lane:
         return True
 
     def stop(self, deadline: float) -> None:
-        """End the threads; what is not done until the deadline is reported as failed."""
+        """End the threads; report incidents that still wait at the deadline as failed."""
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -137,14 +141,16 @@ class Lane:
             incident = self._queue.get()
             if incident is None:
                 return
-            self.do(incident)
+            self.perform(incident)
 
-    def do(self, incident: Incident) -> None:
-        """Do it now, and report."""
+    def perform(self, incident: Incident) -> None:
+        """Perform the reaction now, and report its result."""
         begin = time.monotonic()
         try:
             detail = self._work(incident)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported and the next follows
+        except Exception as error:  # the next incident follows
+            if not isinstance(error, EXPECTED):
+                log.exception("%s: unexpected error", self.reporter.name)
             seconds = time.monotonic() - begin
             self.reporter.failure(incident.address, reason_of(error), seconds)
         else:

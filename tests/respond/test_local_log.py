@@ -1,4 +1,4 @@
-"""The host's own log: what journald and syslogd are sent, and when they do not listen."""
+"""The host's own log: datagrams to journald and syslogd, and loggers that do not read."""
 
 import os
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sentryfw.config_respond import LocalLog
-from sentryfw.respond.lane import Failed
-from sentryfw.respond.local import LocalLogger
+from sentryfw.config.respond import LocalLog
+from sentryfw.errors import ReactionFailed
+from sentryfw.respond.local_log import LocalLogger
 from support.reactions import INCIDENT, REFUSED
 
 
@@ -44,7 +44,7 @@ def test_the_journal_gets_fields(path: Path, listener: socket.socket) -> None:
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]*", name) for name in fields)
 
 
-def test_syslog_gets_a_line_as_syslog_3_writes_it(path: Path, listener: socket.socket) -> None:
+def test_syslog_gets_a_line_in_the_form_of_syslog_3(path: Path, listener: socket.socket) -> None:
     _logger(path, "syslog")(REFUSED)
     data = listener.recv(1 << 16).decode()
     head, _, message = data.partition(f" sentryfwd[{os.getpid()}]: ")
@@ -52,12 +52,14 @@ def test_syslog_gets_a_line_as_syslog_3_writes_it(path: Path, listener: socket.s
     assert message == REFUSED.sentence()
 
 
-def test_nobody_listening_is_a_failure(path: Path) -> None:
-    with pytest.raises(Failed, match="No such file or directory"):
+def test_a_missing_logger_is_a_failure(path: Path) -> None:
+    with pytest.raises(ReactionFailed, match="No such file or directory"):
         _logger(path, "syslog")(INCIDENT)
 
 
-def test_a_logger_that_does_not_read_is_given_up(path: Path, listener: socket.socket) -> None:
+def test_the_wait_for_a_logger_that_does_not_read_is_bounded(
+    path: Path, listener: socket.socket
+) -> None:
     log = _logger(path, "journal", timeout=0.2)
     begin = time.monotonic()
 
@@ -65,6 +67,6 @@ def test_a_logger_that_does_not_read_is_given_up(path: Path, listener: socket.so
         for _ in range(1000):
             log(INCIDENT)
 
-    with pytest.raises(Failed, match="timed out"):
+    with pytest.raises(ReactionFailed, match="timed out"):
         fill()
     assert time.monotonic() - begin < 5

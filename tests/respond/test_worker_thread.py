@@ -1,13 +1,13 @@
-"""A worker ends when it is told to, and is waited for no longer than was said."""
+"""A worker thread ends on request, and the wait for it is bounded."""
 
 import threading
 import time
 
-from sentryfw.respond.worker import Worker
+from sentryfw.respond.worker_thread import WorkerThread
 
 
-class Patient(Worker):
-    """Waits until it is to end."""
+class Patient(WorkerThread):
+    """A thread that waits until it has to end."""
 
     def __init__(self) -> None:
         super().__init__("patient")
@@ -20,8 +20,8 @@ class Patient(Worker):
         self.is_over = True
 
 
-class Deaf(Worker):
-    """Does something that takes as long as it takes."""
+class Deaf(WorkerThread):
+    """A thread that is busy for a long time."""
 
     def __init__(self) -> None:
         super().__init__("deaf")
@@ -31,14 +31,14 @@ class Deaf(Worker):
         self.done.wait(30)
 
 
-def test_one_that_waits_ends_at_once() -> None:
+def test_a_waiting_thread_ends_at_once() -> None:
     worker = Patient()
     worker.start()
     worker.stop(time.monotonic() + 10)
     assert worker.is_over
 
 
-def test_one_that_is_busy_is_not_waited_for_beyond_the_deadline() -> None:
+def test_the_wait_for_a_busy_thread_ends_at_the_deadline() -> None:
     worker = Deaf()
     worker.start()
     begin = time.monotonic()

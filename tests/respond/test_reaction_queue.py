@@ -1,12 +1,13 @@
-"""A lane: nobody waits for it, and what it does not do is said."""
+"""A reaction queue: adding never waits, and reactions that fail are reported."""
 
 import threading
 import time
 
 import pytest
 
+from sentryfw.errors import ReactionFailed
 from sentryfw.respond.incident import Incident
-from sentryfw.respond.lane import Failed, Lane, Reporter
+from sentryfw.respond.reaction_queue import ReactionQueue, ResultReporter
 from support.reactions import INCIDENT, Results
 from support.waiting import wait_for
 
@@ -15,14 +16,14 @@ def _numbered(number: int) -> Incident:
     return INCIDENT._replace(address=f"198.18.1.{number}")
 
 
-def test_results_say_what_where_and_how_long(results: Results) -> None:
+def test_a_result_has_reaction_address_and_duration(results: Results) -> None:
     def work(incident: Incident) -> str:
         time.sleep(0.05)
         if incident.address.endswith(".2"):
-            raise Failed("no luck")
+            raise ReactionFailed("no luck")
         return "done"
 
-    lane = Lane("test", work, results)
+    lane = ReactionQueue("test", work, results)
     lane.start()
     lane.put(_numbered(1))
     lane.put(_numbered(2))
@@ -35,7 +36,7 @@ def test_results_say_what_where_and_how_long(results: Results) -> None:
     assert (lane.reporter.done, lane.reporter.failed) == (1, 1)
 
 
-def test_no_more_than_so_many_at_once(results: Results) -> None:
+def test_at_most_the_configured_number_runs_at_once(results: Results) -> None:
     running: list[int] = []
     most: list[int] = []
     go = threading.Event()
@@ -47,7 +48,7 @@ def test_no_more_than_so_many_at_once(results: Results) -> None:
         running.pop()
         return ""
 
-    lane = Lane("test", work, results, workers=3)
+    lane = ReactionQueue("test", work, results, workers=3)
     lane.start()
     for number in range(10):
         lane.put(_numbered(number))
@@ -61,7 +62,7 @@ def test_no_more_than_so_many_at_once(results: Results) -> None:
 
 def test_a_full_queue_refuses_at_once_and_counts(results: Results) -> None:
     go = threading.Event()
-    lane = Lane("test", lambda _: str(go.wait(10)), results, limit=5)
+    lane = ReactionQueue("test", lambda _: str(go.wait(10)), results, limit=5)
     lane.start()
     begin = time.monotonic()
     taken = [lane.put(_numbered(number)) for number in range(100)]
@@ -73,9 +74,9 @@ def test_a_full_queue_refuses_at_once_and_counts(results: Results) -> None:
     lane.stop(time.monotonic() + 5)
 
 
-def test_what_is_left_at_the_end_is_reported(results: Results) -> None:
+def test_incidents_left_at_the_end_are_reported(results: Results) -> None:
     go = threading.Event()
-    lane = Lane("test", lambda _: str(go.wait(10)), results)
+    lane = ReactionQueue("test", lambda _: str(go.wait(10)), results)
     lane.start()
     for number in range(4):
         lane.put(_numbered(number))
@@ -87,11 +88,11 @@ def test_what_is_left_at_the_end_is_reported(results: Results) -> None:
     go.set()
 
 
-def test_an_error_nobody_thought_of_does_not_end_the_lane(results: Results) -> None:
+def test_an_unexpected_error_does_not_end_the_thread(results: Results) -> None:
     def work(incident: Incident) -> str:
         return str(1 / (int(incident.address[-1]) - 1))
 
-    lane = Lane("test", work, results)
+    lane = ReactionQueue("test", work, results)
     lane.start()
     for number in (1, 2):
         lane.put(_numbered(number))
@@ -99,8 +100,8 @@ def test_an_error_nobody_thought_of_does_not_end_the_lane(results: Results) -> N
     assert [result.ok for result in results] == [False, True]
 
 
-def test_a_quiet_one_reports_the_first_failure_and_the_recovery(results: Results) -> None:
-    reporter = Reporter("test", results, quiet=True)
+def test_a_quiet_reporter_reports_the_first_failure_and_the_recovery(results: Results) -> None:
+    reporter = ResultReporter("test", results, quiet=True)
     reporter.success("a", "fine")
     for _ in range(5):
         reporter.failure("a", "broken")
@@ -113,8 +114,8 @@ def test_a_quiet_one_reports_the_first_failure_and_the_recovery(results: Results
 @pytest.mark.parametrize("text", ["two\nlines", "\x1b[31mred\x1b[0m", "x" * 5000])
 def test_a_reason_is_one_short_printable_line(results: Results, text: str) -> None:
     def work(_: Incident) -> str:
-        raise Failed(text)
+        raise ReactionFailed(text)
 
-    Lane("test", work, results).do(INCIDENT)
+    ReactionQueue("test", work, results).perform(INCIDENT)
     assert results[0].detail.isprintable()
     assert len(results[0].detail) <= 300

@@ -1,11 +1,15 @@
-"""A thread that waits for something to do, and ends when the daemon does."""
+"""A thread that waits for work, and ends when the daemon does."""
 
 import threading
 import time
 
 
-class Worker:
-    """What waits is guarded by `_condition`; `_run` waits on it, and ends where `_stopping`."""
+class WorkerThread:
+    """The base of reactions with their own thread.
+
+    `_condition` guards the work that waits. A subclass waits on it in `_run`, and returns from
+    there when `_stopping` is set.
+    """
 
     def __init__(self, name: str) -> None:
         self._condition = threading.Condition()
@@ -13,10 +17,11 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, deadline: float) -> None:
-        """End it, and wait for that until a moment of time.monotonic()."""
+        """Ask the thread to end, and wait for it until a time of time.monotonic()."""
         with self._condition:
             self._stopping = True
             self._condition.notify()

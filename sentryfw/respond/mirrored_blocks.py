@@ -1,0 +1,159 @@
+"""The blocks that hosts.deny and routes mirror, from their start to their end.
+
+The kernel ends a block when its timeout expires, and reports nothing. The end is therefore
+expected at its time, and the kernel asked then.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, Final
+
+from sentryfw.config.respond import Respond
+from sentryfw.errors import SentryError
+from sentryfw.respond.reaction_queue import ResultReporter, reason_of
+
+if TYPE_CHECKING:
+    from sentryfw.respond.mirror import BlockMirror
+
+END_DELAY_S: Final = 1.0
+"""Seconds after a timeout when the kernel is asked whether the block has ended."""
+CHECK_INTERVAL_S: Final = 60.0
+"""Seconds until the kernel is asked again, if the block was made longer."""
+MAX_WAIT_S: Final = 3600.0
+
+Network = IPv4Network | IPv6Network
+
+
+class BlockEnds:
+    """Expected ends of blocks, by address; times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, str]] = []
+        self._ends: dict[str, float] = {}
+
+    def expect(self, address: str, end: float) -> None:
+        """Expect a block to end at `end`; replaces an earlier expectation."""
+        self._ends[address] = end
+        heapq.heappush(self._heap, (end, address))
+
+    def forget(self, address: str) -> None:
+        """Expect no end of a block: it has ended, or is permanent."""
+        self._ends.pop(address, None)
+
+    def clear(self) -> None:
+        """Expect no end of any block."""
+        self._ends.clear()
+        self._heap.clear()
+
+    def pop_due(self, now: float) -> list[str]:
+        """Remove and return the addresses whose blocks should have ended, in that order."""
+        due = []
+        while self._heap and self._heap[0][0] <= now:
+            end, address = heapq.heappop(self._heap)
+            if self._ends.get(address) == end:  # else blocked again since, or unblocked
+                del self._ends[address]
+                due.append(address)
+        return due
+
+    def wait_s(self, now: float, limit: float) -> float:
+        """Return the seconds until the next end, at most `limit`."""
+        if not self._heap:
+            return limit
+        return min(max(0.0, self._heap[0][0] - now), limit)
+
+
+class MirroredBlocks:
+    """Passes the start and the end of each block to the mirrors."""
+
+    def __init__(
+        self,
+        mirrors: "Sequence[BlockMirror]",
+        never_block: Iterable[Network],
+        is_blocked: Callable[[str], bool],
+        faults: ResultReporter,
+    ) -> None:
+        """`is_blocked`: asks the kernel, and may raise SentryError; `faults`: reports that."""
+        self._mirrors = mirrors
+        self._never_block = tuple(never_block)
+        self._is_blocked = is_blocked
+        self._faults = faults
+        self._ends = BlockEnds()
+
+    def protect(self, never_block: Iterable[Network]) -> None:
+        """Replace the networks that are never blocked. May be called from any thread."""
+        self._never_block = tuple(never_block)
+
+    def restore(self, active: dict[str, float]) -> None:
+        """Mirror exactly these blocks, by seconds left (0: permanent)."""
+        protected = [address for address in active if self._protected_in(address)]
+        for mirror in self._mirrors:
+            mirror.want_exactly(active.keys() - protected)
+        for address, seconds in active.items():
+            self._expect_end(address, seconds)
+
+    def withdraw(self, config: Respond, kept: Respond) -> None:
+        """Remove the blocks from mirrors whose section of the configuration has changed."""
+        for mirror in self._mirrors:
+            name = mirror.reporter.name
+            if getattr(kept, name) != getattr(config, name):
+                mirror.want_exactly(set())
+
+    def begin(self, address: str, timeout: float) -> None:
+        """Mirror a block for `timeout` seconds (0: permanent)."""
+        if not self._mirrors:
+            return
+        protected = self._protected_in(address)
+        for mirror in self._mirrors:
+            if protected:
+                mirror.reporter.failure(address, f"covers {protected}, which is never blocked")
+            else:
+                mirror.want(address, present=True)
+        self._expect_end(address, timeout)
+
+    def end(self, address: str | None) -> None:
+        """Remove a block, or every block (None), from the mirrors."""
+        for mirror in self._mirrors:
+            if address is None:
+                mirror.want_exactly(set())
+            else:
+                mirror.want(address, present=False)
+        if address is None:
+            self._ends.clear()
+        else:
+            self._ends.forget(address)
+
+    def check_ends(self) -> None:
+        """Remove the blocks whose time is over, unless the kernel still has them."""
+        for address in self._ends.pop_due(time.monotonic()):
+            try:
+                is_blocked = self._is_blocked(address)
+            except SentryError as error:
+                self._faults.failure(address, reason_of(error))
+                is_blocked = True
+            if is_blocked:
+                self._expect_end(address, CHECK_INTERVAL_S)
+            else:
+                self.end(address)
+
+    def wait_s(self) -> float:
+        """Return the seconds until check_ends() is due."""
+        return self._ends.wait_s(time.monotonic(), MAX_WAIT_S)
+
+    def _protected_in(self, address: str) -> Network | None:
+        """Return a never-block network that a line or a route for the address would affect.
+
+        nft accepts it before the block; hosts.deny and the routing table would not.
+        """
+        network = ip_network(address)
+        for other in self._never_block:
+            if other.version == network.version and other.overlaps(network):
+                return other
+        return None
+
+    def _expect_end(self, address: str, seconds: float) -> None:
+        if seconds <= 0:  # until it is unblocked
+            self._ends.forget(address)
+        else:
+            self._ends.expect(address, time.monotonic() + seconds + END_DELAY_S)

@@ -1,0 +1,1 @@
+"""Webhooks: collected here, sent by a process of their own, so that the daemon stays small."""
