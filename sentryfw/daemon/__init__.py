@@ -1,0 +1,1 @@
+"""The daemon: one process that judges packets, and everything scheduled around it."""

@@ -1,0 +1,24 @@
+"""Lines and routes of reactions that were switched off while no daemon ran."""
+
+import os
+from pathlib import Path
+
+from sentryfw.config.model import Config
+from sentryfw.respond.helper import HelperClient
+from sentryfw.respond.undo import remove_routes, undo_unwanted
+
+
+def remove_leftovers(config: Config, path: Path | None) -> None:
+    """Remove what the configuration does not ask for, for the daemon at its start. Lines that need
+    root are removed by root's helper, where it is installed. Raise ReactionFailed.
+
+    `path`: that of the configuration.
+    """
+    respond, helper = config.respond, config.paths.helper
+    if os.geteuid() == 0:
+        undo_unwanted(path, respond)
+        return
+    if not respond.route.enabled:
+        remove_routes(None)
+    if not respond.hosts_deny.enabled and helper.exists():
+        HelperClient(helper, respond).sync(set())

@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: their families, and the two ways out of the daemon."""

@@ -1,0 +1,245 @@
+"""The parts of the daemon, and how they are built.
+
+The order matters. The queue is bound first: what is queued from then on is held, and judged as soon
+as all that judges is ready, instead of passing. Never-block sources, partners and blocks come next,
+evidence last.
+
+See docs/decisions.md: bound-first.
+"""
+
+import functools
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from sentryfw.config.model import Config
+from sentryfw.config.types import IPNetwork
+from sentryfw.daemon.block_room import BlockRoom
+from sentryfw.daemon.confine_watch import ConfineWatch
+from sentryfw.daemon.decoy_watch import DecoyWatch
+from sentryfw.daemon.flow_loss import FlowLoss
+from sentryfw.daemon.packet_path import PacketPath, clock
+from sentryfw.daemon.relisting import Relisting
+from sentryfw.engine.decide import MAX_OFFENDERS
+from sentryfw.engine.engine import Engine
+from sentryfw.engine.model import Source, parse_source
+from sentryfw.errors import SentryError
+from sentryfw.guard.block_index import key_text
+from sentryfw.guard.guard import Guard
+from sentryfw.guard.never_block import NeverBlockWatcher
+from sentryfw.guard.never_block_update import Applied, NeverBlockUpdater
+from sentryfw.host.protected import Protected, never_block, remembered
+from sentryfw.host.whole6 import neighbours
+from sentryfw.netfilter.features import Divert
+from sentryfw.netfilter.install_process import (
+    ANSWER_TIMEOUT_S,
+    START_TIMEOUT_S,
+    install_in_subprocess,
+)
+from sentryfw.netfilter.packet_queue import PacketQueue
+from sentryfw.netfilter.schema import MARK_MASK, MARK_MASK_INSIDE
+from sentryfw.netfilter.table import Table
+from sentryfw.record.captures import CaptureStore, RecentProbes
+from sentryfw.record.event_file import MIB, EventLimits
+from sentryfw.record.recorder import Recorder, RecordLimits
+from sentryfw.record.records import probe_of
+from sentryfw.record.resilient_ledger import ResilientEventFile, ResilientLedger
+from sentryfw.respond.responder import Callbacks, Responder
+from sentryfw.tools.report.schedule import ReportSchedule
+
+log: Final = logging.getLogger("sentryfwd")
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything that lives as long as the daemon. Only the daemon replaces a part."""
+
+    config: Config
+    divert: Divert
+    """How packets reach the queue."""
+    table: Table
+    ledger: ResilientLedger
+    events: ResilientEventFile
+    recorder: Recorder
+    guard: Guard
+    never_block: NeverBlockWatcher
+    packet_path: PacketPath
+    decoys: DecoyWatch
+    relisting: Relisting
+    flow_loss: FlowLoss
+    confine: ConfineWatch
+    reports: ReportSchedule
+    room: BlockRoom
+    queue: PacketQueue
+
+    @property
+    def engine(self) -> Engine:
+        return self.packet_path.engine
+
+    @property
+    def responder(self) -> Responder:
+        return self.packet_path.responder
+
+
+def build_parts(config: Config) -> Parts:
+    """Bind the queue, install the table, and restore what the ledger remembers.
+
+    Needs CAP_NET_ADMIN. Raise SentryError if a part cannot be created.
+    """
+    queue = PacketQueue(config.queue.number, config.queue.max_len)
+    try:
+        return _build_behind(queue, config)
+    except BaseException:
+        queue.close()  # what is held is dropped, what follows passes
+        raise
+
+
+def _build_behind(queue: PacketQueue, config: Config) -> Parts:
+    ledger = ResilientLedger(config.paths.ledger)
+    store = open_capture_store(config)
+    ledger.max_bytes = config.record.ledger_mib * MIB
+    events = ResilientEventFile(config.paths.events, event_limits(config))
+    recorder = Recorder(ledger, events, store, record_limits(config))
+    table = Table()
+    protected = never_block(config, remembered(ledger.protected()))
+
+    def unblocked(source: Source) -> None:  # the packet path is made after the guard
+        packet_path.unblocked(source)
+
+    def noted(kind: str, fields: dict[str, object]) -> None:  # a reload replaces the responder
+        packet_path.responder.noted(kind, fields)
+
+    guard = Guard(config, table, recorder, unblocked)
+    with guard.lock.held():
+        divert = install_table(config, protected, START_TIMEOUT_S)
+        guard.prepare(ledger)
+    packet_path = PacketPath(
+        engine=make_engine(config, [item.network for item in protected]),
+        table=table,
+        blocked=guard.blocked,
+        recorder=recorder,
+        responder=make_responder(config, recorder, protected),
+        recent=make_recent(config, store),
+    )
+    recorder.listener = noted
+    applied = Applied(packet_path.protect, packet_path.unblocked, packet_path.use_neighbours)
+    updater = NeverBlockUpdater(config, guard, table.sets, recorder, protected, applied)
+    watcher = NeverBlockWatcher(config, updater, recorder)
+    packet_path.use_neighbours(neighbours(config))
+    restore(packet_path, guard, ledger, config)
+    decoys = DecoyWatch(config.decoy, packet_path, recorder)
+    queue.use(packet_path.judge, MARK_MASK_INSIDE if config.watch.inside else MARK_MASK)
+    return Parts(
+        config=config, divert=divert, table=table, ledger=ledger, events=events,
+        recorder=recorder, guard=guard, never_block=watcher, packet_path=packet_path,
+        decoys=decoys, queue=queue, relisting=Relisting(packet_path, table.sets, guard, recorder),
+        flow_loss=FlowLoss(packet_path.engine, recorder),
+        confine=ConfineWatch(packet_path.engine, table, recorder),
+        reports=ReportSchedule(recorder),
+        room=BlockRoom(packet_path, guard, recorder),
+    )  # fmt: skip
+
+
+def install_table(
+    config: Config, protected: list[Protected], timeout: float = ANSWER_TIMEOUT_S
+) -> Divert:
+    """Install or update the table of a daemon that has bound the queue."""
+    divert = install_in_subprocess(config, protected, timeout)
+    if config.drops_while_away:
+        with closing(Table()) as table:
+            table.decisions.drop_while_away(is_on=True)
+    return divert
+
+
+def make_engine(config: Config, never_block: list[IPNetwork]) -> Engine:
+    """Return an engine for this configuration."""
+    networks = tuple(never_block)
+    engine = Engine(config.horizons(), config.policy(networks))
+    if config.watch.inside:
+        engine.add_inside(config.inside_horizons(), config.inside_policy(networks))
+    return engine
+
+
+def make_responder(config: Config, recorder: Recorder, protected: list[Protected]) -> Responder:
+    """Return the reactions that this configuration asks for, not started yet."""
+    callbacks = Callbacks(recorder.reaction, recorder.named, block_checker())
+    networks = [item.network for item in protected]
+    prefix = "s" if config.watch.mode == "traps" else "a"
+    helper = config.paths.helper if os.geteuid() else None
+    return Responder(config.respond, callbacks, networks, prefix, helper)
+
+
+def block_checker() -> Callable[[str], bool]:
+    """Return a function that asks the kernel whether an address is blocked.
+
+    It is for one thread, and opens its own socket at the first call.
+    """
+    table = functools.cache(Table)
+    return lambda address: table().sets.is_blocked(parse_source(address))
+
+
+def open_capture_store(config: Config) -> CaptureStore | None:
+    """Return the store of captures; None if they are off or the disk does not accept them."""
+    wanted = config.evidence
+    if not wanted.packets:
+        return None
+    try:
+        return CaptureStore(config.paths.evidence, wanted.max_files, wanted.max_age)
+    except (OSError, SentryError) as error:
+        log.error("the packets behind blocks are not kept: %s", error)
+        return None
+
+
+def make_recent(config: Config, store: CaptureStore | None) -> RecentProbes:
+    """Return the memory of recent packets, which holds none without a store."""
+    return RecentProbes(config.evidence.packets if store else 0)
+
+
+def event_limits(config: Config) -> EventLimits:
+    """Return the bounds of the event file."""
+    wanted = config.record
+    return EventLimits(wanted.events_mib * MIB, wanted.events_files, wanted.min_free_mib * MIB)
+
+
+def record_limits(config: Config) -> RecordLimits:
+    """Return the bounds of what the recorder writes."""
+    wanted = config.record
+    return RecordLimits(wanted.events_per_second, wanted.min_free_mib * MIB, config.paths.state)
+
+
+def use_limits(parts: Parts) -> None:
+    """Bound what is written as the configuration in use asks."""
+    parts.recorder.use_limits(record_limits(parts.config))
+    parts.events.use_limits(event_limits(parts.config))
+    parts.ledger.max_bytes = parts.config.record.ledger_mib * MIB
+
+
+def seconds_left(guard: Guard) -> dict[str, float]:
+    """Return the sources that are blocked, and the seconds until each block ends."""
+    now = clock()
+    return {key_text(key): end - now for key, (_, end) in guard.memory.ends.items()}
+
+
+def restore(packet_path: PacketPath, guard: Guard, ledger: ResilientLedger, config: Config) -> None:
+    """Restore active blocks, pending probes and offences into engine and reactions."""
+    engine = packet_path.engine
+    ends = [(len(key), end) for key, (_, end) in guard.memory.ends.items()]
+    engine.decider.caps.restore(ends)
+    if len(ends) > config.block.max_elements:
+        log.warning(
+            "%d sources are blocked, more than [block] max_elements = %d: no source is blocked"
+            " until enough blocks have ended", len(ends), config.block.max_elements,
+        )  # fmt: skip
+    if packet_path.responder.is_needed:
+        packet_path.responder.restore(seconds_left(guard))
+    now = time.time()
+    epoch = now - clock()
+    for probe in ledger.probes(now - config.detect.slow_window):
+        if probe.at <= now:  # a later one was recorded before the clock was set back
+            engine.tracker.restore(probe_of(probe), probe.at - epoch)
+    offences = ledger.offences(MAX_OFFENDERS)
+    engine.decider.restore_offences({parse_source(name): n for name, n in offences.items()})

@@ -1,0 +1,110 @@
+"""Run the daemon: log, privileges, lock, process settings, and its loop."""
+
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from sentryfw import config
+from sentryfw.config.model import Config
+from sentryfw.daemon import imports
+from sentryfw.daemon.daemon import build
+from sentryfw.errors import SentryError
+from sentryfw.host import account, inhibit, last_good, privileges
+from sentryfw.host.private_files import open_lock, private_directory
+from sentryfw.netfilter.table import Table
+from sentryfw.text import PlainFormatter
+
+log: Final = logging.getLogger("sentryfwd")
+
+SWITCH_INTERVAL_S: Final = 0.001
+"""Seconds after which another thread hands Python's lock to the loop that gives the verdicts.
+Python's own value is 5 ms."""
+LOCK_TIMEOUT_S: Final = 0.2
+LOCK_POLL_S: Final = 0.01
+
+
+def freeze_memory() -> None:
+    """Exempt the objects made so far, which live as long as the daemon, from garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
+def fork_helper(config: Config, path: Path) -> None:
+    """Fork the child that keeps root for reactions, if root is about to become another user."""
+    owner = account.owner_of(config.paths.state) if os.geteuid() == 0 else None
+    if owner is None or owner.uid == 0 or not config.respond.needs_root:
+        return
+    from sentryfw.respond import helper  # noqa: PLC0415 - only where reactions need root
+
+    helper.check_owner(path)
+    helper.fork(config.respond, config.paths.helper, owner.uid)
+
+
+def log_handler() -> logging.Handler:
+    """Return a handler for stderr, or for the journal where stderr leads to it."""
+    if os.environ.get("JOURNAL_STREAM"):
+        from sentryfw.record import journal  # noqa: PLC0415 - only under systemd
+
+        if journal.is_stderr(os.environ):
+            return journal.JournalHandler()
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter("%(name)s: %(levelname)s: %(message)s"))
+    return handler
+
+
+def take_lock(path: Path) -> None:
+    """Lock the daemon's lock file until the process ends, and write our pid into it.
+
+    Raise SentryError if another daemon holds it.
+    """
+    private_directory(path.parent)
+    descriptor = open_lock(path)
+    end = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > end:  # a command that asks for the holder is done at once
+                pid = os.read(descriptor, 32).decode(errors="replace").strip()
+                raise SentryError(
+                    f"another sentryfwd is running (pid {pid}): stop it first"
+                ) from None
+            time.sleep(LOCK_POLL_S)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+
+def may_start(loaded: Config, path: Path | None) -> Config:
+    """Return the configuration to start with: the last good one after a trial that goes back to it.
+    Raise NotInstalled if the daemon must not start."""
+    with closing(Table()) as table:
+        table.require_on()
+    paths = loaded.paths
+    good = last_good.load(path) if inhibit.goes_back(paths.state) else None
+    inhibit.check(paths.state, paths.runtime, goes_back=good is not None)
+    if good is not None:
+        log.warning("the trial was not confirmed: the last good configuration is in use")
+    return good or loaded
+
+
+def serve(path: Path | None) -> None:
+    """Run the daemon in the foreground until SIGTERM, SIGINT or a stop request."""
+    logging.basicConfig(handlers=[log_handler()], level=logging.INFO)
+    privileges.require_net_admin()
+    with imports.plugin_search_without_metadata():
+        loaded = config.load(path)
+    fork_helper(loaded, path or config.DEFAULT_PATH)
+    privileges.become_owner(loaded.paths)
+    loaded = may_start(loaded, path)
+    take_lock(loaded.paths.lock)
+    daemon = build(loaded, path)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    asyncio.run(daemon.run(before_ready=freeze_memory))
