@@ -1,1 +1,1 @@
-"""The command line: parse, call one function, print, exit code."""
+"""The command line: parse the arguments, call a function, print the result."""

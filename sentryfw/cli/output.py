@@ -1,20 +1,25 @@
-"""How data is printed: JSON on request, a rich table to a terminal, tab-separated to a pipe."""
+"""The output of data: JSON on request, a table on a terminal, tab-separated lines to a pipe."""
 
 import itertools
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from sentryfw.plain import dumps, plain
+from sentryfw.cli import stdio
+from sentryfw.text import cell, dumps, field_text, plain
 
-CHUNK: Final = 512
-"""Rows that are written at once: fewer calls, and no copy of the whole in memory."""
+ROWS_BATCH: Final = 512
+"""Rows per write: fewer calls, and no copy of the whole text in memory."""
+TEXT_COLUMNS: Final = 79
+"""Columns of a sentence: those of the narrowest terminal that counts, 80, less its last."""
 
 T = TypeVar("T")
 Row = dict[str, Any]
 
 
 def print_json(data: object) -> None:
+    """Print a value as JSON, a list piece by piece."""
     if not isinstance(data, list) or not data:
         sys.stdout.write(dumps(data, indent=2) + "\n")
         return
@@ -31,7 +36,7 @@ def print_rows(
     title: str,
     short: tuple[Iterable[Row], Sequence[str]] | None = None,
 ) -> None:
-    """A table of the columns, in their order; `short`: what a terminal is shown instead."""
+    """Print the columns of the rows, in their order. `short`: rows and columns for a terminal."""
     if sys.stdout.isatty():
         _print_table(*(short or (rows, columns)), title)
         return
@@ -42,7 +47,7 @@ def print_rows(
 
 
 def print_pairs(pairs: Row, title: str) -> None:
-    """One thing's properties, nested ones under dotted names."""
+    """Print the properties of one thing, nested ones with dotted names."""
     flat = _flatten(pairs)
     if sys.stdout.isatty():
         rows = [{"name": name, "value": value} for name, value in flat.items()]
@@ -52,60 +57,41 @@ def print_pairs(pairs: Row, title: str) -> None:
         sys.stdout.write(f"{key}\t{cell(value)}\n")
 
 
-def counted(number: int, what: str) -> str:
-    """1 block, 2 blocks."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
+def print_lines(lines: Sequence[tuple[str, str]], title: str) -> None:
+    """Print named sentences: below each other, wrapped, on a terminal; else a name and a tab."""
+    if not sys.stdout.isatty():
+        sys.stdout.write("".join(f"{name}\t{cell(text)}\n" for name, text in lines))
+        return
+    width = max(len(name) for name, _ in lines) + 2
+    sys.stdout.write(f"{title}\n")
+    for name, text in lines:
+        sys.stdout.write(wrapped(f"{name:<{width}}{plain(text)}", " " * width) + "\n")
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """Return sentences as lines; `indent`: before all lines but the first."""
+    return textwrap.fill(
+        text, TEXT_COLUMNS, subsequent_indent=indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def note(text: str) -> None:
-    """A word to the operator, beside the data."""
-    sys.stderr.write(plain(text, keep="\n") + "\n")
-
-
-def cell(value: object) -> str:
-    """A value in one field of a line: no tab, no newline, no control character."""
-    return plain(_text(value))
+    """Print a remark for the operator on standard error."""
+    stdio.complain(plain(text, keep="\n"))
 
 
 def _line(values: Iterable[object]) -> str:
-    """The cells of a row. Nearly all rows are printable, so they are looked at as a whole."""
-    texts = list(map(_text, values))
+    """Return a row as a line. Nearly all rows are printable, so the row is checked as a whole."""
+    texts = list(map(field_text, values))
     if not "".join(texts).isprintable():
         texts = list(map(plain, texts))
     return "\t".join(texts)
 
 
-def _text(value: object) -> str:
-    """Never empty. First what there is most of."""
-    if isinstance(value, str):
-        return value or "-"
-    if type(value) is int:
-        return str(value)
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value)) or "-"
-    return (
-        f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
-    ) or "-"
-
-
-def duration(seconds: float) -> str:
-    """Whole units, the two largest: 3d4h, 59m58s."""
-    left = round(seconds)
-    parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts[:2]) or "0s"
-
-
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
     rest = iter(items)
-    while chunk := list(itertools.islice(rest, CHUNK)):
+    while chunk := list(itertools.islice(rest, ROWS_BATCH)):
         yield chunk
 
 
@@ -122,13 +108,27 @@ def _flatten(pairs: Row, prefix: str = "") -> Row:
 def _print_table(
     rows: Iterable[Row], columns: Sequence[str], title: str, *, head: bool = True
 ) -> None:
-    from rich.console import Console  # noqa: PLC0415 - 60 ms that a pipe need not pay
-    from rich.markup import escape  # noqa: PLC0415
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - 60 ms that a pipe does without
+    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    table = Table(title=title, header_style="bold", title_justify="left", show_header=head)
+    shown = list(rows)
+    if not shown:
+        sys.stdout.write(f"{plain(title)}\n")
+        return
+    # Text, not str: in a str rich finds markup, and emoji in addresses (2001:db8:0:100::).
+    table = Table(
+        header_style="bold",
+        show_header=head,
+        box=SIMPLE_HEAD,  # two columns between fields: what 80 columns have room for
+        show_edge=False,
+        pad_edge=False,
+    )
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "address")
-    for row in rows:
-        table.add_row(*(escape(cell(row.get(column))) for column in columns))
-    Console().print(table)
+        table.add_column(
+            Text(column.replace("_", " ")), overflow="fold", no_wrap=column == "address"
+        )
+    for row in shown:
+        table.add_row(*(Text(cell(row.get(column))) for column in columns))
+    Console().print(Text(title, "bold italic"), table, sep="\n")

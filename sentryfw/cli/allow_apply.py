@@ -1,0 +1,96 @@
+"""Apply a change of the allowlist to the kernel: the daemon does it, without one the command."""
+
+import bisect
+import time
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_network
+from typing import Final, NamedTuple
+
+from sentryfw.cli.by_hand import unblock_address, unblockable
+from sentryfw.config.model import Config
+from sentryfw.config.types import IPNetwork, merged
+from sentryfw.control.client import ask
+from sentryfw.errors import NotRunning, SentryError
+from sentryfw.host.protected import ALWAYS, Protected, never_block, remembered
+from sentryfw.netfilter.lock import TableLock
+from sentryfw.netfilter.table import Table
+from sentryfw.record.ledger import Ledger
+
+APPLY_TIMEOUT_S: Final = 5.0
+"""Seconds that the daemon has to apply a change."""
+POLL_S: Final = 0.02
+
+Say = Callable[[str], None]
+
+
+class Change(NamedTuple):
+    """A change of the list."""
+
+    added: Sequence[IPNetwork] = ()
+    removed: Sequence[IPNetwork] = ()
+
+
+def all_protected(config: Config) -> list[Protected]:
+    """Return every never-block source of this host, with its reason."""
+    if not config.paths.ledger.exists():
+        return never_block(config)
+    with Ledger(config.paths.ledger) as ledger:
+        return never_block(config, remembered(ledger.protected()))
+
+
+def apply(config: Config, table: Table, change: Change, say: Say) -> None:
+    """Apply the list to the kernel. Raise SentryError if the daemon does not do it in time."""
+    if not table.is_installed():
+        say("SentryFW is not installed: `sentryfw install` applies the list")
+        return
+    try:
+        ask(config.paths.control, {"do": "protect"})
+    except NotRunning:
+        _apply_alone(config, table, change, say)
+        return
+    deadline = time.monotonic() + APPLY_TIMEOUT_S
+    while not _is_applied(config, table, change):
+        if time.monotonic() > deadline:
+            raise SentryError(
+                f"{config.paths.allowlist} is written, but the daemon has not applied it within"
+                f" {APPLY_TIMEOUT_S:g} s: see its log, or `sentryfw status`"
+            )
+        time.sleep(POLL_S)
+
+
+def _is_applied(config: Config, table: Table, change: Change) -> bool:
+    """Return whether the never-block sets cover what was added, and cover what was removed only if
+    it has another reason."""
+    present = Ranges(table.sets.never_blocked())
+    if not all(map(present.covers, change.added)):
+        return False
+    wanted = Ranges(protected.network for protected in all_protected(config))
+    return all(wanted.covers(n) or not present.covers(n) for n in change.removed)
+
+
+def _apply_alone(config: Config, table: Table, change: Change, say: Say) -> None:
+    with TableLock(config.paths.runtime).held():
+        networks = [protected.network for protected in all_protected(config)]
+        table.replace_never_block([*networks, *ALWAYS])
+        inside = Ranges(change.added)
+        allowed = [a for a in unblockable(table) if inside.covers(ip_network(a))]
+    for address in allowed:
+        unblock_address(config, table, address)
+        say(f"unblocked {address}")
+
+
+class Ranges:
+    """A set of networks, merged and sorted, for fast questions whether it covers a network."""
+
+    def __init__(self, networks: Iterable[IPNetwork]) -> None:
+        self._ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+        for network in networks:
+            ends = int(network.network_address), int(network.broadcast_address)
+            self._ranges[network.version].append(ends)
+        self._ranges = {family: merged(ranges) for family, ranges in self._ranges.items()}
+
+    def covers(self, network: IPNetwork) -> bool:
+        ranges = self._ranges[network.version]
+        first, last = int(network.network_address), int(network.broadcast_address)
+        at = bisect.bisect_right(ranges, first, key=lambda ends: ends[0]) - 1
+        return at >= 0 and last <= ranges[at][1]
