@@ -1,4 +1,4 @@
-"""python -m sentryfw."""
+"""The entry point of `python -m sentryfw`."""
 
 from sentryfw.cli.app import main
 

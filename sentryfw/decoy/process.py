@@ -1,4 +1,7 @@
-"""The daemon's end of the decoy: opens its sockets, starts it, hears it, starts it anew."""
+"""The daemon's side of the decoys: opens their sockets, starts their process, reads its reports.
+
+See docs/decisions.md: decoy-redirect.
+"""
 
 import errno
 import json
@@ -11,48 +14,56 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sentryfw.config import DECOY_MARK, Decoy
+from sentryfw.config.model import Decoy
 from sentryfw.decoy.wire import MESSAGE, Visit, decode
 from sentryfw.errors import SentryError
 
 SO_MARK: Final = 36
-BACKLOG: Final = 128
-BUDGET: Final = 64
-"""Messages heard before packets get their turn."""
-RESTART_PAUSE: Final = 5.0
-STOP_PATIENCE: Final = 0.5
+ACCEPT_LIMIT: Final = 128
+"""Connections that may wait to be accepted."""
+MESSAGE_BATCH: Final = 64
+"""Messages that are read before packets get their turn."""
+RESTART_INTERVAL_S: Final = 5.0
+"""Seconds between two starts of the process."""
+STOP_TIMEOUT_S: Final = 0.5
 
 log: Final = logging.getLogger("sentryfwd")
 
 
 class Decoys:
-    """A process, and the sockets that outlive it. SentryError where the port is taken."""
+    """The decoy process, and its sockets, which outlive it."""
 
-    def __init__(self, settings: Decoy) -> None:
-        self._settings = settings
+    def __init__(self, config: Decoy, mark: int) -> None:
+        """Listen and start the process; `mark`: SO_MARK of the listening sockets.
+
+        Raise SentryError if the port is in use.
+        """
+        self._mark = mark
+        self._config = config
         self._sockets: list[socket.socket] = []
-        self._tcp = self._listen(socket.SOCK_STREAM) if settings.tcp else []
-        self._udp = self._listen(socket.SOCK_DGRAM) if settings.udp and settings.banner else []
+        self._tcp = self._listen(socket.SOCK_STREAM) if config.tcp else []
+        self._udp = self._listen(socket.SOCK_DGRAM) if config.udp and config.banner else []
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
         self.garbled = 0
-        """Messages that were none."""
+        """Messages that were not valid."""
         self.visits = 0
         self.restarts = 0
         self._process = self._start()
         self._started = time.monotonic()
 
     def fileno(self) -> int:
+        """Return the descriptor on which reports arrive."""
         return self._ours.fileno()
 
     def receive(self) -> Iterator[Visit]:
-        """What was said since, at most BUDGET messages."""
-        for _ in range(BUDGET):
+        """Yield the visits reported since, at most MESSAGE_BATCH of them."""
+        for _ in range(MESSAGE_BATCH):
             try:
                 message = self._ours.recv(MESSAGE.size + 1)
-            except OSError:  # nothing more
+            except OSError:  # no more messages
                 return
-            visit = decode(message, self._settings.tcp)
+            visit = decode(message, self._config.tcp)
             if visit is None:
                 self.garbled += 1
             else:
@@ -60,19 +71,21 @@ class Decoys:
                 yield visit
 
     def is_running(self) -> bool:
+        """Return whether the process runs."""
         return self._process.poll() is None
 
     def revive(self) -> str | None:
-        """Start it anew if it ended; what is to be said of it."""
-        if self.is_running() or time.monotonic() - self._started < RESTART_PAUSE:
+        """Start the process again if it ended; return a message about that, else None."""
+        if self.is_running() or time.monotonic() - self._started < RESTART_INTERVAL_S:
             return None
         status = self._process.returncode
         self._process = self._start()
         self._started = time.monotonic()
         self.restarts += 1
-        return f"the decoy ended with status {status} and was started again"
+        return f"the decoy process ended with status {status} and was started again"
 
     def status(self) -> dict[str, Any]:
+        """Return whether the process runs, and its counters."""
         return {
             "running": self.is_running(),
             "visits": self.visits,
@@ -81,30 +94,30 @@ class Decoys:
         }
 
     def close(self) -> None:
-        """End the process, and give the port back."""
+        """End the process and close its sockets."""
         self._process.kill()
         try:
-            self._process.wait(STOP_PATIENCE)
+            self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            log.warning("the decoy does not end")
+            log.warning("the decoy process did not exit after SIGKILL")
         for opened in (*self._sockets, self._ours, self._theirs):
             opened.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        """A Python of its own: nothing of the daemon's memory, and only these descriptors."""
-        settings = self._settings
+        """Start an interpreter with nothing of the daemon's memory, and only these descriptors."""
+        config = self._config
         inherited = [self._theirs, *self._tcp, *self._udp]
-        words = {
+        options = {
             "report": self._theirs.fileno(),
             "parent": os.getpid(),
             "tcp": [listening.fileno() for listening in self._tcp],
             "udp": [listening.fileno() for listening in self._udp],
-            "banner": settings.banner,
-            "connections": settings.connections,
-            "timeout": settings.timeout,
+            "banner": config.banner,
+            "connections": config.connections,
+            "timeout": config.timeout,
         }
         return subprocess.Popen(
-            [sys.executable, "-I", "-m", "sentryfw.decoy.server", json.dumps(words)],
+            [sys.executable, "-I", "-m", "sentryfw.decoy.server", json.dumps(options)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             cwd="/",
@@ -125,18 +138,20 @@ class Decoys:
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:  # IPv6 is switched off
                     continue
+                for opened in self._sockets:
+                    opened.close()
                 raise SentryError(
-                    f"decoys: port {self._settings.port}: {error.strerror}: set [decoy] port"
+                    f"decoys: port {self._config.port}: {error.strerror}: set [decoy] port"
                 ) from error
             found.append(listening)
         return found
 
     def _bind(self, listening: socket.socket, family: int, address: str) -> None:
-        listening.setsockopt(socket.SOL_SOCKET, SO_MARK, DECOY_MARK)
+        listening.setsockopt(socket.SOL_SOCKET, SO_MARK, self._mark)
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if listening.type == socket.SOCK_STREAM:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((address, self._settings.port))
+        listening.bind((address, self._config.port))
         if listening.type == socket.SOCK_STREAM:
-            listening.listen(BACKLOG)
+            listening.listen(ACCEPT_LIMIT)

@@ -1,7 +1,7 @@
-"""Giving up everything: what talks to attackers has no user, no capability, no files, no network.
+"""The sandbox of the decoy process: no user, no capability, no files, no network.
 
-Imports nothing of ours. What a kernel does not offer (namespaces for users, Landlock) is done
-without; a user of its own or none, no capability, and no way to get one back are required.
+Imports nothing of SentryFW. Features that a kernel lacks (user namespaces, Landlock) are optional.
+Required are a user other than root, no capability, and no way to regain one.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 USERS: Final = ("sentryfw", "nobody")
+_NICENESS_LEVEL: Final = 5
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWNET: Final = 0x40000000
 PR_SET_PDEATHSIG: Final = 1
@@ -29,13 +30,13 @@ LINUX_CAPABILITY_VERSION_3: Final = 0x20080522
 LANDLOCK_CREATE_RULESET: Final = 444
 LANDLOCK_RESTRICT_SELF: Final = 446
 LANDLOCK_CREATE_RULESET_VERSION: Final = 1
-MEMORY: Final = 256 << 20
-AGAIN: Final = "again"
-"""The last word of the command once it has been run for the second time."""
+MAX_MEMORY_BYTES: Final = 256 << 20
+EXECUTED: Final = "again"
+"""The last word of the command after the second exec."""
 
 _FS_RIGHTS: Final = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF}
 _FS_ALL: Final = 0xFFFF
-"""Every right to files that a version of Landlock knows (linux/landlock.h)."""
+"""All rights to files, by version of Landlock (linux/landlock.h)."""
 _NET_ALL: Final = 0x3
 _SCOPE_ALL: Final = 0x3
 
@@ -43,8 +44,10 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def enter(descriptors: int, parent: int) -> None:
-    """Give up everything but so many descriptors, and die with the parent. OSError if a privilege
-    would be left, or the parent is gone."""
+    """Give up everything but a number of descriptors, and die with the parent.
+
+    Raise OSError if a privilege would remain, or if the parent is gone.
+    """
     _limit(descriptors)
     if os.geteuid() == 0:
         _libc.unshare(CLONE_NEWNET)
@@ -63,29 +66,32 @@ def enter(descriptors: int, parent: int) -> None:
 
 
 def shed_capabilities() -> None:
-    """Of the daemon's service the decoy inherits CAP_NET_ADMIN, and the unit forbids capset(2):
-    without the ambient set, the next exec loses it. Returns where there is nothing to lose."""
-    if os.geteuid() == 0 or not _capabilities() or sys.orig_argv[-1] == AGAIN:
+    """Execute this process again without CAP_NET_ADMIN, if it has any capability.
+
+    The decoy inherits it from the daemon's service, whose unit forbids capset(2). The next exec
+    loses it if the ambient set is empty.
+    """
+    if os.geteuid() == 0 or not _capabilities() or sys.orig_argv[-1] == EXECUTED:
         return
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    os.execv(sys.executable, [*sys.orig_argv, AGAIN])  # noqa: S606 - ourselves
+    os.execv(sys.executable, [*sys.orig_argv, EXECUTED])  # noqa: S606 - ourselves
 
 
 def _limit(descriptors: int) -> None:
-    """No processes, no files, little memory; as far as the service's unit lets us say so."""
+    """Allow no processes, no files and little memory, as far as the service's unit permits."""
     for what, value in (
         (resource.RLIMIT_NOFILE, descriptors),
         (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
     ):
         with contextlib.suppress(OSError, ValueError):
             hard = resource.getrlimit(what)[1]
             limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(what, (limit, limit))
     with contextlib.suppress(OSError):
-        os.nice(5)  # the daemon judges first
+        os.nice(_NICENESS_LEVEL)  # packets are judged first
 
 
 def _drop_bounding_set() -> None:
@@ -102,7 +108,7 @@ def _become_nobody() -> None:
 
 
 def _account() -> pwd.struct_passwd:
-    """`nobody` rather than the daemon's own user, where root has the choice."""
+    """Return the account to switch to; the daemon's own user is the second choice."""
     for name in reversed(USERS):
         try:
             account = pwd.getpwnam(name)
@@ -114,7 +120,7 @@ def _account() -> pwd.struct_passwd:
 
 
 def _check() -> None:
-    """Neither the user root nor a capability."""
+    """Raise OSError if this process is root or has a capability."""
     if 0 in os.getresuid() or 0 in os.getresgid():
         raise OSError(errno.EPERM, "still root")
     if _capabilities():
@@ -122,14 +128,14 @@ def _check() -> None:
 
 
 def _capabilities() -> int:
-    """Permitted, effective and ambient, a bit for each."""
+    """Return the permitted, effective and ambient capabilities as bits."""
     rows = (line.partition(":") for line in Path("/proc/self/status").read_text().splitlines())
     found = {name: int(value, 16) for name, _, value in rows if name.startswith("Cap")}
     return found["CapPrm"] | found["CapEff"] | found["CapAmb"]
 
 
 def _shut_out_files() -> None:
-    """Landlock with no rule: no file is opened any more, no port bound, nobody signalled."""
+    """Restrict by Landlock without a rule: no file to open, no port to bind, no signal to send."""
     version = _libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION)
     if version < 1:
         return

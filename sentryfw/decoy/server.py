@@ -1,5 +1,6 @@
-"""The decoy itself: a process of its own that accepts, tells the daemon, sends the banner, reads a
-little, and closes. Started by process.py with its sockets open; has no privileges by then.
+"""The decoy process: accepts, reports to the daemon, sends the banner, reads a little, closes.
+
+process.py starts it with its sockets open. It gives up all privileges before it accepts.
 
     python -m sentryfw.decoy.server '{"report": 3, "tcp": [4, 5], "udp": [], ...}'
 """
@@ -21,36 +22,38 @@ from sentryfw.decoy.wire import CONNECTED, MAX_PAYLOAD, PAYLOAD, Visit, encode
 SO_ORIGINAL_DST: Final = 80
 """linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST has the same number."""
 SOL_IPV6: Final = 41
-BATCH: Final = 64
-"""Connections taken, or datagrams read, before others get their turn."""
+ACCEPT_BATCH: Final = 64
+"""Connections accepted, or datagrams read, before other sockets get their turn."""
 NO_LINGER: Final = struct.pack("ii", 1, 0)
-ANSWERS: Final = 20
-"""Datagrams that are answered in a second, at most: the decoy amplifies for nobody."""
-ANSWER_PAUSE: Final = 60.0
-"""Seconds between two answers to the same address."""
+MAX_ANSWERS_PER_S: Final = 20
+"""Datagrams that are answered in one second, so that the decoy is useless as an amplifier."""
+ANSWER_INTERVAL_S: Final = 60.0
+"""Seconds between two answers to one address."""
 MAX_ANSWERED: Final = 1024
-EPHEMERAL: Final = 1024
+"""Addresses whose last answer is remembered."""
+MIN_CLIENT_PORT: Final = 1024
 """A datagram from a lower port comes from a service, which would answer the banner."""
-SPARE: Final = 32
-"""Descriptors beside those of visitors."""
+SPARE_COUNT: Final = 32
+"""Descriptors in addition to those of visitors."""
 
 
-class Decoy:
-    """Every listening socket, and who is connected."""
+class DecoyServer:
+    """The listening sockets, and the visitors that are connected."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._report = socket.socket(fileno=settings["report"])
-        self._banner = str(settings["banner"]).encode()
-        self._connections = int(settings["connections"])
-        self._timeout = float(settings["timeout"])
+    def __init__(self, options: dict[str, Any]) -> None:
+        """`options`: see process.Decoys; sockets are given by descriptor."""
+        self._report = socket.socket(fileno=options["report"])
+        self._banner = str(options["banner"]).encode()
+        self._connections = int(options["connections"])
+        self._timeout = float(options["timeout"])
         self._selector = selectors.DefaultSelector()
         self._visitors: OrderedDict[socket.socket, tuple[float, Visit]] = OrderedDict()
-        """In the order in which they came, and so in which they have to go."""
+        """Visitors in the order of their arrival, which is that of their end."""
         self._answered: OrderedDict[str, float] = OrderedDict()
         self._second = 0.0
         self._answers = 0
         for kind, handler in (("tcp", self._accept), ("udp", self._answer)):
-            for descriptor in settings[kind]:
+            for descriptor in options[kind]:
                 listening = socket.socket(fileno=descriptor)
                 listening.setblocking(False)
                 self._selector.register(listening, selectors.EVENT_READ, handler)
@@ -58,38 +61,38 @@ class Decoy:
         self._selector.register(self._report, selectors.EVENT_READ, self._end)
 
     def run(self) -> None:
-        """Until the daemon is gone."""
+        """Serve until the daemon is gone."""
         while True:
-            for key, _ in self._selector.select(self._patience()):
+            for key, _ in self._selector.select(self._wait_s()):
                 key.data(key.fileobj)
             self._expire()
 
-    def _patience(self) -> float | None:
-        """Seconds until somebody has stayed too long."""
+    def _wait_s(self) -> float | None:
+        """Return the seconds until the oldest visitor is dismissed; None if there is none."""
         if not self._visitors:
             return None
         end, _ = next(iter(self._visitors.values()))
         return max(0.0, end - time.monotonic())
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(BATCH):
+        for _ in range(ACCEPT_BATCH):
             try:
                 connection, peer = listening.accept()
-            except OSError:  # no more, or gone again, or no descriptor left
+            except OSError:  # no more, or reset already, or no descriptor left
                 return
             try:
                 self._welcome(connection, peer[0], peer[1])
-            except OSError:  # it went in the middle of it
+            except OSError:  # reset during this
                 connection.close()
 
     def _welcome(self, connection: socket.socket, source: str, sport: int) -> None:
-        """Told first: a visitor who is gone at once was here all the same."""
+        """Report the visit before anything else, so that an immediate disconnect still counts."""
         connection.setblocking(False)
         visit = _visit(connection, source, sport)
-        if visit is None:  # nobody was redirected: our own port
+        if visit is None:  # not redirected: a connection to the decoy's own port
             connection.close()
             return
-        self._tell(visit)
+        self._send_report(visit)
         if self._banner:
             connection.send(self._banner)
         if len(self._visitors) >= self._connections:
@@ -100,7 +103,7 @@ class Decoy:
         self._selector.register(connection, selectors.EVENT_READ, self._read)
 
     def _read(self, connection: socket.socket) -> None:
-        """The first bytes, and that is all."""
+        """Report the first bytes of a visitor, and dismiss it."""
         _, visit = self._visitors[connection]
         try:
             payload = connection.recv(MAX_PAYLOAD)
@@ -109,7 +112,7 @@ class Decoy:
         except OSError:
             payload = b""
         if payload:
-            self._tell(visit._replace(kind=PAYLOAD, payload=payload))
+            self._send_report(visit._replace(kind=PAYLOAD, payload=payload))
         self._dismiss(connection)
 
     def _expire(self) -> None:
@@ -126,13 +129,13 @@ class Decoy:
         connection.close()
 
     def _answer(self, listening: socket.socket) -> None:
-        """The banner for a datagram, which nft judged before it came here."""
-        for _ in range(BATCH):
+        """Answer datagrams with the banner; nft has judged them before."""
+        for _ in range(ACCEPT_BATCH):
             try:
                 _, address = listening.recvfrom(1)
                 if self._may_answer(address[0], address[1]):
                     listening.sendto(self._banner, address)
-            except OSError:  # no more, or the way back is closed
+            except OSError:  # no more, or the answer cannot be sent
                 return
 
     def _may_answer(self, address: str, port: int) -> bool:
@@ -140,9 +143,9 @@ class Decoy:
         if now - self._second >= 1:
             self._second, self._answers = now, 0
         last = self._answered.get(address)
-        if port < EPHEMERAL or self._answers >= ANSWERS:
+        if port < MIN_CLIENT_PORT or self._answers >= MAX_ANSWERS_PER_S:
             return False
-        if last is not None and now - last < ANSWER_PAUSE:
+        if last is not None and now - last < ANSWER_INTERVAL_S:
             return False
         self._answers += 1
         self._answered[address] = now
@@ -152,11 +155,11 @@ class Decoy:
         return True
 
     def _end(self, _: socket.socket) -> None:
-        """The daemon says nothing: its end was closed."""
+        """Exit: the daemon sends nothing, so its end was closed."""
         sys.exit(0)
 
-    def _tell(self, visit: Visit) -> None:
-        """Never waits: a report that finds no room is lost, and the next one is as good."""
+    def _send_report(self, visit: Visit) -> None:
+        """Send a report without waiting; one that finds no room is lost, the next one counts."""
         try:
             self._report.send(encode(visit))
         except BlockingIOError:
@@ -166,8 +169,10 @@ class Decoy:
 
 
 def _visit(connection: socket.socket, source: str, sport: int) -> Visit | None:
-    """Who came, and where they meant to go; None if they were not redirected. The peer is what
-    accept(2) said: of a connection that was reset meanwhile getpeername(2) knows nothing."""
+    """Return the visit of a connection; None if it was not redirected.
+
+    The source comes from accept(2): getpeername(2) fails on a connection that was reset since.
+    """
     if connection.family == socket.AF_INET:
         raw = connection.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)  # struct sockaddr_in
         port, target = int.from_bytes(raw[2:4]), raw[4:8]
@@ -181,16 +186,18 @@ def _visit(connection: socket.socket, source: str, sport: int) -> Visit | None:
 
 
 def main() -> None:
-    """As process.py calls it."""
-    settings = json.loads(sys.argv[1])
+    """Give up all privileges and serve; the options are JSON in the first argument."""
+    options = json.loads(sys.argv[1])
     try:
         sandbox.shed_capabilities()
         with Path(os.devnull).open("w") as silence:
-            sandbox.enter(int(settings["connections"]) + SPARE, int(settings["parent"]))
-            os.dup2(silence.fileno(), sys.stderr.fileno())  # no way to the daemon's log
+            sandbox.enter(int(options["connections"]) + SPARE_COUNT, int(options["parent"]))
+            os.dup2(
+                silence.fileno(), sys.stderr.fileno()
+            )  # stderr must not lead to the daemon's log
     except OSError as error:
-        sys.exit(f"decoy: {error}: not run with privileges")
-    Decoy(settings).run()
+        sys.exit(f"decoy: {error}: it does not run with privileges")
+    DecoyServer(options).run()
 
 
 if __name__ == "__main__":

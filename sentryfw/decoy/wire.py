@@ -1,6 +1,7 @@
-"""What the decoy tells the daemon: messages of one size, checked on arrival.
+"""Messages from the decoy process to the daemon: of one size, and checked on arrival.
 
-The decoy talks to attackers, so its messages are believed as far as they can be checked.
+The decoy process talks to attackers, so the daemon trusts a message only as far as it can check
+it.
 """
 
 import struct
@@ -11,7 +12,7 @@ from typing import Final, NamedTuple
 CONNECTED: Final = 1
 PAYLOAD: Final = 2
 MAX_PAYLOAD: Final = 256
-"""Bytes of what a visitor sends that are kept."""
+"""Bytes that are kept of the data that a visitor sends."""
 MESSAGE: Final = struct.Struct(f"!BBHHH16s16s{MAX_PAYLOAD}s")
 _SIZES: Final = {4: 4, 6: 16}
 
@@ -25,12 +26,12 @@ class Visit(NamedTuple):
     sport: int
     target: bytes
     port: int
-    """The one that the visitor meant."""
+    """The port that the visitor connected to, before redirection."""
     payload: bytes = b""
 
 
 def encode(visit: Visit) -> bytes:
-    """One message."""
+    """Return the message of a visit."""
     payload = visit.payload[:MAX_PAYLOAD]
     family = 4 if len(visit.source) == 4 else 6
     return MESSAGE.pack(
@@ -46,7 +47,7 @@ def encode(visit: Visit) -> bytes:
 
 
 def decode(message: bytes, ports: Iterable[tuple[int, int]]) -> Visit | None:
-    """The visit, or None if the message is no such thing, or of a port that is no decoy."""
+    """Return the visit of a message; None if it is malformed, or its port is not a decoy."""
     if len(message) != MESSAGE.size:
         return None
     kind, family, sport, port, length, source, target, payload = MESSAGE.unpack(message)
@@ -62,7 +63,7 @@ def decode(message: bytes, ports: Iterable[tuple[int, int]]) -> Visit | None:
 
 
 def shown(payload: bytes) -> str:
-    """Bytes as text that harms no terminal and no log: printable ASCII, the rest as \\xNN."""
+    """Return bytes as printable ASCII, all others as \\xNN; safe for terminals and logs."""
     return "".join(
         chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}" for byte in payload
     )

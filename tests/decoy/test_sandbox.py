@@ -1,4 +1,4 @@
-"""The decoy's process: what it gives up, whoever starts it."""
+"""The sandbox of the decoy process: what it gives up, by root or by the daemon's user."""
 
 import json
 import pwd
@@ -14,17 +14,17 @@ import pytest
 
 from support.waiting import wait_for
 
-pytestmark = [pytest.mark.netns]  # root, that is
+pytestmark = [pytest.mark.netns]  # it needs root
 NOBODY = pwd.getpwnam("nobody")
 SERVICE = [
     "setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups",
     "--inh-caps=+net_admin", "--ambient-caps=+net_admin",
 ]  # fmt: skip
-"""As the unit starts the daemon: a user of its own, and CAP_NET_ADMIN."""
+"""The privileges of the daemon under its unit: a user of its own, and CAP_NET_ADMIN."""
 
 
 def _run(code: str, *prefix: str) -> subprocess.CompletedProcess[str]:
-    """A program that enters the sandbox, then runs the code."""
+    """Return the command of a program that enters the sandbox, then runs the code."""
     start = "from sentryfw.decoy import sandbox\nimport errno, os, socket\n"
     lines = f"{start}sandbox.shed_capabilities()\nsandbox.enter(32, os.getppid())\n{code}"
     command = [*prefix, sys.executable, "-I", "-c", lines]
@@ -35,10 +35,10 @@ STARTS = pytest.mark.parametrize("prefix", [(), tuple(SERVICE)], ids=["by-root",
 
 
 @STARTS
-def test_nothing_is_left_of_user_and_capabilities(prefix: tuple[str, ...]) -> None:
+def test_user_and_capabilities_are_given_up(prefix: tuple[str, ...]) -> None:
     if prefix and shutil.which("setpriv") is None:
         pytest.skip("needs setpriv (util-linux)")
-    # The sandbox shuts /proc out as well: what is left is asked of the kernel by number.
+    # The sandbox excludes /proc too, so the kernel is asked for the rest by number.
     code = (
         "import ctypes\n"
         "c = ctypes.CDLL(None)\n"
@@ -66,7 +66,7 @@ def test_nothing_is_left_of_user_and_capabilities(prefix: tuple[str, ...]) -> No
         "open('/tmp/sentryfw-decoy-test', 'w')",
     ],
 )
-def test_what_it_cannot_do_any_more(prefix: tuple[str, ...], code: str) -> None:
+def test_the_sandbox_refuses_the_operation(prefix: tuple[str, ...], code: str) -> None:
     done = _run(f"try:\n    {code}\nexcept OSError as error:\n    print(error)\n", *prefix)
     assert done.returncode == 0, done.stderr
     assert done.stdout, "it could"
@@ -74,7 +74,7 @@ def test_what_it_cannot_do_any_more(prefix: tuple[str, ...], code: str) -> None:
 
 @pytest.fixture
 def listening() -> Iterator[tuple[socket.socket, socket.socket, socket.socket]]:
-    """A listener, and both ends of the way to the daemon."""
+    """Return a listener, and both ends of the report socket."""
     listener = socket.create_server(("127.0.0.1", 0))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with listener, ours, theirs:
@@ -99,7 +99,7 @@ def test_the_process_runs_without_capabilities_and_ends_with_its_parent(
         "print(p.pid, flush=True)\np.wait()"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", code], pass_fds=inherited, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-I", "-c", code], pass_fds=inherited, stdout=subprocess.PIPE, text=True
     )
     with parent:
         assert parent.stdout is not None
@@ -123,6 +123,6 @@ def _state(child: Path) -> str:
 
 
 def _is_idle(child: Path) -> bool:
-    """Whether it has given up what it had, and waits."""
+    """Return whether it has given up its privileges, and waits."""
     text = (child / "status").read_text()
     return "NoNewPrivs:\t1" in text and _state(child) == "S" and "CapPrm:\t0000000000000000" in text

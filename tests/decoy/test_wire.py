@@ -1,4 +1,4 @@
-"""What the decoy says is believed only as far as it can be checked."""
+"""Messages of the decoy process, which the daemon trusts only as far as it can check them."""
 
 import pytest
 from hypothesis import given
@@ -31,13 +31,13 @@ VISIT = Visit(CONNECTED, FOUR[0], 40000, FOUR[1], 23)
     ],
     ids=["connected", "payload", "ipv6", "full"],
 )
-def test_what_is_encoded_is_decoded(visit: Visit) -> None:
+def test_a_visit_is_decoded_as_it_was_encoded(visit: Visit) -> None:
     message = encode(visit)
     assert len(message) == MESSAGE.size
     assert decode(message, PORTS) == visit
 
 
-def test_more_payload_than_fits_is_cut() -> None:
+def test_a_long_payload_is_cut() -> None:
     found = decode(encode(VISIT._replace(payload=b"x" * 1000)), PORTS)
     assert found is not None
     assert found.payload == b"x" * MAX_PAYLOAD
@@ -60,7 +60,7 @@ def test_more_payload_than_fits_is_cut() -> None:
     ids=["empty", "short", "long", "kind", "family", "no-decoy", "unspecified", "loopback",
          "multicast", "length"],
 )  # fmt: skip
-def test_what_is_no_visit_is_none(message: bytes) -> None:
+def test_a_message_that_is_not_valid_is_refused(message: bytes) -> None:
     assert decode(message, PORTS) is None
 
 
@@ -73,7 +73,7 @@ def test_no_message_raises(message: bytes) -> None:
 
 
 @given(st.binary(max_size=MAX_PAYLOAD))
-def test_a_payload_is_shown_in_printable_ascii_and_nothing_is_lost(payload: bytes) -> None:
+def test_a_payload_is_shown_as_printable_ascii_without_loss(payload: bytes) -> None:
     text = shown(payload)
     assert text.isascii()
     assert text.isprintable()

@@ -1,1 +1,0 @@
-"""Moving over from PortSentry: its files in, a SentryFW configuration out. Nothing is changed."""

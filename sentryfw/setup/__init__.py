@@ -1,0 +1,1 @@
+"""Setup: what changes the machine when SentryFW is installed or removed."""

@@ -1,0 +1,1 @@
+"""Tools: replay, drill, PortSentry import, exports and the report."""

@@ -1,0 +1,1 @@
+"""Exports of blocks, for other firewalls and for abuse reports."""

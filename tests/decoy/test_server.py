@@ -1,0 +1,120 @@
+"""The decoy process: reports, banner, limits. Redirection is in tests/kernel/test_decoy.py."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import pytest
+
+from sentryfw.decoy import server as module
+from sentryfw.decoy.server import DecoyServer
+from sentryfw.decoy.wire import CONNECTED, MESSAGE, PAYLOAD, Visit, decode
+
+VISIT = Visit(CONNECTED, bytes((198, 18, 0, 2)), 40000, bytes((198, 18, 0, 1)), 23)
+PORTS = [(23, 23)]
+
+
+class Running(NamedTuple):
+    """A decoy in a thread, and the ends that the daemon and visitors have."""
+
+    server: DecoyServer
+    reports: socket.socket
+    address: tuple[str, int]
+
+    def visit(self) -> Visit | None:
+        return decode(self.reports.recv(MESSAGE.size), PORTS)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address, timeout=5)
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Return a function that starts decoys, in which every connection counts as redirected.
+
+    Each has to end when the daemon's end of its report socket is closed.
+    """
+    monkeypatch.setattr(module, "_visit", lambda *_: VISIT)
+    running: list[tuple[threading.Thread, Running]] = []
+
+    def begin(connections: int = 10, timeout: float = 5.0) -> Running:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(5)
+        listening = socket.create_server(("127.0.0.1", 0))
+        address = listening.getsockname()
+        server = DecoyServer(
+            {"report": theirs.detach(), "tcp": [listening.detach()], "udp": [], "banner": "SSH\r\n",
+             "connections": connections, "timeout": timeout}
+        )  # fmt: skip
+
+        def run() -> None:
+            with suppress(SystemExit):
+                server.run()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        running.append((thread, Running(server, ours, address)))
+        return running[-1][1]
+
+    yield begin
+    for thread, decoy in running:
+        decoy.reports.close()
+        thread.join(5)
+        assert not thread.is_alive()
+        for key in list(decoy.server._selector.get_map().values()):
+            key.fileobj.close()
+        decoy.server._selector.close()
+
+
+def test_a_visitor_is_reported_gets_the_banner_and_is_dismissed(start: Start) -> None:
+    decoy = start()
+    with decoy.connect() as visitor:
+        assert decoy.visit() == VISIT
+        assert visitor.recv(100) == b"SSH\r\n"
+        visitor.sendall(b"GET / HTTP/1.0")
+        assert decoy.visit() == VISIT._replace(kind=PAYLOAD, payload=b"GET / HTTP/1.0")
+        assert visitor.recv(100) == b""
+
+
+def test_a_silent_visitor_is_dismissed_after_the_timeout(start: Start) -> None:
+    decoy = start(timeout=0.1)
+    with decoy.connect() as visitor:
+        assert visitor.recv(100) == b"SSH\r\n"
+        assert visitor.recv(100) == b""
+
+
+def test_a_visitor_beyond_the_limit_is_reported_and_reset(start: Start) -> None:
+    decoy = start(connections=1)
+    with decoy.connect() as first:
+        assert first.recv(100) == b"SSH\r\n"
+        assert decoy.visit() == VISIT
+        with suppress(ConnectionResetError), decoy.connect() as second:
+            while second.recv(100):
+                pass
+        assert decoy.visit() == VISIT
+
+
+def test_a_connection_to_the_decoys_own_port_is_closed_without_a_report(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoy = start()
+    monkeypatch.setattr(module, "_visit", lambda *_: None)
+    with decoy.connect() as visitor:
+        assert visitor.recv(100) == b""
+    decoy.reports.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        decoy.visit()
+
+
+def test_datagrams_are_answered_rarely_and_only_to_clients(start: Start) -> None:
+    server = start().server
+    assert server._may_answer("192.0.2.1", 40000)
+    assert not server._may_answer("192.0.2.1", 40000)
+    assert not server._may_answer("192.0.2.2", 53)
+    answered = sum(server._may_answer(f"192.0.2.{number}", 40000) for number in range(3, 100))
+    assert answered == module.MAX_ANSWERS_PER_S - 1
