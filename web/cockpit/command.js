@@ -1,0 +1,62 @@
+// The command line: every figure on this page is the answer of a command, and every change one.
+
+export class Failed extends Error {
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export const NO_PRIVILEGE = 4;
+const NOT_FOUND = 7;
+const NOT_INSTALLED = 127;
+
+const options = { superuser: "try", err: "message", environ: ["LC_ALL=C.UTF-8"] };
+
+// Returns standard output. Raises Failed with what the command said.
+export async function run(words, { input = null, superuser = "try", accept = [] } = {}) {
+  let output = "";
+  const process = cockpit.spawn(["sentryfw", ...words], { ...options, superuser });
+  process.stream(text => { output += text; });
+  if (input !== null) process.input(input);
+  try {
+    await process;
+  } catch (error) {
+    if (accept.includes(error.exit_status) && output) return output;
+    throw failure(error);
+  }
+  return output;
+}
+
+function failure(error) {
+  if (error.problem === "not-found") return new Failed(NOT_INSTALLED, "SentryFW is not installed on this host.");
+  if (error.problem === "access-denied") return new Failed(NO_PRIVILEGE, "This needs administrative access.");
+  const message = String(error.message || error.problem || "it ended without a word");
+  return new Failed(error.exit_status ?? -1, message.replace(/^sentryfw: /, ""));
+}
+
+// Commands that answer and also report a state by their exit code.
+const STATES = [1, 3, 5, 6, NOT_FOUND, 78];
+
+export async function ask(...words) {
+  return JSON.parse(await run([...words, "--json"], { accept: STATES }));
+}
+
+export const change = (...words) => run(words, { superuser: "require" });
+
+// Calls `use` with each object of a stream of lines, and `ended` with a Failed when it ends.
+export function follow(words, use, ended) {
+  let rest = "";
+  const process = cockpit.spawn(["sentryfw", ...words], options);
+  process.stream(text => {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop();
+    for (const line of lines) if (line) use(JSON.parse(line));
+  });
+  process.then(() => ended(new Failed(0, "the live figures ended")))
+    .catch(error => {
+      if (error.problem === "cancelled") return;
+      ended(failure(error));
+    });
+  return { close: () => process.close("cancelled") };
+}
