@@ -1,5 +1,6 @@
-"""The .rpm's files and scripts, installed and erased by rpm(8) in a Debian 12, which has the same
-Python 3.11. What dnf would make of its dependencies on a RHEL 9 is not known from this.
+"""The .rpm's files and scripts, installed and erased by rpm(8) in a Debian 12 (Python 3.11).
+
+How dnf resolves its dependencies on RHEL 9 is not tested.
 """
 
 from collections.abc import Iterator
@@ -20,10 +21,10 @@ NEEDED: Final = ("rpm", "python3", "python3-nftables", "libnetfilter-queue1", "n
 
 @pytest.fixture(scope="module")
 def packaged(machine: Machine) -> Iterator[Packaged]:
-    """Installed by rpm, tried and confirmed; erased in the end."""
+    """A service installed by rpm, tried and confirmed; erased at the end."""
     machine.apt("install", *NEEDED)
-    said = machine.said(*RPM, "--install", "/srv/1.rpm")
-    assert "First run: sentryfw install --trial 5m" in said.splitlines()[-1]
+    output = machine.said(*RPM, "--install", "/srv/1.rpm")
+    assert "First run: sentryfw install --trial 5m" in output.splitlines()[-1]
     assert machine.lab.nft("list", "ruleset") == ""
     machine.said("sentryfw", "install", "--trial", "5m")
     machine.said("sentryfw", "confirm")
@@ -33,7 +34,7 @@ def packaged(machine: Machine) -> Iterator[Packaged]:
     machine.run(*RPM, "--erase", "sentryfw")
 
 
-def test_the_service_of_the_rpm_blocks_who_scans(packaged: Packaged) -> None:
+def test_the_service_of_the_rpm_blocks_a_scanner(packaged: Packaged) -> None:
     lab = packaged.lab
     assert packaged.show("FragmentPath").endswith("/systemd/system/sentryfw.service")
     assert packaged.is_running()
@@ -43,11 +44,11 @@ def test_the_service_of_the_rpm_blocks_who_scans(packaged: Packaged) -> None:
     assert lab.answers(ATTACKER[4])
 
 
-def test_every_file_of_the_rpm_is_as_it_was_shipped(packaged: Packaged) -> None:
+def test_every_file_of_the_rpm_is_as_shipped(packaged: Packaged) -> None:
     assert packaged.machine.said(*RPM, "--verify", "sentryfw") == ""
 
 
-def test_erasing_the_rpm_takes_the_table_away_and_keeps_state(packaged: Packaged) -> None:
+def test_erasing_the_rpm_deletes_the_table_and_keeps_state(packaged: Packaged) -> None:
     packaged.former_pid = packaged.show("MainPID")
     packaged.machine.said(*RPM, "--erase", "sentryfw")
     assert packaged.machine.run("test", "-e", f"/proc/{packaged.former_pid}").returncode == 1

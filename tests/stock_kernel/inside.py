@@ -9,23 +9,25 @@ import subprocess
 import sys
 import time
 
-from sentryfw.config import Config
-from sentryfw.drill import attacks
-from sentryfw.drill.run import drill_one
-from sentryfw.drill.scene import Scene
-from sentryfw.drill.sniffer import Sniffer
+from sentryfw.config.model import Config
+from sentryfw.tools.drill import attacks
+from sentryfw.tools.drill.run import drill_one
+from sentryfw.tools.drill.scene import Scene
+from sentryfw.tools.drill.sniffer import Sniffer
 
 MARK = "STOCK-KERNEL-RESULT "
+BOOTED = "STOCK-KERNEL-BOOTED"
 MODULES = (
     "nf_tables", "nft_queue", "nfnetlink_queue", "nft_ct", "nft_fib_inet", "nft_socket",
     "nft_limit", "veth",
 )  # fmt: skip
 SIX = ("-sS", "-sN")
-"""What is scanned over IPv6 too: emulation is slow."""
+"""Scans that run over IPv6 too; all would take too long in emulation."""
 PATIENCE = 60.0
 
 
 def main() -> None:
+    print(BOOTED, flush=True)
     subprocess.run(["modprobe", "-a", *MODULES], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     plan = [(attack, 4) for attack in attacks.ATTACKS]
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 def heals(scene: Scene) -> bool:
-    """Whether a flush of the whole ruleset is repaired, blocks included."""
+    """Return whether a flush of the whole ruleset is repaired, blocks included."""
     scene.command("block", "203.0.113.7", "--timeout", "1h")
     scene.victim.run("nft", "flush", "ruleset")
     end = time.monotonic() + PATIENCE
@@ -64,7 +66,7 @@ def heals(scene: Scene) -> bool:
 
 
 def uninstalls(scene: Scene) -> bool:
-    """Whether uninstall stops the daemon and leaves no table."""
+    """Return whether uninstall stops the daemon and leaves no table."""
     done = scene.command("uninstall")
     tables = scene.victim.run("nft", "list", "tables").stdout
     return done.returncode == 0 and "sentryfw" not in tables

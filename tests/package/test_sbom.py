@@ -1,0 +1,77 @@
+"""The bill of materials: complete, and the same for the same wheels."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sbom
+
+METADATA = "Metadata-Version: 2.1\nName: Some_Thing\nVersion: 1.2\nLicense-Expression: MIT\n"
+PART = {
+    "type": "library", "name": "inner", "version": "3", "purl": "pkg:cargo/inner@3",
+    "licenses": [{"expression": "MIT OR Apache-2.0"}], "bom-ref": "x", "externalReferences": [],
+}  # fmt: skip
+DEFINITION = """
+overrides:
+  deb:
+    # netbase has protocols
+    depends:
+      - "python${SENTRYFW_PYTHON}"
+      - libc6 (>= 2.34)
+      - a | b
+    recommends: [logrotate]
+  rpm:
+    depends: ["python(abi) = ${SENTRYFW_PYTHON}", nftables]
+    suggests: [nmap]
+"""
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    path = tmp_path / "some_thing-1.2-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("some/__init__.py", "")
+        archive.writestr("some_thing-1.2.dist-info/METADATA", METADATA)
+        archive.writestr(
+            "some_thing-1.2.dist-info/sboms/x.cyclonedx.json", json.dumps({"components": [PART]})
+        )
+    return path
+
+
+def bill(wheel: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(sbom.bill("0.2.0", [wheel], ["libc6"]))
+    return found
+
+
+def test_a_wheel_is_a_component_with_its_licence_and_its_parts(wheel: Path) -> None:
+    component = bill(wheel)["components"][0]
+    assert (component["name"], component["version"]) == ("some-thing", "1.2")
+    assert component["purl"] == "pkg:pypi/some-thing@1.2"
+    assert component["licenses"] == [{"license": {"name": "MIT"}}]
+    [inner] = component["components"]
+    assert (inner["purl"], inner["licenses"]) == (PART["purl"], PART["licenses"])
+    assert sbom.licences_of_parts(wheel) == " It contains parts under: MIT OR Apache-2.0."
+
+
+def test_what_the_package_depends_on_is_in_it(wheel: Path) -> None:
+    made = bill(wheel)
+    assert [part["name"] for part in made["components"]] == ["some-thing", "libc6"]
+    assert made["dependencies"][0]["dependsOn"] == ["pkg:pypi/some-thing@1.2", "depends:libc6"]
+
+
+def test_the_hash_of_a_locked_wheel_is_that_of_the_lock() -> None:
+    lock = (sbom.lay_out.ROOT / "requirements.lock").read_text()
+    [source] = sbom._hashes(Path(__file__), "netfilterqueue", lock)
+    assert f"netfilterqueue==1.1.0 \\\n    --hash=sha256:{source}\n" in lock
+
+
+def test_equal_wheels_have_equal_bills_and_others_do_not(wheel: Path) -> None:
+    assert sbom.bill("1", [wheel], []) == sbom.bill("1", [wheel], [])
+    assert bill(wheel)["serialNumber"] != json.loads(sbom.bill("1", [], []))["serialNumber"]
+
+
+def test_dependencies_are_read_from_the_definition_of_the_packages() -> None:
+    assert sbom.depends(DEFINITION, "deb", "3.11") == ["python3.11", "libc6", "a | b"]
+    assert sbom.depends(DEFINITION, "rpm", "3.13") == ["python(abi) = 3.13", "nftables"]
