@@ -1,4 +1,4 @@
-"""What these tests share: the compiled generators."""
+"""Fixtures: the compiled generators."""
 
 from pathlib import Path
 

@@ -7,7 +7,7 @@ import pytest
 
 from bench import report
 from bench.figures import at_most
-from bench.plots import LEFT, WIDTH, bars
+from bench.plots import LEFT_PX, WIDTH_PX, bars
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -23,7 +23,7 @@ def _bars(drawing: str) -> dict[str, float]:
     return found
 
 
-def test_a_plot_is_well_formed_whatever_its_words() -> None:
+def test_a_plot_with_any_words_is_well_formed() -> None:
     drawing = bars("a < b & c", "us", [('"quoted" <label>', {"x & y": 1.0})])
     root = ET.fromstring(drawing)  # noqa: S314 - our own
     assert root.tag == f"{SVG}svg"
@@ -41,7 +41,7 @@ def test_bars_are_as_long_as_their_values() -> None:
 def test_no_bar_leaves_the_picture(*, logarithmic: bool) -> None:
     values = {"a": 1e-9, "b": 1.0, "c": 1e12}
     for width in _bars(bars("t", "x", [("m", values)], logarithmic=logarithmic)).values():
-        assert 0 <= width <= WIDTH - LEFT
+        assert 0 <= width <= WIDTH_PX - LEFT_PX
 
 
 def test_a_system_without_a_value_has_no_bar() -> None:
@@ -53,7 +53,7 @@ def test_nothing_to_draw_is_still_a_picture() -> None:
     assert ET.fromstring(bars("t", "us", [])).tag == f"{SVG}svg"  # noqa: S314 - our own
 
 
-def test_the_page_keeps_what_stands_around_the_figures(
+def test_the_page_keeps_the_text_around_the_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "performance.md"

@@ -12,8 +12,8 @@ from bench.frames import TARGET, syn
 from bench.lab import WIRE, Lab
 from sentryfw.engine.model import Packet
 from sentryfw.engine.packet import decode
-from sentryfw.netfilter.netlink import SO_RCVBUFFORCE
-from sentryfw.netns import Namespace
+from sentryfw.netlink.socket import SO_RCVBUFFORCE
+from sentryfw.tools.drill.namespace import Namespace
 
 pytestmark = pytest.mark.netns
 
@@ -39,7 +39,7 @@ def test_it_refuses_the_namespace_of_its_parent(send: Path, one_frame: Path) -> 
 def test_it_refuses_a_namespace_that_its_ancestor_is_in(
     lab: Lab, send: Path, one_frame: Path
 ) -> None:
-    """Whoever enters a namespace by hand and starts it there could as well be at home there."""
+    """A namespace that was entered by hand may be the machine's own."""
     done = lab.attacker.run("sh", "-c", f"{send} {WIRE} {one_frame}; exit $?")
     assert done.returncode == REFUSED
 
@@ -76,7 +76,7 @@ def test_a_refusal_leaves_the_wire_silent(
     capture.close()
 
 
-def test_it_sends_as_many_as_it_is_told(lab: Lab, one_frame: Path, send: Path) -> None:
+def test_it_sends_the_requested_number_of_frames(lab: Lab, one_frame: Path, send: Path) -> None:
     capture = _capture(lab.victim)
     assert lab.send(one_frame, "--count", 7)["sent"] == 7
     assert len(_probes(capture)) == 7
@@ -114,7 +114,7 @@ def test_stamps_are_one_a_frame_and_in_order(
     assert moments == sorted(moments)
 
 
-def test_a_file_that_lies_about_a_length_is_refused(lab: Lab, send: Path, tmp_path: Path) -> None:
+def test_a_file_with_a_wrong_length_is_refused(lab: Lab, send: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad.frames"
     path.write_bytes(b"\xff\x00abc")
     done = lab.attacker.run(send, WIRE, path)
@@ -132,7 +132,7 @@ def test_no_interface_of_this_machine_carries_the_benchs_mark() -> None:
 
 
 def _capture(namespace: Namespace, interface: str = WIRE) -> socket.socket:
-    """What arrives at an interface."""
+    """Captures the frames that arrive at an interface."""
 
     def opened() -> socket.socket:
         made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))

@@ -3,8 +3,8 @@
     python tests/fuzz/run.py SECONDS [TARGET ...]     all of them, or some
     python tests/fuzz/run.py --merge [TARGET ...]     keep what covers most in the fewest bytes
 
-What is found is written to tests/fuzz/findings/; once minimised and understood, it goes to
-tests/fuzz/corpus/TARGET/ under a name that says what it was, and stays there.
+Findings are written to tests/fuzz/findings/; once minimised and understood, it goes to
+tests/fuzz/corpus/TARGET/ under a name that describes it, and stays there.
 """
 
 import os
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _run(name: str, seconds: float) -> bool:
-    """Whether the target stood it."""
+    """Run a target; return whether it passed."""
     FINDINGS.mkdir(exist_ok=True)
     corpus = CORPUS / name
     corpus.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def _run(name: str, seconds: float) -> bool:
 
 
 def _merge(name: str) -> None:
-    """The smallest set of inputs that covers what a run of a minute covers."""
+    """Reduce a corpus to the smallest set with the coverage of a run of a minute."""
     corpus = CORPUS / name
     with tempfile.TemporaryDirectory() as grown, tempfile.TemporaryDirectory() as small:
         options = ("-max_total_time=60", f"-max_len={MAX_BYTES}", f"-timeout={SLOWEST}")
@@ -83,7 +83,7 @@ def _child(*words: str) -> subprocess.CompletedProcess[str]:
     dependencies = os.environ.get("PYTHONPATH", "")
     path = os.pathsep.join([str(ROOT), str(HOME), str(HOME.parent), dependencies])
     return subprocess.run(
-        [sys.executable, str(HOME / "run.py"), *words], capture_output=True, text=True,
+        [sys.executable, "-P", str(HOME / "run.py"), *words], capture_output=True, text=True,
         check=False, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
 
@@ -91,6 +91,9 @@ def _child(*words: str) -> subprocess.CompletedProcess[str]:
 def _fuzz(name: str, options: list[str]) -> None:
     import atheris  # noqa: PLC0415 - of requirements-fuzz.lock
 
+    from bench import plain_engine  # noqa: PLC0415 - found in the child only
+
+    plain_engine.install()  # atheris instruments Python code
     with atheris.instrument_imports(include=["sentryfw"]):
         from targets import TARGETS  # noqa: PLC0415
 

@@ -1,6 +1,7 @@
-"""What reads hostile bytes, each as a function of bytes that says by AssertionError what must
-hold; any exception is a finding. tests/fuzz/run.py drives them with atheris, test_corpus.py runs
-what was found, and Hypothesis, through them.
+"""Functions that pass hostile bytes to our parsers.
+
+An AssertionError, or any other exception, is a finding. tests/fuzz/run.py drives them with atheris;
+test_corpus.py runs earlier findings and Hypothesis' examples through them.
 """
 
 import io
@@ -11,24 +12,28 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from sentryfw import allowlist, config
-from sentryfw.control_server import READ, ControlServer, Peer
+from sentryfw import config
+from sentryfw.control.server import READ_ONLY, ControlServer, Peer
 from sentryfw.decoy import wire
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import ACCEPT, DROP, Meta
 from sentryfw.engine.packet import decode
 from sentryfw.errors import ConfigError
-from sentryfw.netfilter import nfnetlink as nl
-from sentryfw.netfilter.monitor import Monitor, _Pending
-from sentryfw.netfilter.nfqueue import Reader
-from sentryfw.portsentry.convert import convert
-from sentryfw.portsentry.files import File, Sources
-from sentryfw.portsentry.parse import parse_hosts, parse_settings
-from sentryfw.portsentry.render import render
+from sentryfw.host import address_list
+from sentryfw.host.dns_message import BadAnswer
+from sentryfw.netfilter.monitor import TransactionReader
+from sentryfw.netfilter.verdicts import Reader
+from sentryfw.netlink import message as nlmsg
+from sentryfw.netlink import nftables as nl
+from sentryfw.netlink import set_elements
 from sentryfw.record import pcapng
-from sentryfw.replay.capture import CaptureError, Stream, read_stream
-from sentryfw.replay.link import LINKS
-from sentryfw.respond.dns import BadAnswer, answer_name
+from sentryfw.respond.dns import answer_name
+from sentryfw.tools.portsentry.convert import convert
+from sentryfw.tools.portsentry.files import File, PortSentryFiles
+from sentryfw.tools.portsentry.parse import parse_hosts, parse_settings
+from sentryfw.tools.portsentry.render import render
+from sentryfw.tools.replay.capture import CaptureError, Stream, read_stream
+from sentryfw.tools.replay.linktypes import LINKS
 
 SETTINGS: Final = config.parse(b"[block]\nper_minute = 5", "here")
 PROTECTED: Final = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
@@ -37,7 +42,7 @@ MAX_RECORDS: Final = 5000
 
 
 def engine(data: bytes) -> None:
-    """A sequence of packets: one byte says how long the next is, one what the kernel knows."""
+    """Judge a sequence of packets, each after a byte of its length and a byte of its marks."""
     made = Engine(SETTINGS.horizons(), SETTINGS.policy(PROTECTED), max_sources=8)
     for count, (knowledge, payload) in enumerate(_packets(data)):
         meta = Meta(
@@ -65,49 +70,48 @@ def _packets(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def packet(data: bytes) -> None:
-    """One packet's headers: fields, or a reason."""
+    """Decode the headers of one packet: fields, or a reason."""
     decode(data)
 
 
 def netlink(data: bytes) -> None:
-    """Messages, attributes, elements, counters, comments; only MalformedMessage is raised."""
+    """Read messages, attributes, elements, counters, comments; only MalformedMessage is raised."""
     try:
-        for message in nl.messages(data):
-            for read in (_elements, _attributes, nl.error_of, nl.count_elements):
+        for message in nlmsg.messages(data):
+            for read in (_elements, _attributes, nlmsg.error_of, set_elements.count_elements):
                 try:
                     read(message)
-                except nl.MalformedMessage:
+                except nlmsg.MalformedMessage:
                     continue
-    except nl.MalformedMessage:
+    except nlmsg.MalformedMessage:
         return
 
 
-def _elements(message: nl.Message) -> None:
-    for element in nl.elements_of(message):
+def _elements(message: nlmsg.Message) -> None:
+    for element in set_elements.elements_of(message):
         assert element.timeout >= 0
         assert element.expires >= 0
 
 
-def _attributes(message: nl.Message) -> None:
-    for payload in nl.attributes(message.body[4:]).values():
+def _attributes(message: nlmsg.Message) -> None:
+    for payload in nlmsg.attributes(message.body[4:]).values():
         nl.comment_of(payload)
-        assert "\0" not in nl.name_of(payload)[-1:]
+        assert "\0" not in nlmsg.name_of(payload)[-1:]
         nl.counter_of(payload)
 
 
 def notifications(data: bytes) -> None:
-    """What nf_tables tells of foreign changes."""
-    monitor: Any = Monitor.__new__(Monitor)
-    monitor._pending = _Pending()
+    """Read notifications of nf_tables; the process name is printable."""
+    reader = TransactionReader()
     try:
-        for change in monitor.changes(data):
-            assert change.name.isprintable() if hasattr(change, "name") else True
-    except nl.MalformedMessage:
+        for change in reader.read(data):
+            assert change.process.isprintable()
+    except nlmsg.MalformedMessage:
         return
 
 
 def queue(data: bytes) -> None:
-    """What the kernel hands over of the queue: each packet is judged once and has its verdict."""
+    """Read messages of the queue: each packet is judged once and gets its verdict."""
     messages = data.split(SEPARATOR * 4)
     judged: list[int] = []
     sent: list[bytes] = []
@@ -127,7 +131,7 @@ def _raise(error: OSError) -> bytes:
 
 
 def configuration(data: bytes) -> None:
-    """TOML: a configuration, or every fault, each a line that harms no terminal."""
+    """Parse TOML: a configuration, or its faults."""
     try:
         settings = config.parse(data, "here")
     except ConfigError as error:
@@ -138,26 +142,28 @@ def configuration(data: bytes) -> None:
 
 
 def allowed(data: bytes) -> None:
-    """A list that people write: networks and warnings, never an exception."""
-    found = allowlist.parse(data)
-    assert len(found.warnings) <= allowlist.MAX_WARNINGS
+    """Parse an allowlist: networks and warnings, never an exception."""
+    found = address_list.parse(data)
+    assert len(found.warnings) <= address_list.MAX_WARNINGS
     for entry in found.entries:
         assert entry.line >= 1
         ip_network(entry.network)
 
 
 def portsentry(data: bytes) -> None:
-    """The files of an old PortSentry; what is made of them is a configuration that is taken."""
+    """Convert the files of an old PortSentry to a configuration that is valid."""
     parts = (data.split(SEPARATOR, 3) + [b""] * 3)[:4]
     files = [File(Path(f"/etc/portsentry/{n}"), part) for n, part in enumerate(parts)]
-    sources = Sources(files[0], parse_settings(parts[0]), files[1], [files[2]], [], [files[3]])
+    sources = PortSentryFiles(
+        files[0], parse_settings(parts[0]), files[1], [files[2]], [], [files[3]]
+    )
     imported = convert(sources)
     config.parse(render(imported).encode(), "imported")
     parse_hosts(data)
 
 
 def capture(data: bytes) -> None:
-    """pcap and pcapng, and the link layer of each packet."""
+    """Read pcap and pcapng, and the link layer of each packet."""
     try:
         for count, (at, link, buffer, start, end) in enumerate(
             read_stream(Stream(io.BytesIO(data)))
@@ -173,7 +179,7 @@ def capture(data: bytes) -> None:
 
 
 def control(data: bytes) -> None:
-    """A line on the control socket: an answer in JSON; who may only read changes nothing."""
+    """Answer a line on the control socket in JSON; a peer that may only read changes nothing."""
     asked: list[Any] = []
     server: Any = ControlServer.__new__(ControlServer)
     server._answer = lambda request: asked.append(request) or {}
@@ -184,12 +190,12 @@ def control(data: bytes) -> None:
         json.dumps(reply)
         assert "error" in reply or asked
         for request in asked:
-            assert may_change or request["do"] in READ
+            assert may_change or request["do"] in READ_ONLY
     assert not Peer(65534, frozenset({65534})).may_change
 
 
 def dns(data: bytes) -> None:
-    """A resolver's answer: a name of letters, digits and dashes, or none."""
+    """Read a resolver's answer: a printable ASCII name, or BadAnswer."""
     if len(data) < 2:
         return
     try:
@@ -202,7 +208,7 @@ def dns(data: bytes) -> None:
 
 
 def decoy(data: bytes) -> None:
-    """What the decoy's process, which talks to attackers, tells the daemon."""
+    """Read a message of the decoy's process, which talks to attackers."""
     for message in (data, data.ljust(wire.MESSAGE.size, b"\0")[: wire.MESSAGE.size]):
         visit = wire.decode(message, [(1, 1024)])
         if visit is not None:
@@ -212,7 +218,7 @@ def decoy(data: bytes) -> None:
 
 
 def packets(data: bytes) -> None:
-    """Our own captures, cut off by a power failure."""
+    """Join captures of ours that a power failure cut off."""
     joined = pcapng.join([data, data])
     assert len(joined) <= 2 * len(data)
 

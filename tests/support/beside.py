@@ -18,7 +18,7 @@ from support.lab import INTERFACE, VICTIM, Lab
 from support.waiting import wait_for
 
 PORT: Final = 11
-"""Nobody listens there; below 1024, so PortSentry's advanced modes watch it."""
+"""A port without a listener, below 1024: PortSentry's advanced modes watch it."""
 CANARY: Final = 13
 
 START: Final = """\
@@ -34,16 +34,16 @@ EVERYTHING: Final = "everything"
 
 
 class Shown(NamedTuple):
-    """What became of a scan."""
+    """The result of a scan."""
 
     name: str
-    """What it was called; "nothing": it was not noticed."""
+    """Name of the scan; "nothing": it was not noticed."""
     stopped: str
-    """What no longer gets through from its source: everything, connections only, nothing."""
+    """Traffic of the source that is stopped: everything, connections only, nothing."""
 
 
 class Row(NamedTuple):
-    """A scan of one port, and what each of the two makes of it."""
+    """A scan of one port, and the result with each of the two."""
 
     options: str
     portsentry: Shown
@@ -76,13 +76,13 @@ ROWS: Final = (
 
 
 def source(row: Row) -> str:
-    """Each scan comes from an address of its own, since the one before is blocked."""
+    """Return the scan's address; each scan has its own, since the one before is blocked."""
     number = 20 + ROWS.index(row)
     return f"198.18.0.{number}" if row.family == 4 else f"2001:2:0:{number}::2"
 
 
 def scan(lab: Lab, row: Row) -> None:
-    """nmap of the one port."""
+    """Scan the one port with nmap."""
     words = ["nmap", "-n", "-Pn", "--max-retries", "0", "-S", source(row), "-e", INTERFACE]
     done = lab.attacker.run(*words, *shlex.split(row.options), "-p", str(PORT), VICTIM[row.family])
     assert done.returncode == 0, done.stderr
@@ -92,7 +92,7 @@ class PortSentry:
     """The daemon in its advanced modes, tcp and udp, on the victim."""
 
     def __init__(self, lab: Lab, root: Path) -> None:
-        """`root`: the package, unpacked, with the configuration that is to be used."""
+        """`root`: the unpacked package with its configuration."""
         self._lab = lab
         self._program = root / "usr/sbin/portsentry"
         # Not pytest's: the path of a UNIX socket has room for 107 bytes.
@@ -133,7 +133,7 @@ class PortSentry:
         return sum("is now active and listening" in line for line in self.said()) == 2
 
     def said(self) -> list[str]:
-        """Its messages to syslog."""
+        """Return its messages to syslog."""
         while True:
             try:
                 self._said.append(self._syslog.recv(1 << 16).decode())
@@ -141,11 +141,11 @@ class PortSentry:
                 return self._said
 
     def name_of(self, address: str) -> str:
-        """What it called the scan of a source; "" if it said nothing of it."""
+        """Return the name it gave the scan of a source; "" if it reported none."""
         pattern = re.compile(rf"attackalert: +(.*) from host: {address}/{address} to \w+ port: ")
         found = (pattern.search(line) for line in self.said())
         return next((match[1] for match in found if match), "")
 
     def has_blocked(self, address: str) -> bool:
-        """Whether it says so."""
+        """Return whether it reports that it blocked the address."""
         return any(f"Host {address} has been blocked via dropped route" in s for s in self.said())

@@ -1,4 +1,4 @@
-"""Captures for the tests of replay: records out of scapy packets or bytes, written by scapy."""
+"""Captures for the tests of replay: records made of scapy packets or bytes, written by scapy."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from scapy.utils import PcapNgWriter, PcapWriter
 
-from sentryfw.replay.capture import Stream, read_stream
+from sentryfw.tools.replay.capture import Stream, read_stream
 from support import forge
 
 START = 1_700_000_000.0
@@ -17,7 +17,7 @@ THEM = "203.0.113.7"
 
 
 class Seen(NamedTuple):
-    """One record, with its bytes taken out of the buffer."""
+    """One record with a copy of its bytes."""
 
     time: float
     linktype: int
@@ -25,7 +25,7 @@ class Seen(NamedTuple):
 
 
 def records(data: bytes) -> list[Seen]:
-    """What the reader makes of a file's bytes."""
+    """Return the records that the reader finds in a file's bytes."""
     return [
         Seen(time, linktype, buffer[start:end])
         for time, linktype, buffer, start, end in read_stream(Stream(io.BytesIO(data)))
@@ -38,7 +38,7 @@ def ethernet(payload: bytes) -> bytes:
 
 
 def tcp(source: str, target: str, dport: int, flags: str = "S", sport: int = 40000) -> bytes:
-    """A frame."""
+    """Return a frame."""
     return ethernet(forge.ip(source, target, forge.TCP, forge.tcp(dport, flags, sport)))
 
 
@@ -58,7 +58,7 @@ def pcap_record(frame: bytes, time: float = START) -> bytes:
 
 
 def pcap(frames: Iterable[tuple[float, bytes]], linktype: int = 1) -> bytes:
-    """Frames with their seconds after START."""
+    """Return frames with their seconds after START."""
     return pcap_header(linktype) + b"".join(
         pcap_record(frame, START + after) for after, frame in frames
     )

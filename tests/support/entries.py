@@ -1,12 +1,12 @@
-"""Records to write, as the daemon makes them."""
+"""Records as the daemon makes them."""
 
 from typing import Final
 
-from sentryfw.record.entry import Entry, Sight
+from sentryfw.record.records import DecisionRecord, ProbeRecord
 
 BLOCKED_AT: Final = 1_800_000_000.5
 
-BLOCK: Final = Entry(
+BLOCK: Final = DecisionRecord(
     address="198.18.0.2",
     family=4,
     scan="portscan",
@@ -27,4 +27,6 @@ REFUSAL: Final = BLOCK._replace(timeout_s=0.0, offence=0, reason="partner", bloc
 SIX: Final = BLOCK._replace(
     address="2001:2::/64", family=6, scan="portsweep", sample=["2001:2:0:1::1 tcp/22"]
 )
-SIGHT: Final = Sight("2001:2::/64", BLOCKED_AT, "udp", listed=False, target="2001:2:0:1::1 udp/53")
+PROBE: Final = ProbeRecord(
+    "2001:2::/64", BLOCKED_AT, "udp", listed=False, target="2001:2:0:1::1 udp/53"
+)

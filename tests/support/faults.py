@@ -1,7 +1,7 @@
-"""docs/faults.md: what was broken, how often, what was lost, how long healing took.
+"""Write docs/faults.md: each fault, how often it was caused, the loss, the time to repair.
 
-The tests that break things tell what came of it. With SENTRYFW_DOCS=write their figures are
-written to the table; without it nothing is.
+The tests that cause the faults report them here. The document is written with SENTRYFW_DOCS=write
+alone.
 """
 
 import os
@@ -12,33 +12,37 @@ DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 HEAD: Final = """\
 # Faults survived
 
-Made by `SENTRYFW_DOCS=write .venv/bin/pytest tests/netns/test_heal.py tests/netns/test_survival.py
-tests/netns/test_faults.py`: the tests break the thing on a real kernel and tell what came of it.
-Times are of two shared cores; to heal is from the fault's end to the whole table with all its
-blocks.
+Made by `SENTRYFW_DOCS=write .venv/bin/pytest tests/kernel/test_heal.py
+tests/kernel/test_survival.py tests/kernel/test_faults.py`: the tests break the thing on a real
+kernel and report the outcome. Times are of two shared cores, from the end of the fault to the
+repaired table with all its blocks.
 
-| what was broken | times | what was lost | time to heal |
+| fault | times | lost | time to repair |
 |---|---|---|---|
 """
 
 
 class Fault(NamedTuple):
+    """A row of the table."""
+
     what: str
     times: int
     lost: str
-    heal: str
+    repair_time: str
 
 
 def survived(
     what: str, times: int = 1, lost: str = "nothing", seconds: float | None = None
 ) -> None:
-    """One line of the table; the line of that name is replaced."""
+    """Add a row to the table, or replace the row of that name."""
     if os.environ.get("SENTRYFW_DOCS") != "write":
         return
-    heal = "-" if seconds is None else f"{seconds * 1000:.0f} ms"
+    repair_time = "-" if seconds is None else f"{seconds * 1000:.0f} ms"
     rows = {fault.what: fault for fault in _read()}
-    rows[what] = Fault(what, times, lost, heal)
-    lines = (f"| {row.what} | {row.times} | {row.lost} | {row.heal} |\n" for row in rows.values())
+    rows[what] = Fault(what, times, lost, repair_time)
+    lines = (
+        f"| {row.what} | {row.times} | {row.lost} | {row.repair_time} |\n" for row in rows.values()
+    )
     DOCUMENT.write_text(HEAD + "".join(lines))
 
 

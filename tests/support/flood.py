@@ -1,4 +1,4 @@
-"""Forged floods against an engine in a process of its own, whose memory is measured."""
+"""Forged floods against an engine in a separate process, whose memory is measured."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -14,36 +14,36 @@ FIRST: Final = 0x0B000000
 
 
 class Flood(NamedTuple):
-    """How a flood of one SYN after the other is made."""
+    """A flood of single SYNs."""
 
     sources: int
     seconds: int
     rounds: int = 1
-    """So many times each source comes, each time to another port."""
+    """Packets of each source, each to another port."""
     same_probe: bool = False
-    """All with the same sequence number, as decoys have."""
+    """Whether all have one sequence number, as decoys have."""
 
 
 class Aftermath(NamedTuple):
-    """What came of a flood between two probes of a scanner."""
+    """The result of a flood between two probes of a scanner."""
 
     peak_mib: float
-    """Most memory that the process ever had, the interpreter included."""
+    """Peak memory of the process, the interpreter included."""
     flood_mode: bool
     scanner_blocked: bool
-    """By its probe after the flood."""
+    """Whether the scanner was blocked by its probe after the flood."""
     others_blocked: int
 
 
 def run_apart(flood: Flood, **settings: object) -> Aftermath:
-    """The same in a process that does nothing else."""
+    """Run a flood in a separate process."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(run, flood, **settings).result()
 
 
 def run(flood: Flood, **settings: object) -> Aftermath:
-    """A scanner sends one probe before and one after a flood, which is even in time."""
+    """Send one probe of a scanner before and one after a flood of constant rate."""
     scene = scenario(**settings).at(1.0).syn(A, 23)
     engine, now, blocks = scene.engine, 1.0, 0
     for number, payload in enumerate(_packets(flood)):
@@ -67,6 +67,6 @@ def _packets(flood: Flood) -> Iterator[bytes]:
 
 
 def _peak_mib() -> float:
-    """Of this program alone: ru_maxrss starts with what the parent had (getrusage(2), exec)."""
+    """Return the peak of this program; ru_maxrss starts with the parent's (getrusage(2), exec)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024

@@ -1,4 +1,4 @@
-"""Packet bytes out of fields, with struct: fast enough for floods of a hundred thousand.
+"""Packet bytes made of fields with struct: fast enough for floods of a hundred thousand.
 
 Checksums stay zero: the kernel has checked them before a packet reaches the engine.
 """
@@ -24,9 +24,13 @@ def packed(address: str) -> bytes:
     return ip_address(address).packed
 
 
-def tcp(dport: int, flags: str | int = "S", sport: int = 40000, *, seq: int = 1) -> bytes:
+def tcp(
+    dport: int, flags: str | int = "S", sport: int = 40000, *, seq: int = 1, window: int = 1024,
+    options: bytes = b"",
+) -> bytes:  # fmt: skip
     bits = flags if isinstance(flags, int) else flag_byte(flags)
-    return struct.pack("!HHIIBBHHH", sport, dport, seq, 0, 0x50, bits, 1024, 0, 0)
+    words = 0x50 + (len(options) >> 2 << 4)
+    return struct.pack("!HHIIBBHHH", sport, dport, seq, 0, words, bits, window, 0, 0) + options
 
 
 def udp(dport: int, sport: int = 40000, data: bytes = b"") -> bytes:
@@ -69,7 +73,7 @@ def ipv6(
     chain: tuple[tuple[int, bytes], ...] = (),
     ttl: int = 64,
 ) -> bytes:
-    """`chain`: extension headers as (type, header without its next-header byte)."""
+    """Return a packet; `chain`: extension headers as (type, header without next-header byte)."""
     followers = [*(kind for kind, _ in chain[1:]), protocol]
     body = b"".join(
         bytes([follower]) + header for (_, header), follower in zip(chain, followers, strict=False)
@@ -83,6 +87,6 @@ def ipv6(
 
 
 def ip(source: str, target: str, protocol: int, rest: bytes, *, ttl: int = 64) -> bytes:
-    """IPv4 or IPv6, as the addresses are written. `ttl`: or hop limit."""
+    """Return a packet of the addresses' family; `ttl` is the hop limit in IPv6."""
     make = ipv6 if ":" in source else ipv4
     return make(source, target, protocol, rest, ttl=ttl)

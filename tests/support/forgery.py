@@ -1,4 +1,4 @@
-"""A host with a partner, a gateway and a resolver, and somebody who forges packets in their names.
+"""A host with a partner, a gateway and a resolver, and an attacker that forges their addresses.
 
 All of them live in the attacker's namespace; what is forged goes onto the wire as frames, what is
 genuine comes from sockets that are bound to their addresses.
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from sentryfw.engine.model import parse_source
-from sentryfw.netns import add_address
+from sentryfw.engine.networks import LINK_LOCAL_ONLY
+from sentryfw.tools.drill.namespace import add_address
 from support.frames import tcp_frame, udp_frame
 from support.lab import INTERFACE, LISTED, UNLISTED, VICTIM, Lab, Sentry
 from support.waiting import wait_for
@@ -23,7 +24,7 @@ ROLES: Final = {
     "resolver": "198.18.0.53",
     "stranger": "198.18.0.77",
 }
-"""In whose name packets are forged."""
+"""Hosts whose addresses are forged."""
 OUTSIDE_PORT: Final = 4000
 DNS: Final = 53
 QUERY: Final = bytes.fromhex("53fa01000001000000000000076578616d706c6503636f6d0000010001")
@@ -34,29 +35,29 @@ ECHO_REPLY: Final = bytes.fromhex("0000adac5253ffff")
 
 
 def _sport(source: str) -> int:
-    """Another one in each name: who forges with care gives no decoys away."""
+    """Return a source port that differs by address: equal ones would show that these are decoys."""
     return 40000 + int(source.rpartition(".")[2])
 
 
 class Seen(NamedTuple):
-    """What came of a forgery in somebody's name."""
+    """The result of a forgery with one host's address."""
 
     decision: str
     theirs: str
-    """What became of a connection that the named host really opens to us."""
+    """Result of a genuine connection of that host to us."""
     ours: str
-    """What still works of what we open to it."""
+    """Connections of ours to it that still work."""
 
 
 class Scene:
-    """The lab, the daemon, and everybody whom it knows."""
+    """The lab, the daemon, and the hosts that it knows."""
 
-    def __init__(self, settings: str = "") -> None:
+    def __init__(self, config: str = "") -> None:
         self.lab = Lab()
         for address in ROLES.values():
             add_address(self.lab.attacker, INTERFACE, f"{address}/24")
         self.lab.victim.ip("route", "add", "default", "via", ROLES["gateway"])
-        self.daemon = Sentry(self.lab, settings)
+        self.daemon = Sentry(self.lab, config)
         resolv_conf = self.daemon.home / "resolv.conf"
         resolv_conf.write_text(f"nameserver {ROLES['resolver']}\n")
         shell = f"mount --bind {resolv_conf} /etc/resolv.conf && exec " + " ".join(
@@ -68,8 +69,7 @@ class Scene:
         self.daemon.start()
         self.lab.listen()
         self.lab.listen(OUTSIDE_PORT, host=self.lab.attacker)
-        self.lab.open(ROLES["partner"])
-        wait_for(lambda: self.lab.elements("partner4") == {ROLES["partner"]}, "a partner")
+        self.lab.make_partner(ROLES["partner"])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,7 +77,7 @@ class Scene:
         self.lab.__exit__()
 
     def forge(self, frame: Callable[[str, int], bytes], source: str) -> None:
-        """One packet to each of three closed ports: as many as make a scan."""
+        """Send one packet to each of three closed ports, which makes a scan."""
         self.lab.wire.send(*(frame(source, port) for port in UNLISTED))
 
     def syn(self, source: str, port: int) -> bytes:
@@ -92,9 +92,9 @@ class Scene:
     def udp(self, source: str, port: int) -> bytes:
         return udp_frame(self.lab.ether, source, VICTIM4, _sport(source), port)
 
-    # --- what came of it
+    # --- results
 
-    def look(self, source: str) -> Seen:
+    def result(self, source: str) -> Seen:
         ours = [
             name
             for name, works in (
@@ -107,11 +107,15 @@ class Scene:
         return Seen(self.decision(source), self._theirs(source), ", ".join(ours) or "nothing")
 
     def decision(self, source: str) -> str:
-        block = self.lab.table.find(parse_source(source))
+        block = self.lab.table.sets.find(parse_source(source, LINK_LOCAL_ONLY))
         alerts = self.daemon.alerts(source)
         if block is not None:
             found = wait_for(lambda: self.daemon.alerts(source), "an event")[-1]["sentryfw"]
             return f"blocked for {round(block.timeout / 60)} min ({found['scan']})"
+        if alerts and alerts[-1]["sentryfw"]["confined"]:
+            last = alerts[-1]["sentryfw"]
+            minutes = round(last["timeout_s"] / 60)
+            return f"confined for {minutes} min to what it uses ({last['scan']})"
         if alerts:
             return f"refused: {alerts[-1]['sentryfw']['reason']}"
         return "never judged"
@@ -120,7 +124,7 @@ class Scene:
         return "answered" if self.lab.answers(source, LISTED) else "dropped"
 
     def resolves(self, server: str) -> bool:
-        """A question of ours to it, and its answer."""
+        """Return whether a DNS query of ours to a server gets its answer."""
         service = self._datagrams(self.lab.attacker.call, (server, DNS))
         client = self._datagrams(self.lab.victim.call, (VICTIM4, 0))
         with service, client:
@@ -165,7 +169,7 @@ class Scene:
 
 DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "forgery.md"
 TABLE_HEAD: Final = """\
-| forged | in the name of | what SentryFW does | its connections to us | ours to it |
+| forged packets | source address of | decision | its connections to us | ours to it |
 |---|---|---|---|---|
 """
 
@@ -178,12 +182,12 @@ def table(found: dict[tuple[str, str], Seen]) -> str:
 
 
 def documented() -> str:
-    """The rows of the table in the document."""
+    """Return the rows of the table in the document."""
     return DOCUMENT.read_text().partition(TABLE_HEAD)[2].partition("\n\n")[0] + "\n"
 
 
 def document(found: dict[tuple[str, str], Seen]) -> None:
-    """Write the rows, where SENTRYFW_DOCS=write asks for it."""
+    """Write the rows into the document if SENTRYFW_DOCS=write is set."""
     if os.environ.get("SENTRYFW_DOCS") == "write":
         before, head, rest = DOCUMENT.read_text().partition(TABLE_HEAD)
         after = rest.partition("\n\n")[2]

@@ -1,4 +1,4 @@
-"""Ethernet frames by struct: what the tests forge by the thousand."""
+"""Ethernet frames made with struct, for tests that forge thousands of them."""
 
 import socket
 import struct
@@ -20,17 +20,27 @@ ETH_P_IPV6: Final = 0x86DD
 def tcp_frame(
     ether: bytes, source: str, target: str, sport: int, dport: int, flags: int = SYN
 ) -> bytes:
-    """One TCP segment without data. `ether`: destination and source MAC, 12 bytes. Each source
+    """Return a TCP segment without data. `ether`: destination and source MAC, 12 bytes. Each source
     has a sequence number of its own: those that share one are decoys."""
     seq = zlib.crc32(source.encode())
     header = struct.pack("!HHIIBBHHH", sport, dport, seq, 0, 0x50, flags, 64240, 0, 0)
     return _frame(ether, source, target, socket.IPPROTO_TCP, header, 16)
 
 
+def tcp_segment(
+    ether: bytes, source: str, target: str, sport: int, dport: int, flags: int, *,
+    seq: int, ack: int, window: int = 64240, options: bytes = b"",
+) -> bytes:  # fmt: skip
+    """Return a TCP segment without data, with its sequence numbers; `options`: whole words."""
+    words = 5 + len(options) // 4
+    header = struct.pack("!HHIIBBHHH", sport, dport, seq, ack, words << 4, flags, window, 0, 0)
+    return _frame(ether, source, target, socket.IPPROTO_TCP, header + options, 16)
+
+
 def udp_frame(
     ether: bytes, source: str, target: str, sport: int, dport: int, data: bytes = b"?"
 ) -> bytes:
-    """One datagram."""
+    """Return a UDP datagram."""
     header = struct.pack("!HHHH", sport, dport, 8 + len(data), 0)
     return _frame(ether, source, target, socket.IPPROTO_UDP, header + data, 6)
 
@@ -38,8 +48,8 @@ def udp_frame(
 def icmp_frame(
     ether: bytes, source: str, target: str, kind: int, number: int, data: bytes = b""
 ) -> bytes:
-    """An ICMP message of the sources' family; `number`: identifier and sequence number, or what
-    else stands there."""
+    """Return an ICMP message of the sources' family; `number`: identifier and sequence number, or
+    the type's field at their place."""
     message = struct.pack("!BBHI", kind, 0, 0, number) + data
     protocol = socket.IPPROTO_ICMPV6 if ":" in source else socket.IPPROTO_ICMP
     return _frame(ether, source, target, protocol, message, 2)
@@ -48,7 +58,7 @@ def icmp_frame(
 def ip_frame(
     ether: bytes, source: str, target: str, protocol: int, rest: bytes, *, ttl: int = 64
 ) -> bytes:
-    """A packet of any protocol. `ttl`: or hop limit."""
+    """Return a packet of any protocol; `ttl` is the hop limit in IPv6."""
     here, there = ip_address(source).packed, ip_address(target).packed
     if len(here) == 16:
         header = struct.pack("!IHBB", 6 << 28, len(rest), protocol, ttl) + here + there
@@ -72,7 +82,7 @@ def _frame(
 
 
 def _checksum(data: bytes) -> int:
-    """RFC 1071."""
+    """Return the checksum of RFC 1071."""
     total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) & 1)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

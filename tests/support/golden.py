@@ -1,6 +1,6 @@
-"""Golden files: what is made is compared byte for byte with what is kept.
+"""Golden files: output is compared byte for byte with a committed file.
 
-SENTRYFW_GOLDEN=write writes them anew and fails the test, so that nobody takes a run that wrote
+SENTRYFW_GOLDEN=write writes them and fails the test, so that a run that wrote is not mistaken
 for a run that passed.
 """
 
@@ -14,7 +14,7 @@ GOLDEN: Final = Path(__file__).resolve().parent.parent / "golden"
 
 
 def assert_golden(name: str, made: str) -> None:
-    """`made` is what stands in tests/golden/<name>."""
+    """Compare `made` with tests/golden/<name>."""
     path = GOLDEN / name
     if os.environ.get("SENTRYFW_GOLDEN") == "write":
         path.parent.mkdir(parents=True, exist_ok=True)

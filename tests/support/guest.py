@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 import pytest
 
-from sentryfw.netns import Namespace
+from sentryfw.tools.drill.namespace import Namespace
 
 MERGED: Final = ("bin", "sbin", "lib", "lib64")
 """Links into /usr since Debian 12; packages still have them as directories."""
@@ -32,19 +32,19 @@ exec chroot /mnt/root sh -c 'echo ready; exec sleep infinity'
 
 
 def fetch(home: Path, packages: Sequence[str]) -> Path:
-    """The packages, unpacked into one directory. Skips where they cannot be had."""
+    """Unpack the packages into one directory and return it. Skip the test without them."""
     root = home / "root"
     root.mkdir(parents=True)
     if not packages:
         return root
     for program in ("apt-get", "dpkg"):
         if shutil.which(program) is None:
-            pytest.skip(f"{packages[0]} cannot be had here: no {program}")
+            pytest.skip(f"{packages[0]} is not available here: no {program}")
     unpack = f'for package in *.deb; do dpkg -x "$package" {root}; done'
     for command in (["apt-get", "-q", "download", *packages], ["sh", "-ec", unpack]):
         done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"{packages[0]} cannot be had here: {done.stderr.strip()[-200:]}")
+            pytest.skip(f"{packages[0]} is not available here: {done.stderr.strip()[-200:]}")
     for name in MERGED:
         if (root / name).is_dir():
             shutil.copytree(root / name, root / "usr" / name, symlinks=True, dirs_exist_ok=True)
@@ -76,7 +76,7 @@ class Guest:
         self._holder.communicate()
 
     def run(self, *words: str) -> str:
-        """A command, to its end; what it said."""
+        """Run a command to its end; return its output."""
         done = self.attempt(*words)
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -85,13 +85,13 @@ class Guest:
         return self._namespace.run(*self._prefix, *words)
 
     def start(self, *words: str) -> Popen[Any]:
-        """A command that stays, until the guest goes."""
+        """Start a command that runs until the guest ends."""
         log = (self.root / "tmp" / f"{Path(words[0]).name}.log").open("w")
         with log:
             return self._namespace.popen([*self._prefix, *words], stdout=log, stderr=log)
 
     def log(self, name: str) -> str:
-        """What a program that was started has said."""
+        """Return the output of a started program."""
         return (self.root / "tmp" / f"{name}.log").read_text()
 
     def write(self, path: str, text: str) -> None:

@@ -15,12 +15,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sentryfw import config, control
+from sentryfw import config
+from sentryfw.control.client import ask
 from sentryfw.engine.model import parse_source, source_text
+from sentryfw.engine.networks import LINK_LOCAL_ONLY
 from sentryfw.errors import NotRunning
-from sentryfw.netfilter.netlink import SO_RCVBUFFORCE
 from sentryfw.netfilter.table import Table
-from sentryfw.netns import Namespace, add_address, connect
+from sentryfw.netlink.socket import SO_RCVBUFFORCE
+from sentryfw.tools.drill.namespace import Namespace, add_address, connect
 from support.frames import SYN, tcp_frame
 from support.waiting import wait_for
 
@@ -40,13 +42,13 @@ PACKET_STATISTICS: Final = 6
 PACKET_IGNORE_OUTGOING: Final = 23
 ETH_P_ALL: Final = 3
 CAPTURE_BUFFER: Final = 128 << 20
-STOP_WITHIN: Final = 1.0
+STOP_WITHIN_S: Final = 1.0
 """Seconds from SIGTERM to the daemon's end."""
 SENTRYFWD: Final = Path(sys.executable).parent / "sentryfwd"
 
 
 class Wire:
-    """A packet socket on the attacker's end: sends frames, sees what comes in."""
+    """A packet socket on the attacker's end that sends and receives frames."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
@@ -67,7 +69,7 @@ class Wire:
         self._socket.setblocking(False)
 
     def received(self) -> list[bytes]:
-        """Frames that came in since the last look, oldest first."""
+        """Return the frames received since the last call, oldest first."""
         frames = []
         while True:
             try:
@@ -76,13 +78,13 @@ class Wire:
                 return frames
 
     def lost(self) -> int:
-        """Frames that came in but found no room, since the last look."""
+        """Return the number of frames that were lost since the last call."""
         statistics = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
         return int.from_bytes(statistics[4:], sys.byteorder)
 
 
 class Lab:
-    """Victim and attacker, connected, and what is open in them."""
+    """Victim and attacker, connected, and the sockets opened in them."""
 
     def __init__(self) -> None:
         self.victim = Namespace()
@@ -94,7 +96,7 @@ class Lab:
             for address in (ATTACKER[family], BYSTANDER[family]):
                 add_address(self.attacker, INTERFACE, f"{address}/{prefix}")
         self.ether = self.mac(self.victim) + self.mac(self.attacker)
-        """The first 12 bytes of a frame from attacker to victim."""
+        """Return the first 12 bytes of a frame from attacker to victim."""
         self.table = self.victim.call(Table)
         self.wire = self.attacker.call(Wire)
 
@@ -114,26 +116,26 @@ class Lab:
         return bytes.fromhex(link["address"].replace(":", ""))
 
     def nft(self, *words: str) -> str:
-        """nft(8) on the victim: a command, with options before it."""
+        """Run nft(8) on the victim: options, then a command."""
         done = self.victim.run("nft", *words)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def elements(self, name: str) -> set[str]:
-        """The keys in a set of our table, as nft tells it."""
+        """Return the keys in a set of our table, as nft prints them."""
         listing = self.nft("-j", f"list set inet sentryfw {name}")
         [found] = [item["set"] for item in json.loads(listing)["nftables"] if "set" in item]
         return {e["elem"]["val"] if isinstance(e, dict) else e for e in found.get("elem", [])}
 
     def is_blocked(self, address: str) -> bool:
-        return self.table.is_blocked(parse_source(address))
+        return self.table.sets.is_blocked(parse_source(address, LINK_LOCAL_ONLY))
 
     def count(self, name: str) -> int:
-        """Packets that a named counter of our table has seen."""
+        """Return the packets of a named counter of our table."""
         return self.table.counters()[name].packets
 
     def flood(self, count: int, port: int) -> None:
-        """One SYN of each of so many forged sources."""
+        """Send one SYN of each of `count` forged sources."""
         sources = (f"198.{24 + (n >> 16)}.{n >> 8 & 0xFF}.{n & 0xFF}" for n in range(count))
         frames = [tcp_frame(self.ether, s, VICTIM[4], 40000, port) for s in sources]
         self.wire.send(*frames)
@@ -141,41 +143,54 @@ class Lab:
     # --- sockets
 
     def close_sockets(self) -> None:
-        """All that were opened here."""
+        """Close the sockets that were opened here."""
         for opened in self._sockets:
             opened.close()
         self._sockets.clear()
 
     def listen(self, port: int = LISTED, family: int = 4, host: Namespace | None = None) -> Any:
-        """A TCP listener, on the victim unless told otherwise; the kernel finishes handshakes."""
+        """Open a TCP listener, by default on the victim; the kernel finishes handshakes."""
         listener = self._socket(host or self.victim, family, socket.SOCK_STREAM)
         listener.bind(("" if family == 4 else "::", port))
         listener.listen(4096)
         return listener
 
     def bind_udp(self, port: int, family: int = 4) -> socket.socket:
-        """A UDP socket on the victim."""
+        """Open a UDP socket on the victim."""
         bound = self._socket(self.victim, family, socket.SOCK_DGRAM)
         bound.bind(("" if family == 4 else "::", port))
         return bound
 
     def udp(self, source: str) -> socket.socket:
-        """A UDP socket on the attacker's host."""
+        """Open a UDP socket on the attacker's host."""
         sender = self._socket(self.attacker, ip_address(source).version, socket.SOCK_DGRAM)
         sender.bind((source, 0))
         return sender
 
     def open(self, source: str, port: int = LISTED, timeout: float = 5.0) -> socket.socket:
-        """A connection from an address of the attacker's host to the victim."""
+        """Connect from an address of the attacker's host to the victim."""
         client = self.start_opening(source)
         client.settimeout(timeout)
         client.connect((VICTIM[ip_address(source).version], port))
         return client
 
-    def start_opening(self, source: str) -> socket.socket:
-        """The same, bound but not connected yet, and not to be waited for."""
+    def make_partner(self, source: str, port: int = LISTED) -> socket.socket:
+        """Make a source of the attacker's host a partner of more than a minute; return its client.
+
+        A listener must be there; its kernel's acknowledgement of the request is the answer.
+        """
+        family = ip_address(source).version
+        before = len(self.elements(f"partner{family}"))
+        client = self.open(source, port)
+        client.sendall(b"hello")
+        wait_for(lambda: len(self.elements(f"partner{family}")) > before, "a partner")
+        self.nft("flush", "set", "inet", "sentryfw", f"fresh{family}")  # as a minute does
+        return client
+
+    def start_opening(self, source: str, port: int = 0) -> socket.socket:
+        """Return a non-blocking client bound to `source` and `port`, not connected yet."""
         client = self._socket(self.attacker, ip_address(source).version, socket.SOCK_STREAM)
-        client.bind((source, 0))
+        client.bind((source, port))
         client.setblocking(False)
         return client
 
@@ -186,8 +201,8 @@ class Lab:
         return client
 
     def answers(self, source: str, port: int = LISTED) -> bool:
-        """Whether a new connection is answered. No answer is known by the drop it ends in: the
-        counter of the source's block goes up, while nothing comes back."""
+        """Return whether a new connection is answered. It is not when the counter of the source's
+        block goes up and nothing comes back."""
         before = self.dropped(source)
         self.wire.received()
         client = self.start_opening(source)
@@ -201,12 +216,12 @@ class Lab:
         return answered or source in synacks(self.wire.received(), port)
 
     def dropped(self, source: str) -> int:
-        """Packets that were dropped because the source is blocked."""
-        name = source_text(parse_source(source))
-        return sum(b.packets for b in self.table.blocked_sources() if b.address == name)
+        """Return the packets that were dropped because the source is blocked."""
+        name = source_text(parse_source(source, LINK_LOCAL_ONLY))
+        return sum(b.packets for b in self.table.sets.blocked_sources() if b.address == name)
 
     def probe(self, source: str, *ports: int, flags: int = SYN, sport: int = 40000) -> None:
-        """One forged TCP segment to each port of the victim."""
+        """Send one forged TCP segment to each port of the victim."""
         target = VICTIM[ip_address(source).version]
         self.wire.send(
             *(tcp_frame(self.ether, source, target, sport, port, flags) for port in ports)
@@ -266,39 +281,43 @@ class Sentry:
         return (self.home / "stderr").read_text()
 
     def ask(self, **request: object) -> dict[str, Any]:
-        return control.ask(self.settings.paths.control, request)
+        return ask(self.settings.paths.control, request)
+
+    def release(self, address: str) -> None:
+        """Have the daemon forget the source that an address belongs to."""
+        self.ask(do="release", address=source_text(parse_source(address, LINK_LOCAL_ONLY)))
 
     def status(self) -> dict[str, Any]:
         return self.ask(do="status")
 
     def events(self) -> list[dict[str, Any]]:
-        """What is in the event file, whole lines only."""
+        """Return the events in the event file, of whole lines only."""
         lines = self.settings.paths.events.read_text().split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
     def alert(self, source: str, action: str = "blocked") -> dict[str, Any]:
-        """The event that says a source was blocked (or "allowed": why it was not)."""
+        """Return the event about the block of a source ("allowed": about the lack of one)."""
         found = wait_for(lambda: self.alerts(source), f"an event about {source}")
         assert found[-1]["alert"]["action"] == action
         return found[-1]
 
     def alerts(self, source: str) -> list[dict[str, Any]]:
-        """Every event about a decision on a source."""
-        name = source_text(parse_source(source))
+        """Return every event about a decision on a source."""
+        names = {source, source_text(parse_source(source, LINK_LOCAL_ONLY))}  # whole, or a /64
         alerts = [e for e in self.events() if e["event_type"] == "alert"]
-        return [e for e in alerts if e["sentryfw"].get("address") == name]
+        return [e for e in alerts if e["sentryfw"].get("address") in names]
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """A signal; it ends with exit code 0, soon."""
+        """Send a signal; assert that it ends with exit code 0 within STOP_WITHIN_S."""
         started = time.monotonic()
         self.process.send_signal(number)
         assert self.process.wait(20) == 0, self.log()
         took = time.monotonic() - started
-        assert took < STOP_WITHIN, f"it took {took:.2f} s to stop"
+        assert took < STOP_WITHIN_S, f"it took {took:.2f} s to stop"
         self.process = None
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill it with SIGKILL."""
         self.process.kill()
         self.process.wait()
         self.process = None
@@ -314,7 +333,7 @@ class Sentry:
 
 
 def waiting_packets(victim: Namespace) -> int:
-    """Packets that stand in a queue of the namespace and have no verdict yet."""
+    """Return the number of packets in a queue of the namespace without a verdict."""
     table = victim.run("cat", "/proc/net/netfilter/nfnetlink_queue").stdout
     return sum(int(line.split()[2]) for line in table.splitlines())
 
@@ -326,7 +345,7 @@ def drain(sentry: Sentry) -> None:
 
 
 def synacks(frames: list[bytes], port: int) -> list[str]:
-    """The addresses that were sent a SYN/ACK from a port."""
+    """Return the addresses that a SYN/ACK was sent to from a port."""
     found = []
     for frame in frames:
         kind = int.from_bytes(frame[12:14])

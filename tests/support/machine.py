@@ -54,7 +54,7 @@ APT: Final = ("apt-get", "-q", "-y", "--no-install-recommends")
 
 
 def debootstrap(root: Path, suite: str = "bookworm") -> None:
-    """A minimal Debian in an empty directory; skips where it cannot be had."""
+    """Make a minimal Debian in an empty directory. Skip the test where that fails."""
     if shutil.which("debootstrap") is None:
         pytest.skip("no debootstrap here: make test-deb")
     command = ["debootstrap", "--variant=minbase", "--include=systemd-sysv", suite, root, MIRROR]
@@ -64,7 +64,7 @@ def debootstrap(root: Path, suite: str = "bookworm") -> None:
 
 
 def fetch(root: Path, *packages: str) -> None:
-    """Into the root's cache, with what they depend on; the only thing that needs the network."""
+    """Download packages and dependencies into the root's cache; only this needs the network."""
     for words in (("update",), ("install", "--download-only", *packages)):
         done = subprocess.run(
             ["chroot", root, *APT, *words], capture_output=True, text=True, check=False,
@@ -74,7 +74,7 @@ def fetch(root: Path, *packages: str) -> None:
 
 
 class Machine:
-    """The root, as it runs: systemd is its first process; every command is in its namespaces."""
+    """A running root: systemd is its first process; commands run in its namespaces."""
 
     def __init__(self, lab: Lab, root: Path) -> None:
         self.lab = lab
@@ -107,7 +107,7 @@ class Machine:
         assert self._holder.poll() is None, (self.root / "root" / "boot").read_text()
         pid = self._holder.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        with suppress(FileNotFoundError):  # it ended meanwhile: said by the next look
+        with suppress(FileNotFoundError):  # it ended: the next call reports that
             if children and Path(f"/proc/{children[0]}/root").readlink() == self.root:
                 return int(children[0])
         return 0
@@ -120,14 +120,14 @@ class Machine:
         return ["nsenter", f"--target={self._init}", *spaces, "--", *words]
 
     def run(self, *words: str) -> CompletedProcess[str]:
-        """A command to its end, whatever its exit code."""
+        """Run a command to its end, with any exit code."""
         return subprocess.run(
             self._inside(*words), capture_output=True, text=True, check=False, timeout=300,
             env=ENVIRONMENT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def said(self, *words: str) -> str:
-        """What a command that succeeds prints."""
+        """Return the output of a command that succeeds."""
         done = self.run(*words)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -136,5 +136,5 @@ class Machine:
         return self.said(*APT, *words)
 
     def path(self, name: str) -> Path:
-        """An absolute path of the machine's, seen from here."""
+        """Return the path of a file of the machine, as seen from here."""
         return self.root / name.lstrip("/")

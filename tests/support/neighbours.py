@@ -1,4 +1,4 @@
-"""The firewalls and bans that SentryFW has to stand beside: how each is set up, what it lets
+"""Firewalls and blockers that SentryFW runs beside: how each is set up, what it lets
 through and what it refuses, and how it reloads.
 
 Each lets ACCEPTED in and refuses REFUSED, though something listens on both.
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from sentryfw.netns import add_address
+from sentryfw.tools.drill.namespace import add_address
 from support.guest import Guest
 from support.lab import BYSTANDER, INTERFACE, LISTED, PREFIX, Lab
 from support.router import BEHIND, LAN, PUBLISHED, SERVICE
@@ -24,7 +24,7 @@ ACCEPTED: Final = LISTED
 REFUSED: Final = 8025
 RULESETS: Final = Path(__file__).resolve().parent.parent / "golden" / "neighbours"
 BANNED: Final = {4: "198.18.0.9", 6: "2001:2:0:9::9"}
-"""An address of the attacker's host that is banned by those that ban."""
+"""Addresses of the attacker's host that blockers block."""
 IPTABLES: Final = (
     "iptables", "libip4tc2", "libip6tc2", "libxtables12", "libnetfilter-conntrack3", "libmnl0",
     "libnfnetlink0", "libnftnl11", "netbase",
@@ -32,13 +32,13 @@ IPTABLES: Final = (
 
 
 class Host(NamedTuple):
-    """Where a neighbour lives."""
+    """Place of a neighbour: a namespace with its own files."""
 
     lab: Lab
     guest: Guest
 
     def theirs(self) -> str:
-        """Everything in nftables that is not ours, without counts and times."""
+        """Return the other tables of nftables, without counts and times."""
         listing = self.lab.nft("-s", "list", "ruleset")
         return re.sub(
             r"^table inet sentryfw \{\n.*?^\}\n", "", listing, flags=re.MULTILINE | re.DOTALL
@@ -68,7 +68,7 @@ def _unit(host: Host, key: str) -> list[str]:
     """The command of nftables.service for ExecStart= or ExecReload=."""
     place = Path("/lib/systemd/system/nftables.service")
     if not place.exists():
-        pytest.skip("the package nftables has brought no nftables.service here")
+        pytest.skip("the package nftables has no nftables.service here")
     [line] = [x for x in place.read_text().splitlines() if x.startswith(f"{key}=")]
     return line.partition("=")[2].split()
 
@@ -127,7 +127,7 @@ def _start_firewalld(host: Host) -> None:
 
 
 def _reload_firewalld(host: Host) -> None:
-    """SIGHUP; that it is done is known by a rule that it did not have before."""
+    """Send SIGHUP; a new rule shows that it was handled."""
     guest = host.guest
     before = host.theirs()
     guest.run("firewall-offline-cmd", "--add-port=9999/tcp")
@@ -147,7 +147,7 @@ def _hang_up(guest: Guest) -> None:
 
 
 def _link_iptables(guest: Guest) -> None:
-    """As update-alternatives(1) does at the packages' installation."""
+    """Link the commands as update-alternatives(1) does when the packages are installed."""
     for family in ("iptables", "ip6tables"):
         for suffix in ("", "-save", "-restore"):
             link = guest.root / "usr/sbin" / f"{family}{suffix}"
@@ -178,7 +178,7 @@ def _start_docker(host: Host) -> None:
 
 
 def _reload_docker(host: Host) -> None:
-    """What dockerd's rules are after a restart of it: the same, made anew."""
+    """Restart dockerd, which makes its rules again."""
     for program, family in (("iptables-restore", 4), ("ip6tables-restore", 6)):
         text = (RULESETS / "docker.rules").read_text().format(
             lan=LAN, behind=BEHIND[family], to=_bracketed(BEHIND[family]), service=SERVICE,
@@ -260,7 +260,7 @@ prometheus: { enabled: false }
 
 
 class _Decisions(BaseHTTPRequestHandler):
-    """What CrowdSec's local API answers a bouncer: two bans at first, then nothing new."""
+    """CrowdSec's local API for a bouncer: two decisions at first, then none."""
 
     def do_GET(self) -> None:
         bans = [
@@ -276,7 +276,7 @@ class _Decisions(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_request(self, *_: object) -> None:
-        """Nothing: a test's output is its own."""
+        """Write nothing to the test's output."""
 
 
 def _start_crowdsec(host: Host) -> None:

@@ -1,24 +1,48 @@
-"""SentryFW as a package installed it in a Machine: its service, and who scans it."""
+"""SentryFW installed by a package in a Machine: its service, and a scanner."""
 
 import json
-from typing import Any
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
 
 from support.lab import Lab
 from support.machine import Machine
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+def build(
+    kind: str, release: str, place: Path, *, tree: Path = ROOT, inside: str = "build/sentryfw"
+) -> None:
+    """Build one package in a root of Debian 12 as the file `place`. `tree`: the sources; `inside`:
+    their place in the root."""
+    output = place.with_suffix(".d")
+    command: list[str | Path] = [
+        sys.executable, "-P", tree / "packaging" / "suites.py", "bookworm", "--formats", kind,
+        "--release", release, "--output", output, "--roots", ROOT / "build" / "roots",
+        "--place", inside,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    [package] = output.glob(f"sentryfw[-_][0-9]*.{kind}")
+    package.rename(place)
+    shutil.rmtree(output)
 
 
 class Packaged:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.former_pid = ""
-        """Of the daemon before the last upgrade."""
+        """Pid of the daemon before the last upgrade."""
 
     @property
     def lab(self) -> Lab:
         return self.machine.lab
 
     def is_running(self) -> bool:
-        """Whether the daemon answers."""
+        """Return whether the daemon answers."""
         return self.status().get("daemon") == "running"
 
     def status(self) -> dict[str, Any]:
@@ -26,7 +50,7 @@ class Packaged:
         return json.loads(done.stdout) if done.stdout else {}
 
     def show(self, name: str) -> str:
-        """A property of the service, as systemd tells it."""
+        """Return a property of the service, as systemd reports it."""
         return self.machine.said("systemctl", "show", "--value", "-p", name, "sentryfw").strip()
 
     def blocked(self) -> list[str]:
@@ -34,5 +58,5 @@ class Packaged:
         return [item["address"] for item in listed]
 
     def leftovers(self) -> list[str]:
-        """Everything on the disk that bears our name."""
+        """Return the paths on the disk with our name in them."""
         return self.machine.said("find", "/", "-xdev", "-name", "*sentryfw*").split()

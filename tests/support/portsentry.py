@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sentryfw.portsentry.convert import Imported, convert
-from sentryfw.portsentry.files import collect
-from sentryfw.portsentry.render import render
+from sentryfw.tools.portsentry.convert import convert
+from sentryfw.tools.portsentry.files import collect
+from sentryfw.tools.portsentry.imported import Imported
+from sentryfw.tools.portsentry.render import render
 from support.lab import Lab, Sentry
 from support.waiting import wait_for
 
@@ -16,16 +17,16 @@ SYSTEM_TESTS: Final = {
     "002": ("Connect UDP", "blocks; the connection that follows is dropped in the kernel"),
     "003": ("Banner TCP", "banner received, at once; block"),
     "004": ("Banner UDP", "banner received; block"),
-    "005": ("BLOCK=0 TCP", "told once a minute and source, not per packet; nothing is dropped"),
+    "005": ("BLOCK=0 TCP", "reported once a minute and source, not per packet; nothing is dropped"),
     "006": ("BLOCK=0 UDP", "the same"),
     "007": ("BLOCK=2 TCP", "the command got address and port; no block"),
     "008": ("BLOCK=2 UDP", "the same"),
     "009": ("Scan trigger", "hit 1: nothing; hit 2: block; hit 3: dropped in the kernel"),
-    "010": ("Route kill", "a program in KILL_ROUTE is run beside the block"),
+    "010": ("Route kill", "a program in KILL_ROUTE is run in addition to the block"),
     "011": ("Kill then command", "the block is in the kernel when the command runs"),
     "012": (
         "Command then kill",
-        "the command is started beside the block, which does not wait for it",
+        "the command is started with the block, which does not wait for it",
     ),
     "013": ("Route + hosts.deny", "blackhole route and hosts.deny line; both go with the block"),
     "014": ("Stealth pcap TCP", "block"),
@@ -50,7 +51,7 @@ SYSTEM_TESTS: Final = {
     "100": ("Raw TCP", "block"),
     "101": ("Port ranges raw", "the ports of the range and no other"),
 }
-"""PortSentry 2.x's system tests: number -> its name, what is asserted here."""
+"""PortSentry 2.x's system tests: number -> name, assertion here."""
 
 CONF: Final = """\
 # PortSentry 2.0
@@ -61,13 +62,13 @@ HISTORY_FILE="{home}/portsentry.history"
 BLOCKED_FILE="{home}/portsentry.blocked"
 """
 BLOCK: Final = 'BLOCK_TCP="1"\nBLOCK_UDP="1"\n'
-"""With 2.x one of KILL_ROUTE and KILL_HOSTS_DENY had to stand beside it; nft stands in here."""
+"""PortSentry 2.x also needs KILL_ROUTE or KILL_HOSTS_DENY; here nft replaces them."""
 
 Start = Callable[[str], Sentry]
 
 
 class Moved(NamedTuple):
-    """What the administrator has afterwards."""
+    """The administrator's host after the import."""
 
     daemon: Sentry
     imported: Imported
@@ -79,7 +80,7 @@ class Moved(NamedTuple):
 
     @property
     def told(self) -> Path:
-        """What the script of told_by() writes."""
+        """Return the lines that the script of told_by() wrote."""
         return self.home / "told"
 
     def history(self) -> list[str]:
@@ -87,7 +88,7 @@ class Moved(NamedTuple):
         return path.read_text().splitlines() if path.exists() else []
 
     def wait_for_history(self, count: int) -> list[str]:
-        """So many lines: no fewer, and no more by then."""
+        """Wait for `count` lines; assert that there are not more."""
         wait_for(lambda: len(self.history()) >= count, f"{count} lines of history")
         lines = self.history()
         assert len(lines) == count, lines
@@ -97,7 +98,7 @@ class Moved(NamedTuple):
 def move(
     start: Start, home: Path, conf: str, *, mode: str, ignore: str | bytes = "", more: str = ""
 ) -> Moved:
-    """Import, start. `more`: TOML that the administrator adds."""
+    """Import and start. `more`: TOML that the administrator adds."""
     etc = home / "etc/portsentry"
     etc.mkdir(parents=True)
     (etc / "portsentry.conf").write_text(CONF.format(home=home) + conf)
@@ -108,13 +109,13 @@ def move(
 
 
 def elsewhere(toml: str, home: Path) -> str:
-    """The same with the machine's own hosts.deny left out of it."""
+    """Return the configuration with a hosts.deny below `home`, not the machine's."""
     own = json.dumps(str(home / "hosts.deny"))
     return toml.replace("[respond.hosts_deny]\n", f"[respond.hosts_deny]\npath = {own}\n")
 
 
 def told_by(lab: Lab, home: Path) -> str:
-    """A script that writes down its words, and whether its first one is blocked by then."""
+    """Return a script that records its arguments, and whether the first one is blocked then."""
     script = home / "tell"
     script.write_text(
         "#!/bin/sh\n"

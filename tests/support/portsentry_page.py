@@ -1,4 +1,4 @@
-"""docs/portsentry.md: its two tables are made of what the tests run, between markers."""
+"""The two tables of docs/portsentry.md, made of what the tests run, between markers."""
 
 import os
 import re
@@ -13,16 +13,16 @@ PAGE: Final = Path(__file__).resolve().parent.parent.parent / "docs" / "portsent
 
 
 def check_page() -> None:
-    """The committed tables are those of the tests. SENTRYFW_DOCS=write writes them."""
+    """Compare the committed tables with those of the tests. SENTRYFW_DOCS=write writes them."""
     page = PAGE.read_text()
     made = filled(page)
     if os.environ.get("SENTRYFW_DOCS") == "write":
         PAGE.write_text(made)
-    assert PAGE.read_text() == made, "write it anew: SENTRYFW_DOCS=write"
+    assert PAGE.read_text() == made, "write it again: SENTRYFW_DOCS=write"
 
 
 def filled(page: str) -> str:
-    """The page with both tables as they ought to be."""
+    """Return the page with both tables as the tests make them."""
     for name, table in TABLES.items():
         begin, end = f"<!-- BEGIN {name} -->\n", f"<!-- END {name} -->\n"
         assert page.count(begin) == page.count(end) == 1, name
@@ -32,7 +32,7 @@ def filled(page: str) -> str:
 
 
 def options() -> dict[str, set[str]]:
-    """The map of options as the page has it: each option, and the keys that stand beside it."""
+    """Return the page's map of options: each option, and the keys beside it."""
     section = PAGE.read_text().partition("## Options\n")[2].partition("\n## ")[0]
     found: dict[str, set[str]] = {}
     for first, second in re.findall(r"^\| (`.*?) \| (.*?) \|", section, re.MULTILINE):
@@ -48,7 +48,7 @@ def _equivalents() -> str:
 
 
 def _comparison() -> str:
-    columns = ("`nmap`", "PortSentry 1.2 says", "and stops", "SentryFW says", "and stops")
+    columns = ("`nmap`", "PortSentry 1.2 reports", "and stops", "SentryFW reports", "and stops")
     lines = [_row(*columns), "|---|---|---|---|---|"]
     lines += [
         _row(f"`{row.options}`", *_cells(row.portsentry), *_cells(row.sentryfw)) for row in ROWS

@@ -1,11 +1,11 @@
-"""Who runs below a process, and whether it still does."""
+"""The descendants of a process, and whether they still run."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Process(NamedTuple):
-    """One process for good: a number alone is given to others later."""
+    """One process, identified by pid and start time: the kernel reuses pids."""
 
     pid: int
     started: str
@@ -16,7 +16,7 @@ class Process(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """Its command line; nothing if it is gone."""
+        """The command line; empty if the process has ended."""
         try:
             return Path(f"/proc/{self.pid}/cmdline").read_text().split("\0")
         except (FileNotFoundError, ProcessLookupError):
@@ -24,7 +24,7 @@ class Process(NamedTuple):
 
     @property
     def network(self) -> str:
-        """Its network namespace; nothing if it is gone."""
+        """The network namespace; "" if the process has ended."""
         try:
             return str(Path(f"/proc/{self.pid}/ns/net").readlink())
         except (FileNotFoundError, ProcessLookupError):
@@ -32,7 +32,7 @@ class Process(NamedTuple):
 
 
 def below(pid: int) -> list[Process]:
-    """Every process that descends from a process, itself not included."""
+    """Return every descendant of a process."""
     parents = {}
     for entry in Path("/proc").iterdir():
         fields = _stat(int(entry.name)) if entry.name.isdecimal() else []
@@ -48,7 +48,7 @@ def below(pid: int) -> list[Process]:
 
 
 def _stat(pid: int) -> list[str]:
-    """/proc/PID/stat (proc_pid_stat(5)) from field 3, the state, on; nothing if it is gone."""
+    """Return /proc/PID/stat (proc_pid_stat(5)) from field 3, the state, on; [] if it has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Prometheus' text format, read; and promtool, where it is."""
+"""A reader of Prometheus' text format, and the path of promtool."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ Parsed = list[tuple[str, dict[str, str], float]]
 
 
 def parse(text: str) -> Parsed:
-    """(name, labels, value) of each sample. AssertionError for a line that is none."""
+    """Return (name, labels, value) of each sample. Raise AssertionError for another line."""
     found = []
     for line in text.splitlines():
         if line.startswith("#"):
@@ -25,13 +25,13 @@ def parse(text: str) -> Parsed:
 
 
 def value(text: str, name: str, **labels: str) -> float:
-    """The value of one sample."""
+    """Return the value of one sample."""
     [found] = [v for n, pairs, v in parse(text) if n == f"sentryfw_{name}" and pairs == labels]
     return found
 
 
 def promtool() -> str:
-    """Its path; the test is skipped where it is not."""
+    """Return the path of promtool. Skip the test without it."""
     found = shutil.which("promtool")
     if found is None:
         pytest.skip("needs promtool (Debian: prometheus)")

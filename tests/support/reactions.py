@@ -1,4 +1,4 @@
-"""For tests of reactions: an incident, what was reported, certificates, servers to talk to."""
+"""Helpers for tests of reactions: incidents, reported results, certificates, servers."""
 
 import base64
 import socket
@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
-from sentryfw.netns import Namespace
+from sentryfw.record.records import Reaction
 from sentryfw.respond.incident import Incident
-from sentryfw.respond.lane import Result
+from sentryfw.tools.drill.namespace import Namespace
 
 AT: Final = 1_800_000_000.25
 INCIDENT: Final = Incident(
@@ -39,13 +39,13 @@ SIX: Final = INCIDENT._replace(address="2001:2:0:1::/64", ip="2001:2:0:1::2", ta
 REFUSED: Final = INCIDENT._replace(action="refused", timeout=0.0, offence=0, reason="observe")
 
 
-class Results(list[Result]):
-    """What was reported; call it to report."""
+class Results(list[Reaction]):
+    """Reported results; a call reports one."""
 
-    def __call__(self, result: Result) -> None:
+    def __call__(self, result: Reaction) -> None:
         self.append(result)
 
-    def failures(self) -> list[Result]:
+    def failures(self) -> list[Reaction]:
         return [result for result in self if not result.ok]
 
 
@@ -55,7 +55,7 @@ class Certificate(NamedTuple):
 
 
 def make_certificate(directory: Path, name: str = "127.0.0.1") -> Certificate:
-    """A self-signed one, by openssl(1)."""
+    """Make a self-signed certificate with openssl(1)."""
     made = Certificate(directory / "cert.pem", directory / "key.pem")
     kind = "IP" if name[0].isdecimal() or ":" in name else "DNS"
     subprocess.run(
@@ -70,7 +70,7 @@ def make_certificate(directory: Path, name: str = "127.0.0.1") -> Certificate:
 
 
 class Server:
-    """A TCP server on 127.0.0.1 of a namespace: each connection in a thread of its own."""
+    """A TCP server on 127.0.0.1 of a namespace, with a thread for each connection."""
 
     def __init__(self, namespace: Namespace, certificate: Certificate | None = None) -> None:
         self.connections: list[socket.socket] = []
@@ -94,7 +94,7 @@ class Server:
         self.go_away()
 
     def go_away(self) -> None:
-        """Refuse connections, and end those that are open."""
+        """Refuse connections, and close the open ones."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -124,12 +124,12 @@ class Server:
         return secured
 
     def talk(self, connection: socket.socket) -> None:
-        """One connection, to its end."""
+        """Serve one connection to its end."""
         raise NotImplementedError
 
 
 class SyslogServer(Server):
-    """RFC 6587 with octet counting, over TLS where it has a certificate."""
+    """A syslog server: RFC 6587 with octet counting, over TLS if it has a certificate."""
 
     def __init__(self, *arguments: Any) -> None:
         self.messages: list[str] = []
@@ -154,7 +154,7 @@ def _until_space(stream: Any) -> bytes:
 
 
 class SmtpServer(Server):
-    """What smtplib needs of RFC 5321, with STARTTLS and AUTH PLAIN."""
+    """An SMTP server: the part of RFC 5321 that smtplib uses, with STARTTLS and AUTH PLAIN."""
 
     def __init__(
         self, *arguments: Any, implicit: bool = False, login: tuple[str, str] | None = None
@@ -204,7 +204,7 @@ class SmtpServer(Server):
         if self._login in (None, (user, password)):
             self._say(connection, "235 welcome")
         else:
-            self._say(connection, f"535 no: {rest}")  # a server that repeats what it was told
+            self._say(connection, f"535 no: {rest}")  # a server that repeats the login
 
     def _say(self, connection: socket.socket, *lines: str) -> None:
         connection.sendall("".join(f"{line}\r\n" for line in lines).encode())
@@ -218,7 +218,7 @@ def _mail(stream: Any) -> str:
 
 
 class SilentServer(Server):
-    """Takes connections, and then says and reads nothing."""
+    """A server that accepts connections, and neither writes nor reads."""
 
-    def talk(self, connection: socket.socket) -> None:  # noqa: ARG002 - silent
+    def talk(self, connection: socket.socket) -> None:
         threading.Event().wait()

@@ -1,11 +1,11 @@
-"""The lab's victim as a router: a network behind it, with one host that is really there."""
+"""The lab's victim as a router: a network behind it, with one existing host."""
 
 import socket
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, Final, Self
 
-from sentryfw.netns import Namespace, add_address, connect
+from sentryfw.tools.drill.namespace import Namespace, add_address, connect
 from support.frames import SYN, tcp_frame
 from support.lab import ATTACKER, INTERFACE, PREFIX, VICTIM, Lab
 
@@ -17,7 +17,7 @@ ROUTER: Final = {4: "198.18.64.1", 6: "2001:2:64::1"}
 PUBLISHED: Final = 8088
 """A port of the victim's own address that destination NAT sends to the host behind."""
 SERVICE: Final = 80
-"""What listens on the host behind."""
+"""Port of the service on the host behind."""
 PUBLISH: Final = f"""
 table inet published {{
     chain nat {{
@@ -27,7 +27,7 @@ table inet published {{
     }}
 }}
 """
-"""As container engines publish a port."""
+"""Rules that publish a port as container engines do."""
 OUTSIDE: Final = f'[watch]\ninterfaces = ["{INTERFACE}"]\n'
 FORWARD: Final = f"""{OUTSIDE}forward = true
 [[watch.listed_forward]]
@@ -37,7 +37,7 @@ tcp = [{SERVICE}]
 
 
 class Router:
-    """A lab, and what is behind its victim; closed with the lab's sockets."""
+    """A lab, and the network behind its victim; closed with the lab's sockets."""
 
     def __init__(self, lab: Lab, interface: str = LAN) -> None:
         self.lab = lab
@@ -63,27 +63,28 @@ class Router:
         self.behind.close()
 
     def listen(self, family: int, port: int = SERVICE) -> Any:
-        """A service of the host behind."""
+        """Open a service on the host behind."""
         return self.lab.listen(port, family, self.behind)
 
     def probe(self, source: str, *targets: tuple[str, int], flags: int = SYN) -> None:
-        """One forged TCP segment to each address and port."""
+        """Send one forged TCP segment to each address and port."""
         ether = self.lab.ether
         self.lab.wire.send(
             *(tcp_frame(ether, source, address, 40000, port, flags) for address, port in targets)
         )
 
     def opens(self, source: str, address: str, port: int, timeout: float = 5.0) -> bool:
-        """Whether a connection from the attacker's host is answered within so many seconds."""
+        """Return whether a connection from the attacker's host is answered within `timeout` s."""
         client = self.lab.start_opening(source)
         client.settimeout(timeout)
         with suppress(OSError):
             client.connect((address, port))
+            client.sendall(b"hello")
             return True
         return False
 
     def open_from_behind(self, family: int, port: int) -> socket.socket:
-        """A connection that the host behind opens to the attacker's."""
+        """Connect from the host behind to the attacker's."""
         domain = socket.AF_INET if family == 4 else socket.AF_INET6
         client = self.behind.call(lambda: socket.socket(domain, socket.SOCK_STREAM))
         client.settimeout(5)
@@ -92,7 +93,7 @@ class Router:
 
 
 def hosts(family: int, count: int, port: int = 22) -> list[tuple[str, int]]:
-    """One port of so many addresses behind, none of which is there; IPv6: of as many networks."""
+    """Return one port of `count` addresses behind without a host; IPv6: of `count` networks."""
     if family == 4:
         return [(str(ip_address("198.18.64.100") + n), port) for n in range(count)]
     return [(f"2001:2:64::{n + 0x100:x}", port) for n in range(count)]

@@ -1,4 +1,4 @@
-"""docs/scans.md: made of the table that the tests run, so it says nothing no test has shown."""
+"""docs/scans.md, made of the table that the tests run."""
 
 import ast
 import os
@@ -11,67 +11,80 @@ ROOT: Final = Path(__file__).resolve().parent.parent.parent
 PAGE: Final = ROOT / "docs" / "scans.md"
 
 NEGATIVE: Final = (
-    "tests/netns/test_only_scans.py",
-    "tests/netns/test_only_scans_strays.py",
-    "tests/engine/test_only_scans.py",
+    "tests/kernel/test_only_scans.py",
+    "tests/kernel/test_only_scans_strays.py",
+    "tests/engine/test_engine_only_scans.py",
 )
 
 HEAD: Final = """\
 # Scans
 
-What is recognised, and what is not, as the tests show it: the tables are written by
-`SENTRYFW_DOCS=write pytest tests/netns/test_every_scan.py`, and a test compares them.
+Scans that are recognised, and traffic that is not a scan, as the tests show it. The tables are
+written by `SENTRYFW_DOCS=write pytest tests/kernel/test_every_scan.py`, and a test compares them.
 
 "Probes until block" counts distinct targets with the default triggers; a packet that is sent
-again is none. PortSentry's names are those of its log, as its source sorts the packets to a
-port that it watches; 1.2 knows no IPv6.
+again is not counted. PortSentry's names are those of its log for packets to a port that it watches,
+according to its source; 1.2 does not support IPv6.
 
-## What is recognised
+## Recognised scans
 
 """
 
 PROSE: Final = """
 `--badsum` and `--ttl` are not run over IPv6: nmap 7.93 then sends nothing, because its own
-neighbour discovery breaks. `-f` and `--mtu` it refuses there.
+neighbour discovery breaks. It refuses `-f` and `--mtu` there.
 
-- A Window scan (`-sW`) sends the packets of an ACK scan; it differs in what it reads out of the
-  answers, so on the wire the two cannot be told apart.
-- A connect scan (`-sT`) shows as `syn`: it is judged at its SYN, before there is a connection.
-  One that touches listed ports only is a client, who finishes handshakes, and is not blocked.
-- A SYN scan of listed ports is known by its resets, each of which counts half. Half-open
-  connections that stay silent are not counted: a forged SYN flood looks exactly the same, and
-  would have innocent addresses blocked.
-- `--scanflags` with SYN/ACK, or with RST alone, is not recognised: those are the answers that
-  a host gets to what others forged in its name.
-- Datagrams to ports from 32768 on with at most 10 hops left are taken for a path trace. A UDP
-  scan that sets its TTL to fit the distance (`-sU --ttl`) is missed on those ports.
-- The true sender behind decoys (`-D`) is unknown, so each of the group is blocked for ten minutes
-  at most, and it is no offence.
+- A Window scan (`-sW`) sends the packets of an ACK scan and reads the answers differently, so on
+  the wire the two are equal.
+- A connect scan (`-sT`) is shown as `syn`: it is judged at its SYN, before there is a connection.
+  One that reaches listed ports only finishes its handshakes like a client, and is not blocked.
+- A SYN scan of listed ports by nmap, masscan, zmap 3 or hping3 with their defaults gets no answer:
+  a SYN of that shape is deferred until it comes again, and counts half until then. Of another shape
+  it is recognised by its resets, of 32 ports: health checks end so. A source that resets the same
+  ports again a second later, and none that is new, is a health check. Half-open connections
+  without a reset are not counted: a forged SYN flood looks the same, and innocents would be
+  blocked.
+- ACK and FIN+ACK to listed ports outside a connection are half a target each, and not dropped.
+- A scan that many sources share out is a `distributed-scan`: 16 sources that probe 32 ports of one
+  address within a minute, 6 of an IPv4 /24 or an IPv6 /56, or 12 of a /48, that probe different
+  targets within `window`. It is always reported, and for a minute after its last sign strangers
+  there are deferred: a raw scan learns nothing more, a real connection costs a second. Below
+  that pace, or before the finding (its first 50 probes), it is not noticed.
+- `--scanflags` with SYN/ACK, or with RST alone, is not recognised: a host gets such packets as
+  answers when its address is forged.
+- Datagrams to ports from 32768 on with at most 30 hops left count as a path trace, up to 96 ports
+  of a source within the window; they are answered. Beyond that each is a target: a UDP scan whose
+  TTL fits the distance (`-sU --ttl`) finds out about 96 ports.
+- Datagrams that look like late replies (DNS, NTP, SNMP, NetBIOS, SSDP) are no evidence. They get no
+  answer, unless their source answered this host before.
+- The true sender behind decoys (`-D`) is unknown, so each source of the group is blocked for ten
+  minutes at most, without an offence. From its third group with other decoys on, the source that
+  is alone in all of them is known to be the sender; decoys that never change hide it.
 
-## What is no scan
+## Traffic that is not a scan
 
-Each line is a test, which fails without the rule that spares it.
+Each line is a test, which fails without the rule that recognises the traffic as harmless.
 
 """
 
 
 def page() -> str:
-    """docs/scans.md, whole."""
+    """Return the text of docs/scans.md."""
     columns = ("tool and option", "family", "recognised as", "finding", "probes until block")
     lines = [_row(*columns, "PortSentry"), "|---|---|---|---|---|---|"]
     lines += [_scan_row(scan) for scan in SCANS]
     body = HEAD + "\n".join(lines) + "\n" + PROSE
-    lines = ["| what the world sends | shown in |", "|---|---|"]
+    lines = ["| traffic | shown in |", "|---|---|"]
     for place in NEGATIVE:
         lines += [_row(claim, f"`{place}`") for claim in _claims(ROOT / place)]
     return body + "\n".join(lines) + "\n"
 
 
 def check_page() -> None:
-    """The committed page is the one that the tables make. SENTRYFW_DOCS=write writes it."""
+    """Compare the committed page with the generated one; SENTRYFW_DOCS=write writes it."""
     if os.environ.get("SENTRYFW_DOCS") == "write":
         PAGE.write_text(page())
-    assert PAGE.read_text() == page(), "write it anew: SENTRYFW_DOCS=write"
+    assert PAGE.read_text() == page(), "write it again: SENTRYFW_DOCS=write"
 
 
 def _scan_row(scan: Scan) -> str:
@@ -86,13 +99,13 @@ def _row(*cells: str) -> str:
 
 
 UNCLAIMED: Final = {
-    "the same ports in a scan are one",  # the counter-proof
-    "late packets of a server that we called block nobody",  # not yet true
+    "a scan of the same ports is recognised",  # the counterpart
+    "late packets of a server that we called cause no block",  # not yet true
 }
 
 
 def _claims(path: Path) -> list[str]:
-    """The names of a file's tests, read as sentences."""
+    """Return the names of a file's tests as sentences."""
     names = [
         node.name.removeprefix("test_")
         for node in ast.parse(path.read_text()).body

@@ -1,9 +1,9 @@
-"""The table of scans: what is run, and what it has to be recognised as."""
+"""The table of scans: commands, and the expected findings."""
 
 import shlex
 from typing import Final, NamedTuple
 
-from sentryfw.config import Config
+from sentryfw.config.model import Config
 from support.lab import ATTACKER, VICTIM
 
 PORTS: Final = "7001-7010"
@@ -24,21 +24,21 @@ OTHER: Final = "Unknown Type"
 
 
 class Scan(NamedTuple):
-    """A scan, and what has to come of it."""
+    """A scan, and the expected result."""
 
     tool: str
     options: str
     kind: str
     portsentry: str
-    """What PortSentry calls it (1.2 and 2.x, where they watch the port)."""
+    """PortSentry's name for it (1.2 and 2.x, where they watch the port)."""
     families: tuple[int, ...] = BOTH
     finding: str = "portscan"
     where: str = "unlisted"
-    """Which ports it is aimed at: unlisted, open, or swept: one port of twelve addresses."""
+    """Ports of the scan: unlisted, open, or swept (one port of twelve addresses)."""
     targets: int | None = None
-    """Distinct targets until the block; None: what the default triggers say."""
+    """Distinct targets until the block; None: the default triggers."""
     arguments: str = ""
-    """More of the command line, which the page leaves out."""
+    """Arguments that the page leaves out."""
 
     @property
     def probes(self) -> int:
@@ -46,7 +46,7 @@ class Scan(NamedTuple):
         return self.targets or detect.triggers.get(self.kind, detect.trigger)  # type: ignore[call-overload]
 
     def command(self, family: int, mac: str) -> list[str]:
-        """What the attacker's host runs. `mac`: the victim's."""
+        """Return the command for the attacker's host. `mac`: the victim's."""
         return _COMMANDS[self.tool](self, family, mac)
 
 
@@ -128,7 +128,10 @@ def _nmap_disguises() -> list[Scan]:
 
 def _nmap_groups() -> list[Scan]:
     """Half-open, decoys, sweeps."""
-    scans = [Scan("nmap", "-sS", "syn", NONE, where="open", targets=6)]
+    scans = [
+        Scan("nmap", option, kind, NONE, where="open", targets=6)
+        for option, kind in (("-sS", "syn"), ("-sA", "ack"), ("-sM", "maimon"))
+    ]
     for option, kind, theirs in (("-sS", "syn", SYN), ("-sF", "fin", "FIN scan")):
         scans.append(
             Scan(

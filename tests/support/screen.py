@@ -1,4 +1,4 @@
-"""A terminal that a program runs in, seen from the other side: what it shows, typed keys, sizes."""
+"""The master side of a terminal that a program runs in: frames, typed keys, sizes."""
 
 import fcntl
 import os
@@ -10,11 +10,11 @@ import threading
 from subprocess import Popen
 from typing import Any, Final, Self
 
-from sentryfw.netns import Namespace
+from sentryfw.tools.drill.namespace import Namespace
 from support.waiting import wait_for
 
 HOME: Final = "\x1b[H"
-"""What begins a frame."""
+"""The bytes that begin a frame."""
 ENTER: Final = "\x1b[?1049h"
 LEAVE: Final = "\x1b[?1049l"
 SHOW_CURSOR: Final = "\x1b[?25h"
@@ -23,7 +23,7 @@ COLOUR: Final = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|4[0-7]|38|48|9[0-7])[0-9;]*m
 
 
 class Screen:
-    """A program in a terminal of its own, which is its controlling one."""
+    """A program with a controlling terminal of its own."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class Screen:
         try:
             while data := os.read(self._ours, 1 << 16):
                 self._data += data
-        except OSError:  # EIO: nobody has the other end any more
+        except OSError:  # EIO: the other end is closed
             return
 
     def resize(self, columns: int, lines: int) -> None:
-        """The kernel sends SIGWINCH."""
+        """Set the size; the kernel sends SIGWINCH."""
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def type(self, keys: str) -> None:
@@ -72,21 +72,21 @@ class Screen:
 
     @property
     def raw(self) -> str:
-        """All that was sent so far."""
+        """The output so far."""
         return self._data.decode(errors="replace")
 
     def frames(self) -> list[list[str]]:
-        """Every whole frame, as lines of text."""
+        """Return every whole frame as lines of text."""
         parts = self.raw.split(LEAVE)[0].split(HOME)[1:]
         return [CONTROL.sub("", part).replace("\r", "").split("\n") for part in parts]
 
     def shows(self, text: str) -> bool:
-        """Whether it stands in the last frame."""
+        """Return whether the text is in the last frame."""
         frames = self.frames()
         return bool(frames) and text in "\n".join(frames[-1])
 
     def wait(self, text: str, seconds: float = 15.0) -> list[str]:
-        """The frame that shows it."""
+        """Wait for the frame that shows the text; return it."""
         try:
             wait_for(lambda: self.shows(text), f"the screen shows {text!r}", seconds)
         except AssertionError:
@@ -98,7 +98,7 @@ class Screen:
         return "\n".join(frames[-1]) if frames else self.raw
 
     def end(self, seconds: float = 10.0) -> int:
-        """The exit code; the terminal must be as it was."""
+        """Return the exit code; assert that the terminal's settings are restored."""
         code = self.process.wait(seconds)
         wait_for(lambda: LEAVE in self.raw, "the screen is left", 2)
         assert self.raw.rindex(SHOW_CURSOR) > self.raw.rindex("\x1b[?25l")

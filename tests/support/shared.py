@@ -1,4 +1,4 @@
-"""One lab with one daemon for many tests: what one of them left is forgotten before the next.
+"""One lab with one daemon for many tests: the state of one test is removed before the next.
 
 Starting a daemon takes half a second, which is too long for a table of a hundred scans.
 """
@@ -20,7 +20,7 @@ SOURCES: Final = (*ATTACKER.values(), *BYSTANDER.values())
 
 
 class Shared:
-    """The lab, the daemon, and how far its events and counters had come when a test began."""
+    """The lab, the daemon, and the numbers of events and packets when a test began."""
 
     def __init__(self) -> None:
         self.lab = Lab()
@@ -36,17 +36,17 @@ class Shared:
         self.sentry.close()
         self.lab.__exit__()
 
-    def start_anew(self) -> None:
-        """No block, no evidence, no partner, no connection, nothing open."""
+    def clear(self) -> None:
+        """Remove blocks, evidence, partners, connections and sockets."""
         lab = self.lab
         lab.close_sockets()
         lab.victim.run("conntrack", "-F")
         drain(self.sentry)
-        for blocked in list(lab.table.blocked_sources()):
-            lab.table.unblock(parse_source(blocked.address))
+        for blocked in list(lab.table.sets.blocked_sources()):
+            lab.table.sets.unblock(parse_source(blocked.address))
             self.sentry.ask(do="release", address=blocked.address)
         for source in SOURCES:
-            self.sentry.ask(do="release", address=source)
+            self.sentry.release(source)
         for name in FORGETFUL:
             for family in (4, 6):
                 lab.nft("flush", "set", "inet", "sentryfw", f"{name}{family}")
@@ -55,28 +55,28 @@ class Shared:
         self._counters = {n: c.packets for n, c in lab.table.counters().items()}
 
     def count(self, name: str) -> int:
-        """Packets that a named counter has seen in this test."""
+        """Return the packets that a named counter counted in this test."""
         return self.lab.count(name) - self._counters[name]
 
     def alerts(self) -> list[dict[str, object]]:
-        """Blocks and refusals of this test, of whatever source."""
+        """Return the blocks and refusals of this test, of all sources."""
         events = self.sentry.events()[self._events :]
         return [event["sentryfw"] for event in events if event["event_type"] == "alert"]
 
     def await_alert(self, seconds: float = 20.0) -> dict[str, object]:
-        """The last one, once there is one."""
+        """Wait for an alert; return the last one."""
         return wait_for(self.alerts, "a block or a refusal", seconds)[-1]
 
     def assert_quiet(self) -> None:
-        """Everything is judged; nobody was blocked, and nobody would have been."""
+        """Wait until all is judged; assert that no source was blocked or would have been."""
         drain(self.sentry)
         status = self.sentry.status()
-        assert [blocked.address for blocked in self.lab.table.blocked_sources()] == []
+        assert [blocked.address for blocked in self.lab.table.sets.blocked_sources()] == []
         assert self.alerts() == [], status["engine"]
         assert status["queue"]["failures"] == 0
 
 
 def accept(listener: socket.socket) -> socket.socket:
-    """The next connection of a listener, soon."""
+    """Accept the next connection of a listener within 5 s."""
     listener.settimeout(5)
     return listener.accept()[0]

@@ -1,4 +1,4 @@
-"""Engine tests as transcripts: who sent what, when, and what followed.
+"""Engine tests as transcripts: packets with their times, and the outcomes.
 
     scenario().at(0.0).syn(A, 23).at(0.2).syn(A, 24).at(0.4).syn(A, 25).expect_block(A)
 
@@ -16,12 +16,14 @@ from sentryfw.engine.model import (
     DROP,
     Action,
     Block,
+    Confinement,
     Meta,
     Outcome,
     Refusal,
     parse_source,
     source_text,
 )
+from sentryfw.engine.networks import LINK_LOCAL_ONLY
 from sentryfw.engine.track import Horizons
 from support import forge
 
@@ -38,8 +40,10 @@ HORIZONS = Horizons(
     window=300.0,
     slow_trigger=6,
     slow_window=86400.0,
-    triggers={"null": 1, "fin": 1, "xmas": 1, "synfin": 1, "badflags": 1, "urg": 1, "icmp": 10},
-)
+    triggers={
+        "null": 2, "fin": 2, "xmas": 2, "synfin": 2, "badflags": 2, "urg": 2, "icmp": 10, "rst": 16,
+    },
+)  # fmt: skip
 POLICY = Policy(
     timeouts=(3600.0, 14400.0, 86400.0, 604800.0),
     mode="block",
@@ -55,7 +59,7 @@ STRANGER = Meta(unlisted=True, partner=False)
 
 
 class Scenario:
-    """An engine, a clock, and what was said so far."""
+    """An engine, a clock, and the outcomes so far."""
 
     def __init__(self, engine: Engine, listed: frozenset[int]) -> None:
         self.engine = engine
@@ -63,24 +67,30 @@ class Scenario:
         self.outcomes: list[Outcome] = []
         self._listed = listed
         self._partners: set[str] = set()
+        self._peers: set[str] = set()
         self._transcript: list[str] = []
 
     # --- what happens
 
     def at(self, now: float) -> Self:
-        """The clock moves on to `now`."""
+        """Move the clock on to `now`."""
         if now - self.now >= 1:
             self.engine.tick(now)
         self.now = now
         return self
 
     def partner(self, address: str) -> Self:
-        """The address finishes a handshake with a listed service."""
+        """Let the address finish a handshake with a listed service."""
         self._partners.add(address)
         return self
 
+    def peer(self, address: str) -> Self:
+        """Let the address answer a connection of ours."""
+        self._peers.add(address)
+        return self
+
     def unblock(self, address: str) -> Self:
-        self.engine.release(parse_source(address))
+        self.engine.release(parse_source(address, LINK_LOCAL_ONLY))
         return self
 
     def syn(self, source: str, *ports: int, to: str | None = None) -> Self:
@@ -104,18 +114,18 @@ class Scenario:
         return self
 
     def icmp(self, source: str, kind: int, *targets: str) -> Self:
-        """An ICMP message of that type, of the source's family."""
+        """Send an ICMP message of that type, of the source's family."""
         protocol = forge.ICMPV6 if ":" in source else forge.ICMP
         for target in targets or (_host(source),):
             self.send(
                 forge.ip(source, target, protocol, forge.icmp(kind)),
                 partner=source in self._partners,
-                said=f"{source} icmp {kind} {target}",
+                text=f"{source} icmp {kind} {target}",
             )
         return self
 
     def half_open(self, source: str, *ports: int, to: str | None = None) -> Self:
-        """It resets a connection to a listed port that it had half opened."""
+        """Reset a half-open connection to a listed port."""
         for port in ports:
             rest = forge.tcp(port, "R", _sport(source), seq=_own(source))
             meta = Meta(unlisted=False, partner=source in self._partners, half_open=True)
@@ -123,8 +133,17 @@ class Scenario:
             self._handle(payload, meta, f"{source} half-open {port}")
         return self
 
+    def deferred(self, source: str, *ports: int, seq: int = 7, sport: int = 41000) -> Self:
+        """Send a SYN to a listed port with the mark of a deferred one."""
+        for port in ports:
+            meta = Meta(unlisted=False, partner=source in self._partners, deferred=True)
+            rest = forge.tcp(port, "S", sport, seq=seq)
+            payload = forge.ip(source, _host(source), forge.TCP, rest)
+            self._handle(payload, meta, f"{source} deferred {port}")
+        return self
+
     def decoys(self, sources: tuple[str, ...], *ports: int, flags: str = "S") -> Self:
-        """`nmap -D`: each probe in the name of every source, with the same ports and sequence
+        """Send probes as `nmap -D` does: each from every source, with the same ports and sequence
         number."""
         for port in ports:
             for source in sources:
@@ -133,7 +152,7 @@ class Scenario:
         return self
 
     def crowd(self, size: int, first: int = 0, *, flags: str = "S", port: int = 23) -> Self:
-        """One packet from each of `size` addresses of 10/8, from the `first` on."""
+        """Send one packet from each of `size` addresses of 10/8, from the `first` on."""
         packet = forge.ipv4("10.0.0.0", HOST, forge.TCP, forge.tcp(port, flags))
         for number in range(0x0A000000 + first, 0x0A000000 + first + size):
             own = number.to_bytes(4)  # the address, and for want of a better one the sequence
@@ -143,31 +162,34 @@ class Scenario:
         return self
 
     def protocol(self, source: str, number: int) -> Self:
-        """A packet of a transport protocol that has no ports we read."""
+        """Send a packet of a transport protocol whose ports are not read."""
         return self.send(
-            forge.ip(source, _host(source), number, bytes(8)), said=f"{source} protocol {number}"
+            forge.ip(source, _host(source), number, bytes(8)), text=f"{source} protocol {number}"
         )
 
     def send(
-        self, payload: bytes, *, unlisted: bool = True, partner: bool = False, said: str = "bytes"
-    ) -> Self:
-        return self._handle(payload, Meta(unlisted=unlisted, partner=partner), said)
+        self, payload: bytes, *, unlisted: bool = True, partner: bool = False, peer: bool = False,
+        forwarded: bool = False, text: str = "bytes",
+    ) -> Self:  # fmt: skip
+        meta = Meta(unlisted=unlisted, partner=partner, peer=peer, forwarded=forwarded)
+        return self._handle(payload, meta, text)
 
-    def _handle(self, payload: bytes, meta: Meta, said: str) -> Self:
+    def _handle(self, payload: bytes, meta: Meta, text: str) -> Self:
         outcome = self.engine.handle(payload, meta, self.now)
         self.outcomes.append(outcome)
-        self._transcript.append(f"{self.now:>10.3f}  {said}: {outcome.action}, {outcome.verdict}")
+        self._transcript.append(f"{self.now:>10.3f}  {text}: {outcome.action}, {outcome.verdict}")
         return self
 
     def _transport(
-        self, source: str, to: str | None, protocol: int, port: int, rest: bytes, said: str
+        self, source: str, to: str | None, protocol: int, port: int, rest: bytes, text: str
     ) -> None:
         target = to or _host(source)
         self.send(
             forge.ip(source, target, protocol, rest),
             unlisted=port not in self._listed,
             partner=source in self._partners,
-            said=f"{source} {said} {target} {port}",
+            peer=source in self._peers,
+            text=f"{source} {text} {target} {port}",
         )
 
     # --- what is expected of the last packet
@@ -178,27 +200,27 @@ class Scenario:
         return self
 
     def expect_counted(self) -> Self:
-        """A target not seen before, below the trigger: dropped."""
+        """Expect a new target below the trigger: dropped."""
         self.expect(DROP, "count")
         return self._expect_no_decision()
 
     def expect_counted_and_accepted(self) -> Self:
-        """The same, of a packet that the kernel may well receive."""
+        """Expect a new target of a packet that the kernel may receive: accepted."""
         self.expect(ACCEPT, "count")
         return self._expect_no_decision()
 
     def expect_accepted(self) -> Self:
-        """No evidence: goes its way."""
+        """Expect no evidence: accepted."""
         self.expect(ACCEPT, "pass")
         return self._expect_no_decision()
 
     def expect_dropped(self) -> Self:
-        """Dropped, and nothing new: a retransmit, held, malformed, or turned away."""
+        """Expect a drop without new evidence: a retransmit, held, malformed, or refused."""
         self.expect(DROP, "pass")
         return self._expect_no_decision()
 
     def expect_block(self, address: str, **fields: Any) -> Self:
-        """The last packet blocks the source of `address`; `fields` of the Block."""
+        """Expect that the last packet blocks the source of `address`; `fields` of the Block."""
         self.expect(DROP, "block")
         _check(self.block, address, fields, self._so_far())
         return self
@@ -210,8 +232,17 @@ class Scenario:
         _check(self.refusal, address, {"reason": reason, **fields}, self._so_far())
         return self
 
+    def expect_confinement(self, address: str, **fields: Any) -> Self:
+        outcome = self.outcomes[-1]
+        assert outcome.action == "confine", self._so_far()
+        assert outcome.verdict == DROP, self._so_far()
+        assert not outcome.blocks, self._so_far()
+        assert outcome.confinement is not None, self._so_far()
+        _check(outcome.confinement, address, fields, self._so_far())
+        return self
+
     def expect_no_block(self) -> Self:
-        """Nobody was blocked in the whole scenario."""
+        """Expect that the scenario blocked no source."""
         assert not any(outcome.blocks for outcome in self.outcomes), self._so_far()
         return self
 
@@ -245,7 +276,7 @@ def scenario(
 
 
 def _own(source: str) -> int:
-    """A number of the source's own: no two senders choose the same sequence number."""
+    """Return a sequence number of the source's own: two senders do not choose the same one."""
     return zlib.crc32(source.encode())
 
 
@@ -257,7 +288,11 @@ def _host(source: str) -> str:
     return HOST6 if ":" in source else HOST
 
 
-def _check(decision: Block | Refusal, address: str, fields: dict[str, Any], so_far: str) -> None:
-    assert decision.source == parse_source(address), f"{source_text(decision.source)}{so_far}"
+def _check(
+    decision: Block | Confinement | Refusal, address: str, fields: dict[str, Any], so_far: str
+) -> None:
+    assert decision.source == parse_source(address, LINK_LOCAL_ONLY), (
+        f"{source_text(decision.source)}{so_far}"
+    )
     found = {name: getattr(decision, name) for name in fields}
     assert found == fields, so_far

@@ -4,7 +4,7 @@ import os
 import pwd
 from pathlib import Path
 
-from support.box import SERVICE_USER
+from support.inprocess import SERVICE_USER
 
 
 def service_user() -> pwd.struct_passwd:
@@ -12,7 +12,7 @@ def service_user() -> pwd.struct_passwd:
 
 
 def demoted(*capabilities: str) -> list[str]:
-    """setpriv(1) as systemd does it: user, group, and of the capabilities these alone."""
+    """Return the setpriv(1) command that does as systemd: user, group, only these capabilities."""
     user = service_user()
     kept = ",".join(["-all", *capabilities])
     sets = [f"--inh-caps={kept}", f"--ambient-caps={kept}", f"--bounding-set={kept}"]
@@ -21,7 +21,7 @@ def demoted(*capabilities: str) -> list[str]:
 
 
 def own(home: Path) -> None:
-    """The daemon's directories below `home`, its user's own."""
+    """Make the daemon's directories below `home`, owned by its user."""
     user = service_user()
     home.chmod(0o755)
     for name in ("state", "runtime", "log"):
