@@ -1,7 +1,9 @@
-"""python -m bench [--quick] [--only NAME ...] [--strict]: measure everything side by side, print
-one table, keep it in bench/results/; the full form writes docs/performance.md too.
+"""Measure SentryFW and its peers side by side; print one table and keep it in bench/results/.
 
-A missed goal is printed as MISSED; with --strict the exit code is 1 then.
+    python -m bench [--quick] [--only NAME ...] [--strict]
+
+The full form also writes docs/performance.md. A missed goal is printed as MISSED; with --strict
+the exit code is 1 then.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from bench import (
 from bench.figures import Figure, keep, load, machine, show
 from sentryfw.errors import SentryError
 
-MILLION = 1_000_000
+LARGE_COUNT = 1_000_000
 GOALS_100K = {"list": 2.0, "unblock": 50.0, "restore": 3.0}
 GOALS_1M = {"unblock": 50.0, "restore": 30.0, "memory": 600.0}
 
@@ -37,16 +39,16 @@ Step = Callable[[], Sequence[Figure]]
 T = TypeVar("T")
 
 LENGTHY = ("million", "replay")
-"""Not in the quick form."""
+"""Measures that the quick form leaves out."""
 
 
 def steps(*, quick: bool, peers: bool) -> dict[str, Step]:
-    """What is measured, in this order; `quick`: with fewer repetitions."""
+    """Return the measures in their order; `quick`: with fewer repetitions."""
 
     def times(full: T, short: T) -> T:
         return short if quick else full
 
-    sizes = [0, 10_000, 100_000, *times([MILLION], [])]
+    sizes = [0, 10_000, 100_000, *times([LARGE_COUNT], [])]
     found: dict[str, Step] = {
         "leak": lambda: leak.figures(times(2, 1), peers=peers and not quick),
         "latency": lambda: latency.figures(times(5, 2), peers=peers and not quick),
@@ -56,7 +58,7 @@ def steps(*, quick: bool, peers: bool) -> dict[str, Step]:
         "blocked": lambda: blocked.figures(*times((7, 1), (3, 0.5))),
         "add": lambda: scale.figures(sizes, times(500, 200)),
         "scale": lambda: scale.commands(*times((100_000, GOALS_100K, 3), (10_000, {}, 1))),
-        "million": lambda: scale.commands(MILLION, GOALS_1M, 1),
+        "million": lambda: scale.commands(LARGE_COUNT, GOALS_1M, 1),
         "engine": lambda: engine.figures(times(5, 3)),
         "replay": lambda: [*replay.figures(3), *capture.figures(1_000_000_000)],
         "cli": lambda: footprint.figures(times(9, 3)),
@@ -81,7 +83,7 @@ def main() -> int:
     for step_name, step in measures.items():
         if not options.only or step_name in options.only:
             figures += _run(step_name, step)
-            # After each: a run that is ended early has not been for nothing.
+            # Kept after each measure, in case the run is interrupted.
             keep(f"{name}.part", figures, where, time.monotonic() - begin)
     show(figures)
     path = keep(name, figures, where, time.monotonic() - begin)
@@ -93,7 +95,7 @@ def main() -> int:
 
 
 def _run(name: str, step: Step) -> Sequence[Figure]:
-    """A measure that cannot be taken is a missed figure that says why; the others go on."""
+    """Take a measure; if it fails, return a missed figure with the reason, and go on."""
     begin = time.monotonic()
     try:
         found = step()

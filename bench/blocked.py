@@ -1,7 +1,6 @@
-"""Packets a second dropped of a blocked source, beside a pure nft drop.
+"""Measure how many packets of a blocked source are dropped a second, beside a pure nft drop.
 
-A frame is dropped before the sender gets its processor back, so that the sender's own speed is
-what dropping costs.
+A frame is dropped before its sender continues, so the sender's speed shows the cost of a drop.
 """
 
 from bench.figures import Figure, share_of
@@ -30,5 +29,5 @@ def figures(runs: int, seconds: float) -> list[Figure]:
 
 def _block() -> None:
     table = Table()
-    table.block([(Source(SOURCE.to_bytes(4)), 600.0)])
+    table.sets.block([(Source(SOURCE.to_bytes(4)), 600.0)])
     table.close()

@@ -1,6 +1,6 @@
-"""What the bench needs beside Python: its C programs, and Debian's copies of the peers.
+"""Build the bench's C programs, and unpack Debian's packages of the peers.
 
-Packages are unpacked below build/bench/, never installed: no service of theirs is started or
+Packages are unpacked below build/bench/ and never installed: none of their services is started or
 enabled, and no file of the machine changes.
 """
 
@@ -26,23 +26,23 @@ PACKAGES: Final = {
     "fail2ban": ("fail2ban", "scanlogd", "rsyslog", "libestr0", "libfastjson4", "liblognorm5"),
     "http": ("nginx", "nginx-common", "wrk", "libluajit-5.1-2", "libluajit-5.1-common"),
 }  # fmt: skip
-"""Which packages a peer is made of, what it depends on included."""
+"""Packages of each peer, with its dependencies."""
 
 
 def compile_programs() -> None:
-    """send, watch and nfq_limit, into build/bench/."""
+    """Compile send, watch and nfq_limit into build/bench/."""
     BUILD.mkdir(parents=True, exist_ok=True)
     subprocess.run(["make", "-s", "-C", HERE / "c", f"OUT={BUILD}"], check=True)
 
 
 def fetch_packages() -> str | None:
-    """Unpack what is not there yet; what went wrong, where a peer must be left out."""
+    """Download and unpack missing packages; return the error that makes peers unavailable."""
     names = [name for packages in PACKAGES.values() for name in packages]
     missing = [name for name in names if not (BUILD / "debs" / f"{name}.done").exists()]
     if not missing:
         return None
     if shutil.which("apt-get") is None:
-        return "no apt-get here"
+        return "apt-get is missing"
     (BUILD / "debs").mkdir(parents=True, exist_ok=True)
     command = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *missing]
     done = subprocess.run(command, cwd=BUILD / "debs", capture_output=True, text=True, check=False)
@@ -50,15 +50,15 @@ def fetch_packages() -> str | None:
         return (done.stderr.strip().splitlines() or ["apt-get download failed"])[-1]
     for name in missing:
         _unpack(name)
-    for command in ("iptables", "ip6tables"):  # what update-alternatives would have done
-        link = ROOT / "usr" / "sbin" / command
+    for program in ("iptables", "ip6tables"):  # these links are update-alternatives' otherwise
+        link = ROOT / "usr" / "sbin" / program
         link.unlink(missing_ok=True)
         link.symlink_to("xtables-nft-multi")
     return None
 
 
 def _unpack(name: str) -> None:
-    """A package below ROOT, whose /bin, /sbin and /lib are those of a merged /usr."""
+    """Unpack a package below ROOT, which has a merged /usr."""
     for directory in ("bin", "sbin", "lib"):
         if not (ROOT / directory).is_symlink():
             (ROOT / "usr" / directory).mkdir(parents=True, exist_ok=True)

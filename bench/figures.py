@@ -1,4 +1,4 @@
-"""A figure, its goal, what the peers reach, and how all of it is printed and kept."""
+"""Figures with their goals and the peers' values; how they are printed and kept."""
 
 import json
 import operator
@@ -14,24 +14,24 @@ from typing import Any, Final, NamedTuple
 
 RESULTS: Final = Path(__file__).parent / "results"
 DASH: Final = "-"
-_NOBODY: Final[Mapping[str, float]] = MappingProxyType({})
+_NO_PEERS: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 class Figure(NamedTuple):
-    """One line of the table."""
+    """One line of the table of results."""
 
     measure: str
     value: float | None
-    """None: it could not be done; a dash, not a zero."""
+    """None: it could not be measured; shown as a dash."""
     unit: str
     goal: str
     met: bool | None
-    """None where there is no goal."""
+    """Whether the goal was met; None without a goal."""
     spread: str = ""
-    peers: Mapping[str, float] = _NOBODY
-    """The same of others in the same run; who cannot do it is not in it."""
+    peers: Mapping[str, float] = _NO_PEERS
+    """Values of the peers in the same run; a peer that cannot do it is left out."""
     ratio: float | None = None
-    """To the peer that the goal names, or that comes nearest."""
+    """Ratio to the peer that the goal names, or to the nearest."""
 
 
 def _limited(
@@ -42,7 +42,7 @@ def _limited(
     unit: str,
     limit: float,
     spread: str = "",
-    peers: Mapping[str, float] = _NOBODY,
+    peers: Mapping[str, float] = _NO_PEERS,
 ) -> Figure:
     met = value is not None and is_met(value, limit)
     return Figure(measure, value, unit, f"{sign} {limit:g}", met, spread, peers)
@@ -55,8 +55,10 @@ at_least: Final = partial(_limited, ">=", operator.ge)
 def share_of(
     measure: str, values: Mapping[str, Sequence[float]], unit: str, us: str, of: str, least: float
 ) -> Figure:
-    """Our median beside those of the others, and the goal (0: none) on the ratio to one of them.
-    The runs of all were taken in turns, so each of ours is compared with its neighbour."""
+    """Return our median beside the peers', with a goal (0: none) on the ratio to one of them.
+
+    All were measured in turns, so each run of ours is compared with its neighbour.
+    """
     ratios = sorted(ours / base for ours, base in zip(values[us], values[of], strict=True) if base)
     middle = statistics.median(ratios)
     medians = {name: statistics.median(runs) for name, runs in values.items() if runs}
@@ -71,14 +73,14 @@ def noted(
     value: float | None,
     unit: str,
     spread: str = "",
-    peers: Mapping[str, float] = _NOBODY,
+    peers: Mapping[str, float] = _NO_PEERS,
 ) -> Figure:
-    """A figure without a goal."""
+    """Return a figure without a goal."""
     return Figure(measure, value, unit, "", None, spread, peers)
 
 
 def median_of(run: Callable[[], float], times: int) -> tuple[float, str]:
-    """The median of several runs, and the least and the most."""
+    """Return the median of several runs, and their spread."""
     values = [run() for _ in range(times)]
     return statistics.median(values), spread_of(values)
 
@@ -97,7 +99,7 @@ def state(figure: Figure) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three digits that count, and thousands apart."""
+    """Return a number with three significant digits, or with separated thousands."""
     if value is None:
         return DASH
     if value == int(value) or abs(value) >= 1000:
@@ -106,12 +108,12 @@ def number(value: float | None) -> str:
 
 
 def columns(figures: Sequence[Figure]) -> list[str]:
-    """Every peer that some figure names, in the order of their appearance."""
+    """Return the peers that the figures name, in the order of their appearance."""
     return list(dict.fromkeys(name for figure in figures for name in figure.peers))
 
 
 def rows(figures: Sequence[Figure], us: str = "SentryFW") -> list[list[str]]:
-    """The table: a heading, and a row for each figure."""
+    """Return the table: a heading, and a row for each figure."""
     others = columns(figures)
     table = [["measure", "unit", us, *others, "ratio", "goal", "", "spread"]]
     for figure in figures:
@@ -137,7 +139,7 @@ def show(figures: Sequence[Figure]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Where the figures were taken."""
+    """Return a description of this machine."""
     model = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -169,7 +171,7 @@ def keep(name: str, figures: Sequence[Figure], where: dict[str, Any], seconds: f
 
 
 def load(name: str) -> tuple[list[Figure], dict[str, Any]]:
-    """What keep() wrote."""
+    """Return the figures and the data that keep() wrote."""
     data = json.loads((RESULTS / f"{name}.json").read_text())
     fields = Figure._fields
     figures = [

@@ -1,4 +1,4 @@
-"""A spoofed flood at the sender's full speed: is a real scanner still met, and at what cost."""
+"""Measure whether scanners are blocked during a spoofed flood at full speed, and the cost."""
 
 import time
 
@@ -9,8 +9,8 @@ from bench.latency import SPOOFED, scan
 from bench.peers import TRIGGERS, US
 from bench.throughput import verdicts
 
-SCANNERS = 50
-PACE = 250
+SCANNER_COUNT = 50
+PROBES_PER_S = 250
 """Probes a second of all scanners together, so that each waits 0.2 s for its next."""
 
 
@@ -18,16 +18,16 @@ def figures(runs: int, seconds: float) -> list[Figure]:
     beyond: list[int] = []
     taken: list[float] = []
     with Lab() as lab, Daemon(lab) as daemon:
-        quiet, _ = scan(lab, range(0x0B000001, 0x0B000001 + SCANNERS), TRIGGERS[US], extra=1,
-                        pace=PACE)  # fmt: skip
+        quiet, _ = scan(lab, range(0x0B000001, 0x0B000001 + SCANNER_COUNT), TRIGGERS[US], extra=1,
+                        pace=PROBES_PER_S)  # fmt: skip
         memory, used, begin, judged = _state(lab, daemon)
         frames = lab.frames("flood", [syn(SPOOFED, 7000 + number) for number in range(64)])
         sending = lab.start_sending(frames, "--spoof", SPOOFED, "--seconds", 999)
         time.sleep(1)
         for number in range(runs):
-            first = 0x0B010001 + number * SCANNERS
+            first = 0x0B010001 + number * SCANNER_COUNT
             times, late = scan(
-                lab, range(first, first + SCANNERS), TRIGGERS[US], extra=4, pace=PACE
+                lab, range(first, first + SCANNER_COUNT), TRIGGERS[US], extra=4, pace=PROBES_PER_S
             )
             taken += times
             beyond += late
@@ -36,7 +36,7 @@ def figures(runs: int, seconds: float) -> list[Figure]:
         after, used_after, end, judged_after = _state(lab, daemon)
         flood = stop_sending(sending)
     elapsed = end - begin
-    blocked = len(beyond) / (runs * SCANNERS)
+    blocked = len(beyond) / (runs * SCANNER_COUNT)
     return [
         noted("flood, SYNs sent", flood["sent"] / flood["seconds"], "packets/s",
               f"{flood['sent']:,.0f} sources"),

@@ -27,13 +27,13 @@ def syn(source: str | int, dport: int, sport: int = 40000, sequence: int = 1) ->
 
 
 def internet_checksum(data: bytes) -> int:
-    """RFC 1071."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    """Return the checksum of RFC 1071."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
 
 def write_frames(path: Path, frames: Iterable[bytes]) -> None:
-    """For bench/c/send.c: each frame behind its length."""
+    """Write frames for bench/c/send.c: each after its length."""
     with path.open("wb") as file:
         file.writelines(struct.pack("=H", len(frame)) + frame for frame in frames)

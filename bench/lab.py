@@ -1,7 +1,7 @@
-"""Two hosts on a wire of the bench: one is defended, the other attacks.
+"""Two hosts on a wire: one is defended, the other attacks.
 
-Sources are forged: the defended host answers all of them to the attacker's end of the wire,
-where nftables counts the answers and ends them.
+Sources are forged: the defended host sends all answers to the attacker's end of the wire, where
+nftables counts and drops them.
 """
 
 import json
@@ -20,9 +20,9 @@ from typing import Any, Final, Self, TypeVar
 
 from bench.build import BUILD
 from bench.frames import write_frames
-from sentryfw.control import ask
+from sentryfw.control.client import ask
 from sentryfw.errors import NotRunning
-from sentryfw.netns import Namespace, connect
+from sentryfw.tools.drill.namespace import Namespace, connect
 
 T = TypeVar("T")
 
@@ -30,13 +30,14 @@ WIRE: Final = "bench0"
 VICTIM: Final = "198.18.0.1"
 ATTACKER: Final = "198.18.0.2"
 MACS: Final = {"victim": "02:53:46:57:42:01", "attacker": "02:53:46:57:42:02"}
-"""The mark that bench/c/guard.c looks for."""
-PATIENCE: Final = 30.0
+"""Addresses that bench/c/guard.c checks."""
+WAIT_TIMEOUT_S: Final = 30.0
 FIRST_CPU: Final = 0
 LAST_CPU: Final = (os.cpu_count() or 1) - 1
 
 NOT_OPERATORS: Final = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
-"""What a container or a build may set, and no operator: modules are compiled at each start then."""
+"""Variables of containers and builds that operators do not set: with them, modules are compiled at
+each start."""
 
 COUNT_ANSWERS: Final = """
 table inet answers {
@@ -56,13 +57,13 @@ WITH_RULESETS: Final = """
 from pathlib import Path
 from sentryfw.netfilter import ruleset
 ruleset.directory = lambda: Path({directory!r})
-from sentryfw.daemon import main
+from sentryfw.daemon.main import main
 main()
 """
 
 
 class Lab:
-    """The two namespaces, and a directory for what the bench needs meanwhile."""
+    """The two namespaces, and a directory for temporary files."""
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="sentryfw-bench-", dir="/run"))
@@ -97,7 +98,7 @@ class Lab:
         here.ip("neigh", "replace", other, "lladdr", other_mac, "nud", "permanent", "dev", WIRE)
 
     def sysctl(self, here: Namespace, name: str, value: object) -> None:
-        """A setting of that namespace only."""
+        """Set a sysctl of one namespace."""
         path = Path("/proc/sys", *name.split("."))
         here.call(lambda: path.write_text(f"{value}\n"))
 
@@ -108,7 +109,7 @@ class Lab:
         assert done.returncode == 0, done.stderr
 
     def listen(self, port: int = 80) -> None:
-        """A listed port: the kernel finishes handshakes without a program's help."""
+        """Open a listed port; the kernel finishes handshakes by itself."""
         listener = self.victim.call(
             lambda: socket.create_server((VICTIM, port), backlog=4096, reuse_port=True)
         )
@@ -121,36 +122,37 @@ class Lab:
         write_frames(path, frames)
         return path
 
-    def send(self, frames: Path, *options: str | int | Path) -> dict[str, float]:
-        """Send to the end; {sent, seconds, errors}."""
+    def send(self, frames: Path, *options: str | float | Path) -> dict[str, float]:
+        """Send all frames; return {sent, seconds, errors}."""
         process = self.start_sending(frames, *options)
         return sent(process)
 
     def start_sending(
-        self, frames: Path, *options: str | int | Path, cpu: int = FIRST_CPU
+        self, frames: Path, *options: str | float | Path, cpu: int = FIRST_CPU
     ) -> subprocess.Popen[str]:
-        words = ["taskset", "-c", str(cpu), BUILD / "send", WIRE, frames, *map(str, options)]
+        words: list[str | Path] = ["taskset", "-c", str(cpu), BUILD / "send", WIRE, frames]
+        words += map(str, options)
         return self.attacker.popen(words)
 
-    # --- what came of it
+    # --- results
 
     def answers(self) -> int:
-        """SYN/ACKs that reached the attacker since the lab was made."""
+        """Return the number of SYN/ACKs that reached the attacker since the lab was made."""
         return counter(self.attacker, "answers", "synacks")
 
     def drops(self) -> int:
-        """Frames that the defended host's end of the wire had no room for."""
+        """Return the number of frames that the defended host's interface dropped."""
         text = self.victim.run("cat", f"/sys/class/net/{WIRE}/statistics/rx_dropped").stdout
         return int(text or 0)
 
 
 class Daemon:
-    """Our daemon on the defended host, with files of its own."""
+    """A daemon on the defended host, with its own files."""
 
     def __init__(
         self,
         lab: Lab,
-        settings: str = "",
+        config: str = "",
         *,
         cpu: int | None = None,
         rulesets: Path | None = None,
@@ -159,10 +161,10 @@ class Daemon:
         self.home = Path(tempfile.mkdtemp(prefix="daemon-", dir=lab.directory))
         self.config = self.home / "sentryfw.toml"
         paths = "".join(f'{name} = "{self.home / name}"\n' for name in ("state", "runtime", "log"))
-        self.config.write_text(f"[paths]\n{paths}{settings}\n")
-        self._command: list[str | Path] = [sys.executable, "-m", "sentryfw.daemon"]
+        self.config.write_text(f"[paths]\n{paths}{config}\n")
+        self._command: list[str | Path] = [sys.executable, "-P", "-m", "sentryfw.daemon.main"]
         if rulesets is not None:
-            self._command = [sys.executable, "-c", WITH_RULESETS.format(directory=str(rulesets))]
+            self._command = [sys.executable, "-P", "-c", WITH_RULESETS.format(directory=rulesets)]
         if cpu is not None:
             self._command = ["taskset", "-c", str(cpu), *self._command]
         self.process: subprocess.Popen[str] | None = None
@@ -175,7 +177,7 @@ class Daemon:
         self.stop()
 
     def start(self) -> float:
-        """Start it; seconds until it answered."""
+        """Start the daemon; return the seconds until it answered."""
         begin = time.monotonic()
         with (self.home / "stderr").open("a") as log:
             self.process = self.lab.victim.popen(
@@ -206,7 +208,8 @@ class Daemon:
             self.process = None
 
     def cli(self, *words: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "sentryfw", "-c", self.config, *words]
+        command: list[str | Path] = [sys.executable, "-P", "-m", "sentryfw", "-c", self.config]
+        command += words
         environment = {name: v for name, v in os.environ.items() if name not in NOT_OPERATORS}
         done = self.lab.victim.run(*command, timeout=timeout, env=environment)
         assert done.returncode == 0, done.stderr
@@ -219,7 +222,7 @@ class Daemon:
 
 
 class Watcher:
-    """Every change in the defended host's nftables, with its moment (bench/c/watch.c)."""
+    """Records every change in the defended host's nftables with its time (bench/c/watch.c)."""
 
     def __init__(self, lab: Lab) -> None:
         descriptor, name = tempfile.mkstemp(dir=lab.directory)
@@ -230,7 +233,7 @@ class Watcher:
         assert self._process.stdout.readline() == "ready\n"
 
     def first(self, sources: Iterable[str]) -> dict[str, int]:
-        """The moment (CLOCK_MONOTONIC, ns) at which a change first named each source."""
+        """Return when a change first named each source (CLOCK_MONOTONIC, ns)."""
         data = self._path.read_bytes()
         wanted = {socket.inet_aton(source): source for source in sources}
         found: dict[str, int] = {}
@@ -251,7 +254,7 @@ class Watcher:
 
 
 def sent(process: subprocess.Popen[str]) -> dict[str, float]:
-    """What a generator says at its end."""
+    """Wait for a generator's end; return its report."""
     output, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     return dict(json.loads(output))
@@ -269,8 +272,8 @@ def counter(here: Namespace, table: str, name: str) -> int:
     return int(found["packets"])
 
 
-def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
-    """The first true value of a condition. AssertionError if there is none in time."""
+def wait_for(condition: Callable[[], T], what: str, seconds: float = WAIT_TIMEOUT_S) -> T:
+    """Return the first true value of a condition. Raise AssertionError after `seconds`."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -281,15 +284,15 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -
 
 
 def in_child(namespace: Namespace, module: str, *arguments: object) -> Any:  # noqa: ANN401 - JSON
-    """What `python -m MODULE ARGUMENTS` prints as JSON, run inside a namespace."""
-    words: Sequence[str] = [sys.executable, "-m", module, *map(str, arguments)]
+    """Run `python -m MODULE ARGUMENTS` inside a namespace; return the JSON that it prints."""
+    words: Sequence[str] = [sys.executable, "-P", "-m", module, *map(str, arguments)]
     done = namespace.run(*words, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far, all its threads."""
+    """Return the user and system time of a process and its threads so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,8 +1,8 @@
-"""From the triggering probe on the wire to the element in the kernel.
+"""Measure the time from the triggering probe on the wire to the element in the kernel.
 
-The probe's moment is the sender's, just before the frame leaves; the element's is that of the
-kernel's own announcement, read by a process of the bench. Scanners take turns, so that what
-one of them sends next comes long after its block.
+The probe's time is taken by the sender, just before the frame leaves; the element's when a process
+of the bench reads the kernel's notification. Scanners take turns, so that the next probe of each
+comes long after its block.
 """
 
 import statistics
@@ -15,11 +15,11 @@ from bench.frames import syn
 from bench.lab import Lab, Watcher, stop_sending
 from bench.peers import PROGRAMS, UNLISTED, US, Defence, text
 
-PACE = 1000
+PROBES_PER_S = 1000
 """Probes a second, of all scanners together."""
-SCANNERS = 200
-PATIENCE = 12.0
-OTHERS = 50_000
+SCANNER_COUNT = 200
+BLOCK_TIMEOUT_S = 12.0
+OTHER_PROBES_PER_S = 50_000
 SPOOFED = 0x0C000000
 FLOODED_PORT = 7000
 HANGING = """
@@ -33,18 +33,18 @@ host = "198.18.0.2"
 host = "198.18.0.2"
 transport = "tcp"
 """
-"""A command that hangs, a mail server and a remote syslog at which nobody answers."""
+"""A command that hangs, a mail server and a remote syslog that do not answer."""
 
 
 def figures(rounds: int, *, peers: bool) -> list[Figure]:
-    """Milliseconds, idle and beside 50,000 other probes a second of ever new sources."""
+    """Return the latencies when idle, and during 50,000 probes a second of new sources."""
     idle, _ = _run(rounds, None)
     hanging, _ = _run(rounds, None, HANGING)
-    flooded, late = _run(rounds, OTHERS)
+    flooded, late = _run(rounds, OTHER_PROBES_PER_S)
     others = {name: _peer(name) for name in PROGRAMS} if peers else {}
     medians = {name: statistics.median(times) for name, times in others.items() if times}
     worst = {name: percentile(times, 0.99) for name, times in others.items() if times}
-    busy = f"under {OTHERS:,} other probes/s"
+    busy = f"under {OTHER_PROBES_PER_S:,} other probes/s"
     return [
         at_most("trigger to element, idle, median", statistics.median(idle), "ms", 0.5,
                 spread_of(idle), medians),
@@ -62,11 +62,11 @@ def figures(rounds: int, *, peers: bool) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _run(rounds: int, others: int | None, settings: str = "") -> tuple[list[float], list[int]]:
-    """Milliseconds, and the probes that a scanner sent beyond its trigger before its block."""
+def _run(rounds: int, others: int | None, config: str = "") -> tuple[list[float], list[int]]:
+    """Return milliseconds, and the probes that each scanner sent after its trigger."""
     times: list[float] = []
     late: list[int] = []
-    with Lab() as lab, Defence(lab, US, settings) as defence:
+    with Lab() as lab, Defence(lab, US, config) as defence:
         flood = lab.frames("flood", [syn(SPOOFED, FLOODED_PORT + number) for number in range(64)])
         sending = None
         if others is not None:
@@ -75,7 +75,9 @@ def _run(rounds: int, others: int | None, settings: str = "") -> tuple[list[floa
             )
             time.sleep(1)
         for number in range(rounds):
-            scanners = range(0x0B000001 + number * SCANNERS, 0x0B000001 + (number + 1) * SCANNERS)
+            scanners = range(
+                0x0B000001 + number * SCANNER_COUNT, 0x0B000001 + (number + 1) * SCANNER_COUNT
+            )
             taken, beyond = scan(lab, scanners, defence.trigger, extra=4)
             times += taken
             late += beyond
@@ -85,10 +87,13 @@ def _run(rounds: int, others: int | None, settings: str = "") -> tuple[list[floa
 
 
 def scan(
-    lab: Lab, scanners: range, trigger: int, *, extra: int, pace: int = PACE
+    lab: Lab, scanners: range, trigger: int, *, extra: int, pace: int = PROBES_PER_S
 ) -> tuple[list[float], list[int]]:
-    """Each scanner's probes in turns; for each that was blocked the milliseconds since its last
-    probe before that, and how many probes beyond its trigger it had sent."""
+    """Send each scanner's probes in turns.
+
+    Return, for each blocked scanner, the milliseconds from its last probe before the block, and
+    the number of probes it had sent after its trigger.
+    """
     turns = trigger + extra
     frames = [syn(source, port) for port in range(1, turns + 1) for source in scanners]
     stamps = lab.directory / "stamps"
@@ -112,7 +117,7 @@ def scan(
 
 
 def _peer(name: str, runs: int = 3) -> list[float]:
-    """A peer's times, one scanner after the other: it would not keep up with more."""
+    """Return a peer's times, one scanner after another: it could not handle more at once."""
     times = []
     with Lab() as lab, Defence(lab, name) as defence:
         for number in range(runs):
@@ -120,8 +125,8 @@ def _peer(name: str, runs: int = 3) -> list[float]:
             probes = [syn(source, port) for port in UNLISTED[: defence.trigger]]
             stamps = lab.directory / "stamps"
             watcher = Watcher(lab)
-            lab.send(lab.frames("peer", probes), "--rate", PACE, "--stamps", stamps)
-            end = time.monotonic() + PATIENCE
+            lab.send(lab.frames("peer", probes), "--rate", PROBES_PER_S, "--stamps", stamps)
+            end = time.monotonic() + BLOCK_TIMEOUT_S
             while not watcher.first([text(source)]) and time.monotonic() < end:
                 time.sleep(0.02)
             moment = watcher.first([text(source)]).get(text(source))

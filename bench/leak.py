@@ -1,4 +1,4 @@
-"""What an attacker still learns: answers from a listed port after its triggering probe."""
+"""Count answers that an attacker gets from a listed port after its triggering probe."""
 
 import time
 from collections.abc import Iterator
@@ -8,18 +8,18 @@ from bench.frames import syn
 from bench.lab import Lab
 from bench.peers import NFT, NONE, PROGRAMS, UNLISTED, US, Defence
 
-SETTLE = 0.3
-"""Seconds until what is still in a queue has its verdict."""
-BURSTS = 2000
+SETTLE_S = 0.3
+"""Seconds until all queued packets have a verdict."""
+BURST_COUNT = 2000
 RATES = {"100/s": (100, 200), "1,000/s": (1000, 2000), "20,000/s": (20000, 20000)}
-"""Probes a second, and how many SYNs to the listed port follow the trigger."""
+"""Probes a second, and the number of SYNs to the listed port after the trigger."""
 FULL = ("full speed", (0, 50000))
 
 Leaks = dict[str, dict[str, int]]
 
 
 def figures(runs: int, *, peers: bool) -> list[Figure]:
-    """The worst of several runs; the peers' beside it."""
+    """Return the worst of several runs, with the peers' values."""
     speeds = dict([*RATES.items(), FULL])
     names = [US, *(PROGRAMS if peers else ()), NFT, NONE]
     leaks: Leaks = {}
@@ -45,21 +45,21 @@ def _leaks(
     for speed, (rate, count) in speeds.items():
         name = f"{speed} (of {count:,})"
         worst[name] = max(_scan(lab, next(sources), defence, rate, count) for _ in range(runs))
-    worst[f"back to back (of {BURSTS:,})"] = max(
-        _bursts(lab, [next(sources) for _ in range(BURSTS)], defence) for _ in range(runs)
+    worst[f"back to back (of {BURST_COUNT:,})"] = max(
+        _bursts(lab, [next(sources) for _ in range(BURST_COUNT)], defence) for _ in range(runs)
     )
     return worst
 
 
 def _scan(lab: Lab, source: int, defence: Defence, rate: int, count: int) -> int:
-    """One source: its probes, then SYNs to the listed port at the same pace."""
+    """Return the answers to one source that sends its probes, then SYNs to the listed port."""
     probes = [syn(source, port) for port in UNLISTED[: defence.trigger]]
     after = [syn(source, 80, 1024 + number) for number in range(count)]
     return _answers(lab, [*probes, *after], rate)
 
 
 def _bursts(lab: Lab, sources: list[int], defence: Defence) -> int:
-    """Many sources, each its probes and one SYN to the listed port, all back to back."""
+    """Return the answers to sources that send their probes and one SYN each, back to back."""
 
     def frames() -> Iterator[bytes]:
         for source in sources:
@@ -72,5 +72,5 @@ def _bursts(lab: Lab, sources: list[int], defence: Defence) -> int:
 def _answers(lab: Lab, frames: list[bytes], rate: int) -> int:
     before = lab.answers()
     lab.send(lab.frames("leak", frames), "--rate", rate)
-    time.sleep(SETTLE)
+    time.sleep(SETTLE_S)
     return lab.answers() - before

@@ -1,6 +1,6 @@
-"""Who is measured: ourselves, the peers, a pure nft ruleset, and no firewall.
+"""Systems that are measured: SentryFW, its peers, a pure nft ruleset, and no firewall.
 
-Each stands on the defended host of a lab from start to close. Debian's peers run on a file
+Each runs on the defended host of a lab from start to close. Debian's peers run on a file
 system and in a process namespace of their own (bench/peers/enter.sh), each as its own
 documentation recommends: bench/peers/NAME/.
 """
@@ -20,24 +20,24 @@ NFQ: Final = "C NFQUEUE"
 PROGRAMS: Final = ("portsentry", "psad", "fail2ban")
 
 TRIGGERS: Final = {US: 3, "portsentry": 1, "psad": 5, "fail2ban": 7, NFT: 1, NONE: 1}
-"""Probes to different unlisted ports below 1024 that make a scan by its own configuration."""
+"""Probes to different unlisted ports below 1024 that make a scan in each system's configuration."""
 UNLISTED: Final = (1, 7, 9, 11, 13, 15, 17)
 CANARY: Final = 0x0A000001
-ATTEMPTS: Final = 16
-PAUSE: Final = 2.0
+MAX_ATTEMPTS: Final = 16
+BLOCK_TIMEOUT_S: Final = 2.0
 
 
 class Defence:
-    """What stands on the defended host."""
+    """The system that defends a host."""
 
-    def __init__(self, lab: Lab, name: str, settings: str = "") -> None:
+    def __init__(self, lab: Lab, name: str, config: str = "") -> None:
         self.name = name
         self.trigger = TRIGGERS[name]
         self._daemon: Daemon | None = None
         self._process: subprocess.Popen[str] | None = None
         self._lab = lab
         if name == US:
-            self._daemon = Daemon(lab, settings)
+            self._daemon = Daemon(lab, config)
         elif name == NFT:
             lab.nft(lab.victim, (PEERS / "nft" / "block.nft").read_text())
         elif name in PROGRAMS:
@@ -63,15 +63,15 @@ class Defence:
             return lab.victim.popen(inside(self.name, "/start.sh"), stdout=log, stderr=log)
 
     def _prove(self, lab: Lab) -> None:
-        """Scans by canaries until one is blocked: only then is the peer at work."""
+        """Scan from canary addresses until one is blocked: then the peer is ready."""
         watcher = Watcher(lab)
-        canaries = [CANARY + attempt for attempt in range(ATTEMPTS)]
+        canaries = [CANARY + attempt for attempt in range(MAX_ATTEMPTS)]
         names = [text(canary) for canary in canaries]
         try:
             for canary in canaries:
                 probes = [syn(canary, port) for port in UNLISTED]
                 lab.send(lab.frames("canary", probes), "--rate", 50)
-                end = time.monotonic() + PAUSE
+                end = time.monotonic() + BLOCK_TIMEOUT_S
                 while time.monotonic() < end:
                     if watcher.first(names):
                         return
@@ -87,7 +87,7 @@ class Defence:
 
 
 def inside(layer: str, *command: str) -> list[str]:
-    """The words that run a command on the peer's own file system."""
+    """Return the command line that runs a command on the peer's own file system."""
     return [
         "unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private",
         str(PEERS / "enter.sh"), str(ROOT), str(PEERS / layer), *command,

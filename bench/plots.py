@@ -1,4 +1,4 @@
-"""Bar charts as SVG, by hand: no plotting library is worth its weight here."""
+"""Bar charts as SVG, without a plotting library."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,39 +7,39 @@ from xml.sax.saxutils import escape
 
 from bench.figures import number
 
-WIDTH: Final = 820
-LEFT: Final = 300
-RIGHT: Final = 110
-BAR: Final = 16
-GAP: Final = 12
-TOP: Final = 64
+WIDTH_PX: Final = 820
+LEFT_PX: Final = 300
+RIGHT_PX: Final = 110
+BAR_PX: Final = 16
+GAP_PX: Final = 12
+TOP_PX: Final = 64
 COLOURS: Final = ("#1b6ca8", "#d1772b", "#7a9a3a", "#8c5a9e", "#999999", "#444444", "#c0504d")
 
 Group = tuple[str, Mapping[str, float]]
-"""A label, and the value of each system."""
+"""Label, and the value of each system."""
 
 
 def bars(title: str, unit: str, groups: Sequence[Group], *, logarithmic: bool = False) -> str:
-    """Groups of horizontal bars, one colour a system; a system without a value has no bar."""
+    """Draw groups of horizontal bars, one colour a system; a system without a value has no bar."""
     systems = list(dict.fromkeys(name for _, values in groups for name in values))
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(systems)}
     most = max((value for _, values in groups for value in values.values()), default=0.0)
     parts = [_text(16, 24, title, size=16, weight="bold"), *_legend(systems, colours)]
-    top = TOP
+    top = TOP_PX
     for label, values in groups:
-        middle = top + len(values) * BAR / 2 + 4
-        parts.append(_text(LEFT - 10, middle, label, anchor="end"))
+        middle = top + len(values) * BAR_PX / 2 + 4
+        parts.append(_text(LEFT_PX - 10, middle, label, anchor="end"))
         for name, value in values.items():
-            length = (WIDTH - LEFT - RIGHT) * _share(value, most, logarithmic=logarithmic)
+            length = (WIDTH_PX - LEFT_PX - RIGHT_PX) * _share(value, most, logarithmic=logarithmic)
             parts.append(
-                f'<rect x="{LEFT}" y="{top}" width="{length:.1f}" height="{BAR - 3}"'
+                f'<rect x="{LEFT_PX}" y="{top}" width="{length:.1f}" height="{BAR_PX - 3}"'
                 f' fill="{colours[name]}"><title>{escape(name)}</title></rect>'
             )
             parts.append(
-                _text(LEFT + length + 5, top + BAR - 5, f"{number(value)} {unit}", size=11)
+                _text(LEFT_PX + length + 5, top + BAR_PX - 5, f"{number(value)} {unit}", size=11)
             )
-            top += BAR
-        top += GAP
+            top += BAR_PX
+        top += GAP_PX
     scale = "logarithmic scale" if logarithmic else "linear scale"
     parts.append(_text(16, top + 10, scale, size=10))
     return _document(top + 20, parts)
@@ -75,9 +75,9 @@ def _text(
 
 def _document(height: float, parts: Sequence[str]) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0f}"'
-        f' viewBox="0 0 {WIDTH} {height:.0f}" font-family="sans-serif" fill="#222222">\n'
-        f'<rect width="{WIDTH}" height="{height:.0f}" fill="#ffffff"/>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH_PX}" height="{height:.0f}"'
+        f' viewBox="0 0 {WIDTH_PX} {height:.0f}" font-family="sans-serif" fill="#222222">\n'
+        f'<rect width="{WIDTH_PX}" height="{height:.0f}" fill="#ffffff"/>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
     )

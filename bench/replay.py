@@ -1,4 +1,4 @@
-"""How fast a capture is judged: read, link layer, decode, conntrack, decision."""
+"""Measure how fast a capture is judged: read, link layer, decode, conntrack, decision."""
 
 import struct
 import tempfile
@@ -9,36 +9,36 @@ from pathlib import Path
 
 from bench.engine import syns
 from bench.figures import Figure, median_of
-from sentryfw.config import Config
-from sentryfw.replay.run import judge, look, replay
-from sentryfw.replay.view import View
+from sentryfw.config.model import Config
+from sentryfw.tools.replay.run import first_pass, judge, replay
+from sentryfw.tools.replay.view import CaptureView
 
-REPEATS = 10
+REPEAT_COUNT = 10
 LOCAL = (ip_network("198.18.0.1"),)
-MUST = 100_000
-"""Packets a second, on one core; the goal is 150,000."""
+MIN_PACKETS_PER_S = 100_000
+"""Packets a second on one core, as the least; the goal is 150,000."""
 
 
 def figures(runs: int) -> list[Figure]:
-    """Ethernet, IPv4, SYNs: of 2,000 scanners, and a spoofed flood of ever new sources."""
+    """Return the rates for SYNs of 2,000 scanners, and for a spoofed flood of new sources."""
     with tempfile.TemporaryDirectory() as directory:
         scans, flood = Path(directory) / "scans.pcap", Path(directory) / "flood.pcap"
         packets = _write(scans, 2000)
         _write(flood, 1 << 24)
-        view = View(LOCAL, frozenset())
+        view = CaptureView(LOCAL, frozenset())
         return [
             _rate("replay, judging scans", lambda: judge(scans, Config(), view), packets, runs),
             _rate("replay, a flood", lambda: judge(flood, Config(), view), packets, runs, 0),
-            _rate("replay, the guess", lambda: look(scans, (), None), packets, runs),
+            _rate("replay, the guess", lambda: first_pass(scans, (), None), packets, runs),
             _rate("replay, both passes", lambda: replay(scans, Config()), packets, runs),
         ]  # fmt: skip
 
 
 def _write(path: Path, sources: int) -> int:
-    """A capture of SYNs, 10,000 a second; how many."""
+    """Write a capture of SYNs, 10,000 a second; return their number."""
     header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)
     ether = bytes(12) + b"\x08\x00"
-    payloads = syns(sources) * REPEATS
+    payloads = syns(sources) * REPEAT_COUNT
     with path.open("wb") as file:
         file.write(header)
         for number, payload in enumerate(payloads):
@@ -49,7 +49,11 @@ def _write(path: Path, sources: int) -> int:
 
 
 def _rate(
-    measure: str, work: Callable[[], object], packets: int, runs: int, least: int = MUST
+    measure: str,
+    work: Callable[[], object],
+    packets: int,
+    runs: int,
+    least: int = MIN_PACKETS_PER_S,
 ) -> Figure:
     def once() -> float:
         begin = time.perf_counter()

@@ -1,5 +1,7 @@
-"""docs/performance.md: the table and the plots between two marks; what stands around them, why a
-goal is missed and what was changed, is written by hand and kept."""
+"""Write docs/performance.md: the table and the plots between two marks.
+
+The text around them, about missed goals and changes, is written by hand and kept.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +24,11 @@ PLOTS: Final = (
     ("blocked", "A blocked source at full speed", "blocked source", False),
     ("scale", "Adding a block", "add a block, ", False),
 )
-"""File, title, how its measures begin, whether the scale is logarithmic."""
+"""File, title, beginning of its measures' names, whether the scale is logarithmic."""
 
 
 def write(figures: Sequence[Figure], data: dict[str, Any]) -> Path:
-    """The generated part of the page, and the plots beside it."""
+    """Write the generated part of the page, and the plots; return the page's path."""
     text = PAGE.read_text() if PAGE.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -38,7 +40,7 @@ def write(figures: Sequence[Figure], data: dict[str, Any]) -> Path:
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """As Markdown."""
+    """Return the figures as a Markdown table."""
     heading, *lines = rows(figures)
     ruler = ["---"] * len(heading)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heading, ruler, *lines))

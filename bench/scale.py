@@ -1,8 +1,9 @@
-"""Adding a block, and the commands on blocks, with up to a million of them."""
+"""Measure adding a block, and the commands about blocks, with up to a million blocks."""
 
 import statistics
 import time
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -10,32 +11,35 @@ from bench.figures import Figure, at_most, noted, percentile, spread_of
 from bench.lab import Daemon, Lab, cpu_seconds, resident_mib
 from bench.latency import scan
 from sentryfw.engine.model import Source
-from sentryfw.netfilter import nfnetlink as nl
-from sentryfw.netfilter.netlink import NfnetlinkSocket
-from sentryfw.netfilter.table import TABLE, Table
-from sentryfw.record.entry import Entry
+from sentryfw.netfilter.schema import TABLE
+from sentryfw.netfilter.table import Table
+from sentryfw.netlink import message as nlmsg
+from sentryfw.netlink import nftables as nl
+from sentryfw.netlink import set_elements
+from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.record.ledger import Ledger
+from sentryfw.record.records import DecisionRecord
 
 FIRST = 0x20000000
 PROBES = 0x0B000001
-CHUNK = 10_000
-TIMEOUT = 86400.0
+FILL_BATCH = 10_000
+BLOCK_TIMEOUT_S = 86400.0
 LARGE = f"[block]\nmax_elements = {1 << 20}\n"
-INTERVALS = 10_000
-SCANNERS = 50
-TRIGGER = 3
-PATIENCE = 600.0
+INTERVAL_COUNT = 10_000
+SCANNER_COUNT = 50
+TRIGGER_COUNT = 3
+RECONCILE_TIMEOUT_S = 600.0
 
 
 def figures(sizes: list[int], probes: int) -> list[Figure]:
-    """The time of one block at each size, also beside a big interval set of another table."""
+    """Return the time of one block at each size, and beside a big interval set."""
     found = []
     medians = []
     with Lab() as lab, Daemon(lab, LARGE) as daemon:
-        daemon.stop()  # what it keeps in step with the kernel is another measure
+        daemon.stop()  # reconciliation is another measure
         present = 0
         for size in sizes:
-            lab.victim.call(lambda start=present, end=size: fill(start, end))
+            lab.victim.call(partial(fill, present, size))
             present = size
             times = lab.victim.call(lambda: _add(probes))
             medians.append(statistics.median(times))
@@ -44,40 +48,42 @@ def figures(sizes: list[int], probes: int) -> list[Figure]:
             )
         lab.nft(lab.victim, _intervals())
         times = lab.victim.call(lambda: _add(probes))
-        label = f"add a block, {present:,} blocked, and {INTERVALS:,} intervals elsewhere"
+        label = f"add a block, {present:,} blocked, and {INTERVAL_COUNT:,} intervals elsewhere"
         found.append(at_most(label, statistics.median(times), "us", 200, spread_of(times)))
     found.append(noted("add a block, largest by smallest set", medians[-1] / medians[0], "times"))
     return found
 
 
 def fill(start: int, end: int) -> None:
-    """Block FIRST + start .. FIRST + end."""
+    """Block the addresses FIRST + start to FIRST + end."""
     with NfnetlinkSocket() as netlink:
         netlink.grow(64 << 20)  # transactions of thousands
-        for low in range(start, end, CHUNK):
-            keys = ((FIRST + n).to_bytes(4) for n in range(low, min(low + CHUNK, end)))
-            bodies = (nl.set_element(TABLE, "block4", key, TIMEOUT) for key in keys)
-            messages = [(nl.NFT_MSG_NEWSETELEM, nl.NLM_F_CREATE, body) for body in bodies]
+        for low in range(start, end, FILL_BATCH):
+            keys = ((FIRST + n).to_bytes(4) for n in range(low, min(low + FILL_BATCH, end)))
+            bodies = (
+                set_elements.set_element(TABLE, "block4", key, BLOCK_TIMEOUT_S) for key in keys
+            )
+            messages = [(nl.NFT_MSG_NEWSETELEM, nlmsg.NLM_F_CREATE, body) for body in bodies]
             netlink.transact(messages, "fill")
 
 
 def _add(probes: int) -> list[float]:
-    """Microseconds of one block each, acknowledged; all are taken back."""
+    """Return the microseconds of single acknowledged blocks; all are unblocked again."""
     table = Table()
     times = []
     for number in range(probes):
         source = Source((PROBES + number).to_bytes(4))
         begin = time.perf_counter()
-        table.block([(source, 600.0)])
+        table.sets.block([(source, 600.0)])
         times.append((time.perf_counter() - begin) * 1e6)
-        table.unblock(source)
+        table.sets.unblock(source)
     table.close()
     return times
 
 
 def _intervals() -> str:
     elements = ", ".join(f"100.{n >> 8}.{n & 255}.16-100.{n >> 8}.{n & 255}.31"
-                         for n in range(INTERVALS))  # fmt: skip
+                         for n in range(INTERVAL_COUNT))  # fmt: skip
     return (
         "table inet other {\n\tset big {\n\t\ttype ipv4_addr\n\t\tflags interval\n"
         f"\t\telements = {{ {elements} }}\n\t}}\n}}\n"
@@ -85,7 +91,7 @@ def _intervals() -> str:
 
 
 def commands(size: int, goals: dict[str, float], runs: int = 3) -> list[Figure]:
-    """The commands and the daemon with so many blocks in kernel and ledger."""
+    """Return the figures of commands and daemon with `size` blocks in kernel and ledger."""
     with Lab() as lab, Daemon(lab, LARGE) as daemon:
         empty = resident_mib(daemon.pid)
         daemon.stop()
@@ -126,7 +132,7 @@ def commands(size: int, goals: dict[str, float], runs: int = 3) -> list[Figure]:
 
 
 class Started(NamedTuple):
-    """A start of the daemon, until it answers: by then all blocks are in the kernel."""
+    """A start of the daemon until it answers, when all blocks are in the kernel."""
 
     seconds: float
     cost: str
@@ -136,22 +142,22 @@ class Reconciled(NamedTuple):
     seconds: float
     cost: str
     latencies: list[float]
-    """Milliseconds from the triggering probe to the element, of scanners meanwhile."""
+    """Milliseconds from the triggering probe to the element, during reconciliation."""
     blocked: int
 
 
 def _start(lab: Lab, daemon: Daemon, size: int) -> Started:
-    """One count at the end, no polling that would keep the kernel busy."""
+    """Start the daemon and count the blocks once: polling would keep the kernel busy."""
     seconds = daemon.start()
     cpu = cpu_seconds(daemon.pid)
-    told = daemon.status()["reconciled"]
+    reconciled = daemon.status()["reconciled"]
     there = lab.victim.call(_count)
-    assert there == told["kernel"] == size, f"{there} of {size} blocks, {told}"
+    assert there == reconciled["kernel"] == size, f"{there} of {size} blocks, {reconciled}"
     return Started(seconds, f"{cpu:.1f} s of CPU")
 
 
 def _reconcile(lab: Lab, daemon: Daemon, size: int) -> Reconciled:
-    """Kernel, memory and ledger compared, while scanners come and are blocked."""
+    """Measure a comparison of kernel, memory and ledger while scanners are blocked."""
     before = daemon.status()["reconciled"]["runs"]
     cpu = cpu_seconds(daemon.pid)
     begin = time.monotonic()
@@ -159,22 +165,22 @@ def _reconcile(lab: Lab, daemon: Daemon, size: int) -> Reconciled:
     latencies: list[float] = []
     blocked = 0
     while daemon.status()["reconciled"]["runs"] == before or not blocked:
-        scanners = range(PROBES + blocked, PROBES + blocked + SCANNERS)
-        found, _ = scan(lab, scanners, TRIGGER, extra=1)
-        assert len(found) == SCANNERS, f"{len(found)} of {SCANNERS} scanners are blocked"
+        scanners = range(PROBES + blocked, PROBES + blocked + SCANNER_COUNT)
+        found, _ = scan(lab, scanners, TRIGGER_COUNT, extra=1)
+        assert len(found) == SCANNER_COUNT, f"{len(found)} of {SCANNER_COUNT} scanners are blocked"
         latencies += found
-        blocked += SCANNERS
-    told = daemon.status()["reconciled"]
+        blocked += SCANNER_COUNT
+    reconciled = daemon.status()["reconciled"]
     spent = cpu_seconds(daemon.pid) - cpu
-    assert time.monotonic() - begin < PATIENCE
-    assert told["fault"] == "", told["fault"]
-    assert told["kernel"] >= size <= told["ledger"], told
-    return Reconciled(told["seconds"], f"{spent:.1f} s of CPU", latencies, blocked)
+    assert time.monotonic() - begin < RECONCILE_TIMEOUT_S
+    assert reconciled["fault"] == "", reconciled["fault"]
+    assert reconciled["kernel"] >= size <= reconciled["ledger"], reconciled
+    return Reconciled(reconciled["seconds"], f"{spent:.1f} s of CPU", latencies, blocked)
 
 
 def _count() -> int:
     table = Table()
-    count = sum(table.count_blocked().values())
+    count = sum(table.sets.count_blocked().values())
     table.close()
     return count
 
@@ -188,26 +194,27 @@ def _figure(
 
 
 def _record(daemon: Daemon, size: int) -> None:
-    """The ledger's entries for what fill() blocked."""
+    """Write the ledger's entries for the blocks of fill()."""
     now = time.time()
     ledger = Ledger(daemon.home / "state" / "ledger.db")
-    for low in range(0, size, CHUNK):
-        ledger.add(_entries(low, min(low + CHUNK, size), now))
+    for low in range(0, size, FILL_BATCH):
+        ledger.add(_entries(low, min(low + FILL_BATCH, size), now))
     ledger.close()
 
 
-def _entries(start: int, end: int, now: float) -> Iterator[Entry]:
+def _entries(start: int, end: int, now: float) -> Iterator[DecisionRecord]:
     for number in range(start, end):
-        yield Entry(
+        yield DecisionRecord(
             address=str(ip_address(FIRST + number)), family=4, scan="portscan", kinds=["syn"],
-            targets=3, probes=3, first_seen=now - 1, blocked_at=now, timeout_s=TIMEOUT, offence=1,
-            forgeable=True, tool="nmap", reason="3 distinct targets within the window",
+            targets=3, probes=3, first_seen=now - 1, blocked_at=now,
+            timeout_s=BLOCK_TIMEOUT_S, offence=1, forgeable=True, tool="nmap",
+            reason="3 distinct targets within the window",
             sample=[], blocked=True,
         )  # fmt: skip
 
 
 def _timed(daemon: Daemon, *words: str) -> tuple[float, int]:
-    """Seconds that a command took, and the lines it printed."""
+    """Return the seconds that a command took, and the number of lines it printed."""
     begin = time.perf_counter()
     done = daemon.cli(*words)
     return time.perf_counter() - begin, done.stdout.count("\n")

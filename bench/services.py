@@ -1,8 +1,8 @@
-"""Listed services: an HTTP server (nginx) and its clients (wrk), with and without us.
+"""Measure listed services: an HTTP server (nginx) and its clients (wrk), with and without SentryFW.
 
-Three hosts alike: no firewall, ours, and a bare drop rule behind `ct state established accept`, as
-a plain host firewall has it. They are measured in turns, idle, and beside the same flood of a fixed
-rate. What ours costs idle is told against both: no firewall has no connection tracking either.
+Three equal hosts: no firewall, SentryFW, and a drop rule after `ct state established accept`, as in
+a plain host firewall. They are measured in turns, idle and under a flood of a fixed rate. The idle
+cost is compared with both: without a firewall there is no connection tracking either.
 """
 
 import re
@@ -19,10 +19,10 @@ from bench.latency import SPOOFED
 from bench.peers import NONE, US, inside
 
 BARE: Final = "bare drop"
-FLOOD: Final = 200_000
-"""SYNs a second of ever new sources."""
-CONNECTIONS: Final = 32
-BULK: Final = 1 << 20
+FLOOD_PER_S: Final = 200_000
+"""SYNs a second of new sources."""
+CONNECTION_COUNT: Final = 32
+BULK_BYTES: Final = 1 << 20
 MODES: Final = {
     "connections": ("-H", "Connection: close", f"http://{VICTIM}/"),
     "throughput": (f"http://{VICTIM}/bulk",),
@@ -34,7 +34,7 @@ _MILLISECONDS: Final = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 @dataclass
 class Host:
-    """One defended host with its server."""
+    """A defended host with its server."""
 
     name: str
     lab: Lab
@@ -58,7 +58,7 @@ def _host(stack: ExitStack, name: str) -> Host:
         lab.sysctl(here, "net.ipv4.ip_local_port_range", "1024 65000")
         lab.sysctl(here, "net.ipv4.tcp_tw_reuse", 1)
         lab.sysctl(here, "net.ipv4.tcp_max_syn_backlog", 8192)
-    serve = f"head -c {BULK} /dev/zero > /srv/bulk; exec nginx -c /etc/nginx/bench.conf"
+    serve = f"head -c {BULK_BYTES} /dev/zero > /srv/bulk; exec nginx -c /etc/nginx/bench.conf"
     lab.victim.popen(inside("http", "/bin/sh", "-c", serve), stdout=None, stderr=None)
     wait_for(lambda: _is_listening(lab), "nginx listens")
     if name == US:
@@ -82,7 +82,7 @@ def _compare(
     *,
     flood: bool,
 ) -> list[Figure]:
-    """Runs in turns; each of ours beside its neighbours, with the goal (0: none) for each."""
+    """Measure the hosts in turns and compare ours with the others; a goal of 0 is none."""
     rates: dict[str, list[float]] = {host.name: [] for host in hosts}
     tails: dict[str, list[float]] = {host.name: [] for host in hosts}
     for number in range(runs):
@@ -99,24 +99,26 @@ def _compare(
     if mode == "connections":
         medians = {name: sorted(values)[len(values) // 2] for name, values in tails.items()}
         ours = medians.pop(US)
-        tail = noted(f"HTTP p99 latency, {where}", ours, "ms", spread_of(tails[US]), medians)
-        found.append(tail._replace(ratio=ours / medians[next(iter(goals))]))
+        p99 = noted(f"HTTP p99 latency, {where}", ours, "ms", spread_of(tails[US]), medians)
+        found.append(p99._replace(ratio=ours / medians[next(iter(goals))]))
     return found
 
 
 def _load(lab: Lab, mode: str, seconds: float, *, flood: bool) -> tuple[float, float]:
-    """Requests (or MiB) a second, and the 99th percentile of their time in milliseconds."""
+    """Return requests (or MiB) a second, and the 99th percentile of their time in ms."""
     sending = None
     if flood:
         frames = lab.frames("flood", [syn(SPOOFED, 7000 + number) for number in range(64)])
-        sending = lab.start_sending(frames, "--rate", FLOOD, "--spoof", SPOOFED, "--seconds", 99)
+        sending = lab.start_sending(
+            frames, "--rate", FLOOD_PER_S, "--spoof", SPOOFED, "--seconds", 99
+        )
         time.sleep(0.5)
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", *MODES[mode]]
+    command = ["wrk", "-t1", f"-c{CONNECTION_COUNT}", f"-d{seconds:g}s", "--latency", *MODES[mode]]
     done = lab.attacker.run(*inside("http", *command), timeout=seconds + 60)
     if sending is not None:
         stop_sending(sending)
     rate, tail = _RATE.search(done.stdout), _P99.search(done.stdout)
     assert rate, done.stdout + done.stderr
     assert tail, done.stdout + done.stderr
-    factor = BULK / (1 << 20) if mode == "throughput" else 1
+    factor = BULK_BYTES / (1 << 20) if mode == "throughput" else 1
     return float(rate[1]) * factor, float(tail[1]) * _MILLISECONDS[tail[2]]
