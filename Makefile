@@ -8,20 +8,37 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 STAMP := .venv/set-up
+ENGINE := build/engine/digest
 PACKAGES := nftables python3-nftables libnetfilter-queue-dev nmap iproute2 gcc \
   python3 python3-dev python3-venv
-# What only the tests use: other scanners, tracers, recorders.
-TEST_PACKAGES := hping3 masscan zmap traceroute iputils-tracepath iputils-ping conntrack tcpdump \
-  openssl systemd
+# Used by the tests alone: scanners, tracers and recorders; what PortSentry calls (net-tools,
+# libwrap0); readers of our files (fail2ban, prometheus' promtool, fish).
+TEST_PACKAGES := hping3 masscan zmap traceroute iputils-tracepath iputils-ping mtr-tiny conntrack \
+  tcpdump openssl systemd procps net-tools libwrap0 fail2ban prometheus fish
 STOCK_PACKAGES := qemu-system-x86 linux-image-amd64 kmod busybox-static
 STOCK_STAMP := .venv-stock/set-up
-# What builds packages, and makes the Debian that the .deb is tried in.
+# Programs that build packages, and make the Debian that the .deb is tried in.
 PACKAGE_PACKAGES := binutils dpkg-dev lintian musl-tools
+SUITE_PACKAGES := debootstrap
 PACKAGE_TEST_PACKAGES := debootstrap rpm
 PACKAGE_STAMP := .venv-package/set-up
 SOURCES := sentryfw tests bench packaging
 
-# Installs the Debian packages of a list that are missing.
+# Cockpit and Chromium, for the tests of the pages.
+WEB_PACKAGES := cockpit-ws cockpit-bridge cockpit-system chromium chromium-driver sudo
+
+# Tests at once. A kernel test waits more than it computes, so there are more than cores.
+WORKERS ?= $(shell nproc)
+KERNEL_WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
+# Tests of a module share its fixtures, so a module stays in one worker.
+PARALLEL = -n $(1) --dist loadscope
+NOT_DEFAULT := not stock_kernel and not package and not web
+# Tests in namespaces that failed in the parallel run and passed alone (tests/support/alone.py).
+ALONE := .pytest_cache/passed-only-alone
+
+# Installs the Debian packages of a list that are missing. Another apt may be running: dpkg's lock
+# is waited for; the lock of `update` has no such option, so that is tried again. The services of
+# the packages are not started (systemctl(1), SYSTEMD_OFFLINE).
 define install
 missing=()
 for package in $(1); do
@@ -30,10 +47,15 @@ for package in $(1); do
 done
 if [ "$${#missing[@]}" != 0 ]; then
   echo "make: apt: installing $${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -q >/dev/null || { echo "make: apt-get update failed: is there a network?" >&2; exit 1; }
-  apt-get install -y -q --no-install-recommends "$${missing[@]}" >/dev/null \
-    || { echo "make: apt could not install: $${missing[*]}" >&2; exit 1; }
+  export DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1
+  tries=0
+  until apt-get update -q >/dev/null; do
+    tries=$$((tries + 1))
+    [ "$$tries" -lt 10 ] || { echo "make: apt-get update failed: is there a network?" >&2; exit 1; }
+    sleep 6
+  done
+  apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=600 "$${missing[@]}" \
+    >/dev/null || { echo "make: apt could not install: $${missing[*]}" >&2; exit 1; }
 fi
 endef
 
@@ -46,24 +68,53 @@ $(@D)/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $<
 touch $@
 endef
 
-.PHONY: deb packages wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help setup apt demo test check fmt golden bench bench-quick lock clean
+.PHONY: test-web apt-web release deb packages packages-here apt-suites wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help table setup apt demo test test-fast test-kernel test-peers check fmt golden bench bench-quick lock clean
 
 help:
 	@echo "make demo    set up what is missing, then run the fire drill (sentryfw drill)"
-	echo "make test    set up what is missing, then run the tests"
+	echo "make test    set up what is missing, then run every test but those of packages and of the stock kernel"
+	echo "make test-fast  the tests that need no root and no namespaces: a minute"
+	echo "make test-kernel  the tests in network namespaces, with real tools: minutes"
+	echo "make test-peers  SentryFW with PortSentry and other firewalls: minutes"
+	echo "make test-web  the pages for Cockpit and LuCI, in Chromium: minutes"
 	echo "make check   format, lint, types, architecture"
+	echo "make table   print the table of a configuration as it runs: CONFIG=FILE"
 	echo "make setup   only set up: .venv/bin/sentryfw and .venv/bin/sentryfwd"
 	echo "make bench   measure; make bench-quick: the short form"
-	echo "make deb     build dist/*.deb; make packages: also rpm, apk, ipk, wheel and sdist"
+	echo "make deb SUITE=trixie  build dist/*.deb in a root of that suite; make packages: all packages"
+	echo "make release  check version, changelogs and tag; build all packages and SHA256SUMS"
 	echo "make test-deb  install, use, upgrade and remove it in a Debian made for that"
 	echo "make fuzz    hostile bytes, for FUZZ_SECONDS=60"
 
 demo: setup
 	@$(BIN)/sentryfw drill
 
+# The tests marked `serial` measure time or memory, so no other test runs at the same time.
 test: setup apt-test
-	@$(BIN)/pytest
-	SENTRYFW_ENGINE=plain $(BIN)/pytest tests/engine
+	@rm -f $(ALONE)
+	$(BIN)/python -P tests/support/alone.py -m "$(NOT_DEFAULT) and not serial" $(call PARALLEL,$(KERNEL_WORKERS))
+	$(BIN)/pytest -m "$(NOT_DEFAULT) and serial"
+	SENTRYFW_ENGINE=plain $(BIN)/pytest $(call PARALLEL,$(WORKERS)) tests/engine
+	if [ -s $(ALONE) ]; then
+	  echo "make: WARNING: failed in the parallel run, PASSED ONLY ALONE, look at them:" >&2
+	  cat $(ALONE) >&2
+	fi
+
+# Needs no root: an existing environment is used as it is.
+test-fast: $(STAMP) $(ENGINE)
+	@$(BIN)/pytest -m "$(NOT_DEFAULT) and not netns and not root and not peers and not slow" $(call PARALLEL,$(WORKERS))
+
+test-kernel: setup apt-test
+	@$(BIN)/pytest -m "$(NOT_DEFAULT) and netns and not peers and not serial" $(call PARALLEL,$(KERNEL_WORKERS))
+	$(BIN)/pytest -m "$(NOT_DEFAULT) and netns and not peers and serial"
+
+test-peers: setup apt-test
+	@$(BIN)/pytest -m "$(NOT_DEFAULT) and peers" $(call PARALLEL,$(WORKERS))
+
+# The pages in a real Cockpit and against a stub of LuCI, in Chromium: minutes.
+test-web: setup apt-test apt-web
+	@$(BIN)/python -P tests/support/alone.py -m "web and not serial" $(call PARALLEL,$(WORKERS)) tests/web
+	[ -n "$(NO_COST)" ] || $(BIN)/pytest -m "web and serial" tests/web
 
 check: setup
 	@$(BIN)/ruff format --check $(SOURCES)
@@ -75,19 +126,43 @@ check: setup
 test-stock-kernel: setup apt-stock $(STOCK_STAMP)
 	@$(BIN)/pytest -m stock_kernel tests/stock_kernel
 
-# Packages for others' machines, below dist/: docs/appliances.md says what each is for.
-deb: setup apt-package $(PACKAGE_STAMP)
-	@$(BIN)/python packaging/build.py deb
-	lintian --allow-root --fail-on error,warning,info --display-info dist/*.deb
+# Packages for other machines, below dist/: docs/appliances.md describes each. They are built in
+# roots of their suites (packaging/suites.py), which debootstrap makes.
+SUITE ?= bookworm trixie
+ROOTS ?= build/roots
+RELEASE ?= 1
+IN_SUITES = $(PYTHON) packaging/suites.py --roots $(ROOTS) --release $(RELEASE)
 
-packages: deb wheel
-	@$(BIN)/python packaging/build.py rpm apk ipk
+deb: apt-suites
+	@$(IN_SUITES) $(SUITE)
+
+packages: apt-suites wheel
+	@$(IN_SUITES) bookworm --formats deb rpm apk ipk
+	$(IN_SUITES) trixie --formats deb rpm
+
+# In the root of a suite. lintian judges by the rules of that suite.
+packages-here: setup apt-package $(PACKAGE_STAMP)
+	@rm -rf dist
+	$(BIN)/python packaging/build.py $(or $(FORMATS),deb) --release $(RELEASE)
+	for package in $$(find dist -name '*.deb'); do
+	  lintian --allow-root --fail-on error,warning,info --display-info "$$package"
+	done
+
+# Everything for a version: checked, built, listed with its hashes. Signing is the releaser's.
+release: setup
+	@PYTHONPATH=. $(BIN)/python packaging/release.py check
+	rm -rf dist
+	$(MAKE) packages
+	PYTHONPATH=. $(BIN)/python packaging/release.py manifest
 
 wheel: setup
 	@$(BIN)/hatchling build --directory dist
 
-test-deb: packages apt-package-test
+test-deb: setup apt-package-test
 	@$(BIN)/pytest -m package tests/package
+
+apt-suites: apt
+	@$(call install,$(SUITE_PACKAGES))
 
 apt-package: apt
 	@$(call install,$(PACKAGE_PACKAGES))
@@ -101,20 +176,23 @@ $(PACKAGE_STAMP): requirements-package.lock
 apt-test: apt
 	@$(call install,$(TEST_PACKAGES))
 
+apt-web: apt
+	@$(call install,$(WEB_PACKAGES))
+
 apt-stock: apt
 	@$(call install,$(STOCK_PACKAGES))
 
 $(STOCK_STAMP): requirements-stock.lock
 	@$(call venv,what boots the emulated machine)
 
-# Hostile bytes into everything that reads some: FUZZ_SECONDS in all, shared by the targets of
-# FUZZ_TARGETS (all of them). `make test` runs what was found once more, without atheris.
+# Hostile bytes into every parser: FUZZ_SECONDS in all, shared by the targets of FUZZ_TARGETS (all
+# of them). `make test` runs the inputs that were found once more, without atheris.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 FUZZ_STAMP := .venv-fuzz/set-up
 
 fuzz: setup $(FUZZ_STAMP)
-	@SENTRYFW_ENGINE=plain PYTHONPATH="$$($(BIN)/python -c 'import site; print(*site.getsitepackages(), sep=chr(58))')" \
+	@PYTHONPATH="$$($(BIN)/python -c 'import site; print(*site.getsitepackages(), sep=chr(58))')" \
 	  .venv-fuzz/bin/python tests/fuzz/run.py $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 $(FUZZ_STAMP): requirements-fuzz.lock
@@ -134,8 +212,15 @@ bench: setup
 bench-quick: setup
 	@$(BIN)/python -m bench --quick
 
-setup: apt $(STAMP)
-	@$(BIN)/python -m sentryfw.build_engine || true
+# The table of a configuration as it runs, in nft's words: CONFIG=file, or the default place.
+table: setup
+	@$(BIN)/python -m sentryfw.tools.table $(CONFIG)
+
+setup: apt $(STAMP) $(ENGINE)
+
+# The compiled engine, next to its sources. Where it cannot be compiled, the sources run.
+$(ENGINE): $(STAMP) packaging/compile_engine.py $(if $(wildcard $(PYTHON)),$(shell $(PYTHON) packaging/compile_engine.py --sources))
+	@$(BIN)/python packaging/compile_engine.py || true
 
 apt:
 	@if [ "$$(id -u)" != 0 ]; then
@@ -169,4 +254,5 @@ lock:
 	$$compile --group fuzz -o requirements-fuzz.lock
 
 clean:
-	@rm -rf .venv .venv-stock .venv-package .venv-fuzz tests/fuzz/findings build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find sentryfw -name '*.so' -delete
+	rm -rf .venv .venv-stock .venv-package .venv-fuzz tests/fuzz/findings build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
