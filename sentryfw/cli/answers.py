@@ -4,7 +4,7 @@ A daemon that was taken over, or one of another version, may answer anything: a 
 one sentence then, not with a traceback. Keys that a command does not know are left out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
@@ -155,6 +155,17 @@ def ask_stream_unprivileged(path: Path, request: Request) -> Iterator[Answer]:
     """Call client.ask_stream_unprivileged(), and check each answer."""
     for answer in client.ask_stream_unprivileged(path, request):
         yield _checked(path, request, answer)
+
+
+def collect(path: Path, request: Request, warn: Callable[[str], None]) -> list[Answer]:
+    """Return the answers of ask_stream_unprivileged(); its warnings go to `warn`."""
+    found = []
+    for answer in ask_stream_unprivileged(path, request):
+        if "warning" in answer:
+            warn(answer["warning"])
+        else:
+            found.append(answer)
+    return found
 
 
 def only(path: Path, answers: Iterator[Answer]) -> Answer:

@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import closing
 from email.message import EmailMessage
-from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ from sentryfw.config.respond import Mail
 from sentryfw.errors import SentryError
 from sentryfw.host.private_files import open_private, private_directory
 from sentryfw.netfilter.table import Table
-from sentryfw.respond.mail import failure_text, send
+from sentryfw.respond.mail import failure_text, new_message, send
 from sentryfw.text import counted
 from sentryfw.tools.report import page
 from sentryfw.tools.report.report import Report, make
@@ -71,15 +70,8 @@ def keep(directory: Path, name: str, html: str, count: int) -> None:
 
 def compose(config: Mail, report: Report, name: str, html: str) -> EmailMessage:
     """Return the mail with a page."""
-    hostname = socket.gethostname()
-    message = EmailMessage()
-    message["From"] = config.sender or f"sentryfw@{hostname}"
-    message["To"] = ", ".join(config.to)
-    message["Date"] = formatdate(localtime=True)
-    message["Message-ID"] = make_msgid(domain=hostname)
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no automatic replies
     seen = f"{counted(report['blocks'], 'block')} of {counted(report['sources'], 'source')}"
-    message["Subject"] = f"SentryFW {hostname}: report, {seen}"
+    message = new_message(config, socket.gethostname(), f"report, {seen}")
     message.set_content(
         f"{report['since']} to {report['until']}: {seen}.\n\nThe page is attached;"
         " `sentryfw report` prints it.\n"

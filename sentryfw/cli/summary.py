@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from sentryfw.cli.phrases import is_known
+from sentryfw.query.summary import OFF
 from sentryfw.text import counted, duration, local_time, seconds_since
 
 ALL: Final = "sentryfw status --all"
@@ -61,6 +63,8 @@ def _state(state: State) -> str:
         return "NOT installed: nothing is guarded"
     if state["daemon"] != "running":
         return "NOT guarding: the daemon does not run"
+    if state["summary"]["state"] == OFF:
+        return f"NOT guarding: {state['summary']['because'][0]}"
     since = state["started_at"]
     begun = f" since {_moment(since)}" if since else ""
     if state["mode"] == "observe":
@@ -97,7 +101,7 @@ def _today(today: State | None) -> list[Line]:
 def _last(last: State | None) -> list[Line]:
     if last is None:
         return []
-    tool = "" if last["tool"] in {"", "unknown"} else f" by {last['tool']}"
+    tool = f" by {last['tool']}" if is_known(last["tool"]) else ""
     what = f"{last['scan']} ({', '.join(last['kinds'])}){tool}"
     outcome = (
         last["outcome"]

@@ -165,6 +165,14 @@ def merged(ranges: Iterable[PortRange]) -> list[PortRange]:
     return found
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a host's name or address is of this host alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 Ports = Annotated[PortRange, BeforeValidator(_parse_ports), PlainSerializer(ports_text)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Network6 = Annotated[IPv6Network, BeforeValidator(_network6)]

@@ -1,12 +1,11 @@
 """The sections [[respond.webhook]]: messages to a chat, a push service, or a program, by HTTPS."""
 
-from ipaddress import ip_address
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sentryfw.config.types import Count, Directory, Duration, Section
+from sentryfw.config.types import Count, Directory, Duration, Section, is_loopback
 
 TOKEN: Final = "{token}"  # noqa: S105 - a placeholder
 TELEGRAM: Final = "https://api.telegram.org"
@@ -27,19 +26,12 @@ def _url(value: str) -> str:
         raise ValueError("write a URL like https://hooks.example.org/services/{token}")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError("write neither a user, nor a password, nor a fragment: use credentials")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError("write https: http is for programs on this host")
     rest = value.replace(TOKEN, "")
     if "{" in rest or "}" in rest or TOKEN in parts.netloc:
         raise ValueError("the only placeholder is {token}, behind the host")
     return value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 WebhookUrl = Annotated[str, AfterValidator(_url)]

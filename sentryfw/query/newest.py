@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple, TypedDict
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import SentryError
 from sentryfw.netfilter.block_sets import Blocked, blocked_of
-from sentryfw.netfilter.schema import CONFINE_SETS
 from sentryfw.netfilter.table import Table
 from sentryfw.query import blocks
 from sentryfw.query.blocks import BlockItem, Warn
@@ -82,8 +81,8 @@ def count(table: Table, path: Path, wanted: Wanted, warn: Warn) -> int:
     """
     table.require()
     if wanted.is_everything:
-        confined = (table.decisions.count(name) or 0 for name in CONFINE_SETS.values())
-        return sum(table.sets.count_blocked().values()) + sum(confined)
+        counts = (table.sets.count_blocked(), table.decisions.count_confined())
+        return sum(sum(count.values()) for count in counts)
     now = time.time()
     with closing(OptionalLedger(path, warn)) as book:
         return book.ask(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sentryfw.config.model import Config
-from sentryfw.config.types import MAX_PORT, PortRange, matches
+from sentryfw.config.types import MAX_PORT, PortRange, is_loopback, matches
 from sentryfw.errors import SentryError
 from sentryfw.host import address_list
 from sentryfw.host.account import acting_as_owner
@@ -110,18 +110,11 @@ def _mail(config: Config, read_credentials: ReadCredentials) -> Iterator[ConfigR
                 read_credentials(mail.credentials)
         except SentryError as error:
             yield ConfigRemark("respond.mail.credentials", f"{error}: no mail is sent")
-    elif mail.to and not _is_local(mail.host):
+    elif mail.to and not is_loopback(mail.host):
         yield ConfigRemark(
             "respond.mail.credentials",
             f"none: {mail.host} has to accept mail of this host without a password",
         )
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _respond(config: Config) -> Iterator[ConfigRemark]:

@@ -49,22 +49,26 @@ def read_credentials(path: Path) -> tuple[str, str]:
     return user, password
 
 
-def compose(incidents: list[Incident], lost: int, config: Mail, hostname: str) -> EmailMessage:
-    """Return one mail about all incidents; `lost`: incidents that are only counted."""
-    blocked = [incident for incident in incidents if incident.action == "blocked"]
+def new_message(config: Mail, hostname: str, what: str) -> EmailMessage:
+    """Return a mail to the administrators without a text; `what`: the subject's end."""
     message = EmailMessage()
     message["From"] = config.sender or f"sentryfw@{hostname}"
     message["To"] = ", ".join(config.to)
     message["Date"] = formatdate(localtime=True)
     message["Message-ID"] = make_msgid(domain=hostname)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no automatic replies
+    message["Subject"] = f"SentryFW {hostname}: {what}"
+    return message
+
+
+def compose(incidents: list[Incident], lost: int, config: Mail, hostname: str) -> EmailMessage:
+    """Return one mail about all incidents; `lost`: incidents that are only counted."""
+    blocked = [incident for incident in incidents if incident.action == "blocked"]
     if len(incidents) == 1 and not lost:
-        message["Subject"] = f"SentryFW {hostname}: {incidents[0].action} {incidents[0].address}"
+        what = f"{incidents[0].action} {incidents[0].address}"
     else:
-        message["Subject"] = (
-            f"SentryFW {hostname}: {len(blocked)} blocked,"
-            f" {len(incidents) - len(blocked)} not blocked"
-        )
+        what = f"{len(blocked)} blocked, {len(incidents) - len(blocked)} not blocked"
+    message = new_message(config, hostname, what)
     lines = [
         f"{time.strftime('%Y-%m-%d %H:%M:%S%z', time.localtime(incident.at))} {incident.sentence()}"
         for incident in incidents

@@ -30,6 +30,7 @@ def state(**changes: Any) -> dict[str, Any]:
         "queue": {"max_len": 4096, "failures": 0, "kernel": {"waiting": 0}}, "overload": {},
         "lost_records": 0, "faults": {}, "divert_reason": "", "reactions": {}, "decoys": None,
         "metrics": None, "reload": {"at": 1.0, "error": ""},
+        "summary": {"state": "guarding", "because": []},
     } | changes  # fmt: skip
 
 
@@ -53,6 +54,11 @@ def test_a_quiet_host_in_ten_lines() -> None:
     assert texts["queue"] == "0 of 4,096 packets wait; none lost"
     assert texts["memory"] == "36 MiB; 2 sources remembered"
     assert texts["attention"] == "nothing"
+
+
+def test_a_table_that_does_not_queue_does_not_guard() -> None:
+    off = {"state": "off", "because": ["the table is switched off", "and more"]}
+    assert shown(summary=off)["state"] == "NOT guarding: the table is switched off"
 
 
 def test_no_line_has_a_number_of_the_epoch() -> None:

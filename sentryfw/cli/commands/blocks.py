@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from sentryfw.cli import completion, output
-from sentryfw.cli.answers import ask_stream_unprivileged
+from sentryfw.cli.answers import collect
 from sentryfw.cli.arguments import (
     Json,
     address_or_none,
@@ -189,7 +189,7 @@ def list_blocks(
         items: list[Any] = list(with_reasons(blocked, config.paths.ledger, warn))
         items += confined(table, config.paths.ledger, warn)
     except NoPrivilege:
-        items = _answers(config, request, warn)
+        items = collect(config.paths.control, request, warn)
     return sorted(items, key=lambda item: item["blocked_at"] or "", reverse=True)
 
 
@@ -199,20 +199,8 @@ def count_blocks(config: Config, table: Table, wanted: Wanted, warn: Callable[[s
         return count_newest(table, config.paths.ledger, wanted, warn)
     except NoPrivilege:
         request = {"do": "count", **wanted._asdict()}
-        [answer] = _answers(config, request, warn)
+        [answer] = collect(config.paths.control, request, warn)
         return int(answer["count"])
-
-
-def _answers(
-    config: Config, request: dict[str, Any], warn: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    items = []
-    for answer in ask_stream_unprivileged(config.paths.control, request):
-        if "warning" in answer:
-            warn(answer["warning"])
-        else:
-            items.append(answer)
-    return items
 
 
 def _title(items: list[dict[str, Any]]) -> str:
@@ -221,9 +209,7 @@ def _title(items: list[dict[str, Any]]) -> str:
 
 
 def _shortly(item: dict[str, Any]) -> dict[str, Any]:
-    confined = "confined: " if item["decision"] == "confine" else ""
-    return {**item, "left": left(item), "dropped": item["dropped_packets"],
-            "why": confined + finding(item)}  # fmt: skip
+    return {**item, "left": left(item), "dropped": item["dropped_packets"], "why": finding(item)}
 
 
 def _add_would_block(items: list[dict[str, Any]]) -> None:

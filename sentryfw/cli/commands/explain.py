@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from sentryfw.cli import output
-from sentryfw.cli.answers import ask_stream_unprivileged
+from sentryfw.cli.answers import collect
 from sentryfw.cli.arguments import Json, load_config, new_app
 from sentryfw.cli.completion import blocked_addresses
 from sentryfw.config.model import Config
@@ -63,15 +63,8 @@ def explain_address(config: Config, text: str) -> Row:
     try:
         return whole(parts(config, Table(), text, output.note))
     except NoPrivilege:
-        answers = []
-        for answer in ask_stream_unprivileged(
-            config.paths.control, {"do": "explain", "address": text}
-        ):
-            if "warning" in answer:
-                output.note(answer["warning"])
-            else:
-                answers.append(answer)
-        return whole(answers)
+        request = {"do": "explain", "address": text}
+        return whole(collect(config.paths.control, request, output.note))
 
 
 def is_known(found: Row) -> bool:

@@ -9,7 +9,13 @@ import typer
 
 from sentryfw import __version__
 from sentryfw.cli import output, summary
-from sentryfw.cli.answers import ask, ask_stream_unprivileged, ask_unprivileged, only
+from sentryfw.cli.answers import (
+    ask,
+    ask_stream_unprivileged,
+    ask_unprivileged,
+    collect,
+    only,
+)
 from sentryfw.cli.arguments import Json, load_config, new_app
 from sentryfw.config.model import Config
 from sentryfw.errors import NoPrivilege, NotInstalled, NotRunning
@@ -141,13 +147,8 @@ def memory_bytes(pid: int | None) -> int | None:
 
 
 def _todays_scans(control: Path) -> Mapping[str, Any] | None:
-    found = None
-    for answer in ask_stream_unprivileged(control, {"do": "today", "since": midnight()}):
-        if "warning" in answer:
-            output.note(answer["warning"])
-        else:
-            found = answer
-    return found
+    found = collect(control, {"do": "today", "since": midnight()}, output.note)
+    return found[-1] if found else None
 
 
 def _dated(pairs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sentryfw.cli.commands import blocks as module
 from sentryfw.control.client import ask
 from sentryfw.errors import KernelError
 from sentryfw.netfilter.block_sets import Blocked
@@ -153,6 +154,14 @@ def test_a_terminal_gets_a_table_that_fits(host: Host, columns: int) -> None:
     assert "portscan by nmap: syn, fin" in row
     assert re.search(r"why|left|dropped", lines[1])
     assert "\t" not in shown
+
+
+def test_a_confined_partner_is_called_so_once() -> None:
+    item = {
+        "decision": "confine", "scan": "portscan", "tool": "nmap", "kinds": ["syn"], "targets": 3,
+        "reason": "partner", "dropped_packets": 1, "timeout_s": 600.0, "expires_in_s": 60.0,
+    }  # fmt: skip
+    assert module._shortly(item)["why"].count("confined") == 1
 
 
 def test_a_terminal_without_blocks_gets_no_empty_table(host: Host) -> None:
