@@ -3,73 +3,32 @@
 With real scanners and clients, and with SYNs of the option lists that systems publish.
 """
 
-import re
 import time
-from collections.abc import Callable
 from itertools import count
 from typing import Final
 
 import pytest
 
 from kernel.conftest import StartDaemon
+from support import raw_scanners
 from support.frames import SYN, tcp_segment
-from support.lab import ATTACKER, INTERFACE, VICTIM, Lab, synacks
+from support.lab import ATTACKER, VICTIM, Lab, synacks
+from support.raw_scanners import Scan
 from support.shared import Shared
 from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.nmap]
 
 OPEN: Final = (22, 80, 443)
-PORTS: Final = ",".join(map(str, OPEN))
 FAMILIES: Final = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 SERVED_WITHIN_S: Final = 0.5
 """Less than any retransmission takes."""
 _sports: Final = count(20000)
 
 
-def _run(lab: Lab, *command: str) -> str:
-    done = lab.attacker.run(*command)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def _nmap(lab: Lab, family: int, option: str = "-sS") -> set[int]:
-    six = ["-6", "-S", ATTACKER[6], "-e", INTERFACE] if family == 6 else []
-    said = _run(lab, "nmap", "-n", "-Pn", option, "-p", PORTS, "-oG", "-", *six, VICTIM[family])
-    assert "1 host up" in said, said
-    return {int(port) for port in re.findall(r"(\d+)/open/", said)}
-
-
-def _masscan(lab: Lab, family: int) -> set[int]:
-    router = lab.ether[:6].hex(":")
-    said = _run(
-        lab, "masscan", f"-p{PORTS}", "--interface", INTERFACE, "--adapter-ip", ATTACKER[family],
-        "--router-mac", router, "--wait", "2", VICTIM[family],
-    )  # fmt: skip
-    return {int(port) for port in re.findall(r"open port (\d+)/tcp", said)}
-
-
-def _zmap(lab: Lab, _: int) -> set[int]:
-    router = lab.ether[:6].hex(":")
-    return {
-        port for port in OPEN
-        if VICTIM[4] in _run(
-            lab, "zmap", "-p", str(port), "-i", INTERFACE, "-G", router, "-S", ATTACKER[4],
-            "-c", "1", "-q", "-b", "/dev/null", "-o", "-", VICTIM[4],
-        )
-    }  # fmt: skip
-
-
-Scan = Callable[[Lab, int], set[int]]
 SCANNERS: Final = pytest.mark.parametrize(
     ("scan", "family"),
-    [
-        pytest.param(_nmap, 4, id="nmap-ipv4"),
-        pytest.param(_nmap, 6, id="nmap-ipv6"),
-        pytest.param(_masscan, 4, id="masscan-ipv4"),
-        pytest.param(_masscan, 6, id="masscan-ipv6"),
-        pytest.param(_zmap, 4, id="zmap"),
-    ],
+    [pytest.param(scan, family, id=name) for name, scan, family in raw_scanners.SCANNERS],
 )
 
 
@@ -77,7 +36,7 @@ SCANNERS: Final = pytest.mark.parametrize(
 def test_a_raw_scanner_finds_no_listed_port(fresh: Shared, scan: Scan, family: int) -> None:
     for port in OPEN:
         fresh.lab.listen(port, family)
-    assert scan(fresh.lab, family) == set()
+    assert scan(fresh.lab, VICTIM[family], OPEN) == set()
     assert fresh.count("deferred") >= len(OPEN)
     assert not fresh.lab.is_blocked(ATTACKER[family]), "three listed ports are 1.5 targets of 3"
     assert fresh.lab.elements(f"suspect{family}") == set()
@@ -90,7 +49,7 @@ def test_with_raw_syn_served_it_finds_them_all(
     start_daemon('[watch]\nraw_syn = "serve"')
     for port in OPEN:
         lab.listen(port, family)
-    assert scan(lab, family) == set(OPEN)
+    assert scan(lab, VICTIM[family], OPEN) == set(OPEN)
     assert lab.count("deferred") == 0
 
 
@@ -194,7 +153,7 @@ def _wait_until(due: float) -> None:
 def test_a_connect_scan_of_three_listed_ports_is_served(fresh: Shared, family: int) -> None:
     for port in OPEN:
         fresh.lab.listen(port, family)
-    assert _nmap(fresh.lab, family, "-sT") == set(OPEN)
+    assert raw_scanners.nmap(fresh.lab, VICTIM[family], OPEN, "-sT") == set(OPEN)
     assert fresh.count("deferred") == 0
 
 
