@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from sentryfw.config.model import Config
+from sentryfw.engine.classify import ACK, RST, SYN
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.fingerprint import attribute
 from sentryfw.engine.model import (
@@ -43,6 +44,7 @@ from sentryfw.tools.replay.view import Bounded, CaptureView, Network, Service, n
 MAX_FINDINGS: Final = 65536
 MAX_REORDER_S: Final = 1.0
 """Seconds that packets may be out of order; more is a clock that was set back."""
+MAX_DEFERRED: Final = 65536
 MAX_TICKS: Final = 64
 """Seconds of a gap that are ticked: enough to forget every source."""
 
@@ -50,6 +52,8 @@ ACTIONS: Final[dict[type, str]] = {
     Block: "blocked", Confinement: "confined", Refusal: "refused"
 }  # fmt: skip
 
+Line = tuple[bytes, int, bytes, int]
+"""Source and its port, target and its port."""
 Take = Callable[[Packet, float, bytes, int, int], None]
 """A function of a packet, its time, a buffer, and the packet's start and end in it."""
 
@@ -122,6 +126,8 @@ class Judge:
         self._findings = self.result.findings
         self._tools: Bounded[Source, str] = Bounded(MAX_FINDINGS)
         """Tools of probes before a decision, by their header fields."""
+        self._deferred: Bounded[Line, bool] = Bounded(MAX_DEFERRED)
+        """Connections whose SYNs would have been deferred."""
         self._clock = Clock()
         self._ticked = -inf
 
@@ -137,7 +143,10 @@ class Judge:
             self._judge(packet, payload, fate, now)
             return
         self.result.fates[fate] += 1
-        if fate == "dropped":
+        if fate == "passed":
+            if self._deferred:
+                self._take_back(packet, now)
+        elif fate == "dropped":
             finding = self._findings.get(source_of(packet.source, self.engine.whole6))
             if finding is not None:
                 finding.packets_after += 1
@@ -148,12 +157,26 @@ class Judge:
 
     def _judge(self, packet: Packet, payload: bytes, meta: Meta, now: float) -> None:
         outcome = self.engine.handle(payload, meta, now)
-        if outcome.verdict == ACCEPT or (meta.deferred and not outcome.blocks):
+        if outcome.verdict == ACCEPT:
+            self.table.confirm(packet, now)
+        elif meta.deferred and not outcome.blocks:
             self.table.confirm(packet, now)  # a recorded client would have sent its SYN again
+            self._deferred.keep(_line(packet), True)
         if outcome.blocks or outcome.refusals or outcome.confinement is not None:
             self._decided(outcome)
         elif outcome.probe is not None:
             self._attribute(outcome.probe, payload)
+
+    def _take_back(self, packet: Packet, now: float) -> None:
+        """Take back the evidence of a deferred SYN whose handshake the source finished, as a
+        network stack does, which would have sent it again."""
+        if packet.protocol != TCP or packet.flags & (SYN | RST | ACK) != ACK:
+            return
+        if not self._deferred.pop(_line(packet), False):
+            return
+        source = source_of(packet.source, self.engine.whole6)
+        target = packet.target, TCP, packet.dport
+        self.engine.tracker.take_back(Probe(source, target, "syn", listed=True), now)
 
     def _attribute(self, probe: Probe, payload: bytes) -> None:
         """Keep the tool of a probe below the trigger: the one that decides may have none."""
@@ -267,6 +290,10 @@ def _read(path: Path, fates: Counter[str], take: Take) -> None:
             fates["cut short" if packet is CUT_SHORT else "malformed"] += 1
         else:
             take(packet, seconds, data, at, end)
+
+
+def _line(packet: Packet) -> Line:
+    return packet.source, packet.sport, packet.target, packet.dport
 
 
 def _hand_listed(config: Config) -> frozenset[Service]:

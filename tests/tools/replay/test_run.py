@@ -202,6 +202,33 @@ def test_a_client_whose_syn_would_have_been_deferred_is_served_as_recorded(tmp_p
     assert result.fates == {"judged": 1, "sent": 2, "passed": 3}
 
 
+SERVICES: Final = range(8001, 8008)
+"""Listed ports: six SYNs that are deferred make a scan."""
+
+
+def _visits(*rest: tuple[str, str]) -> list[Timed]:
+    """Return a SYN of a tiny stack to each service, the SYN/ACK, and what the source answers."""
+    frames = [
+        tcp(THEM, US, port, flags) if sender == THEM else tcp(US, THEM, 40000, flags, port)
+        for port in SERVICES
+        for sender, flags in ((THEM, "S"), (US, "SA"), *rest)
+    ]
+    return [(n * 0.01, frame) for n, frame in enumerate(frames)]
+
+
+def test_evidence_of_a_deferred_syn_ends_with_a_finished_handshake(tmp_path: Path) -> None:
+    listed = frozenset((6, port) for port in SERVICES)
+    client = _visits((THEM, "A"), (THEM, "PA"), (US, "PA"), (THEM, "FA"))
+    assert not _replay(tmp_path, client, listed=listed).findings
+
+
+def test_a_raw_scanner_that_resets_its_handshakes_is_found(tmp_path: Path) -> None:
+    """The counterpart: nothing is taken back of what a scanner leaves half open."""
+    listed = frozenset((6, port) for port in SERVICES)
+    finding = _finding(_replay(tmp_path, _visits((THEM, "R")), listed=listed))
+    assert (finding.scan, finding.kinds) == ("portscan", ("syn", "rst"))
+
+
 def test_a_side_can_be_kept_out_of_the_guess(tmp_path: Path) -> None:
     path = tmp_path / "some.pcap"
     path.write_bytes(pcap(_scan(range(7001, 7011))))
