@@ -22,6 +22,7 @@ PACKAGE_PACKAGES := binutils dpkg-dev lintian musl-tools
 SUITE_PACKAGES := debootstrap
 PACKAGE_TEST_PACKAGES := debootstrap rpm
 PACKAGE_STAMP := .venv-package/set-up
+SBOM_STAMP := .venv-sbom/set-up
 SOURCES := sentryfw tests bench packaging
 
 # Cockpit and Chromium, for the tests of the pages.
@@ -158,7 +159,7 @@ release: setup
 wheel: setup
 	@$(BIN)/hatchling build --directory dist
 
-test-deb: setup apt-package-test
+test-deb: setup apt-package-test $(SBOM_STAMP)
 	@$(BIN)/pytest -m package tests/package
 
 apt-suites: apt
@@ -172,6 +173,9 @@ apt-package-test: apt
 
 $(PACKAGE_STAMP): requirements-package.lock
 	@$(call venv,what packs packages)
+
+$(SBOM_STAMP): requirements-sbom.lock
+	@$(call venv,what checks a bill of materials)
 
 apt-test: apt
 	@$(call install,$(TEST_PACKAGES))
@@ -251,8 +255,9 @@ lock:
 	$$compile pyproject.toml --group dev -o requirements-dev.lock
 	$$compile --group stock -o requirements-stock.lock
 	$$compile --group package -o requirements-package.lock
+	$$compile --group sbom -o requirements-sbom.lock
 	$$compile --group fuzz -o requirements-fuzz.lock
 
 clean:
 	@find sentryfw -name '*.so' -delete
-	rm -rf .venv .venv-stock .venv-package .venv-fuzz tests/fuzz/findings build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-stock .venv-package .venv-sbom .venv-fuzz tests/fuzz/findings build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

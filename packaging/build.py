@@ -35,6 +35,7 @@ STAGE: Final = ROOT / "build" / "packages"
 TOOLS: Final = ROOT / ".venv-package" / "bin"
 BILL: Final = Path("usr/share/doc/sentryfw/sbom.cdx.json")
 """Place of the bill of materials, below the root."""
+COCKPIT_BILL: Final = Path("usr/share/doc/sentryfw-cockpit/sbom.cdx.json")
 MAINTAINER: Final = "SentryFW maintainers <maintainers@sentryfw.invalid>"
 LEFT_OUT: Final = ("*.data", "*.dist-info/RECORD", "*/.agents")
 """Parts of wheels that the private environment does not need: scripts, pip's list of files, hints
@@ -92,8 +93,9 @@ def _pack(
         cwd=ROOT,
         env={**os.environ, **values},
     )
-    for package in set(output.iterdir()) - before if definition == "nfpm.yaml" else ():
-        shutil.copy(STAGE / name / BILL, package.with_name(f"{package.name}.cdx.json"))
+    bill = STAGE / name / BILL if definition == "nfpm.yaml" else STAGE / "cockpit" / COCKPIT_BILL
+    for package in set(output.iterdir()) - before:
+        shutil.copy(bill, package.with_name(f"{package.name}.cdx.json"))
 
 
 def _moment() -> float:
@@ -121,7 +123,7 @@ def _deb(tree: Path, when: float, release: str) -> None:
     lay_out.systemd(tree, units)
     _papers(tree, when, wheels, "deb")
     overrides = (OWN / "deb" / name for name in ("lintian", f"lintian.{suite}"))
-    text = "".join(path.read_text() for path in overrides)
+    text = "".join(path.read_text() for path in overrides if path.exists())
     write(tree / "usr/share/lintian/overrides/sentryfw", text)
     _debian_changelog(tree, "sentryfw", when, release)
 
@@ -184,10 +186,11 @@ def _cockpit(tree: Path, when: float, release: str) -> None:
     notice = (ROOT / "debian" / "copyright").read_text().rstrip()
     write(documents / "copyright", f"{notice}\n\nThe licence of PatternFly:\n\n{licence}")
     (tree / "usr/share/cockpit/sentryfw/patternfly/LICENSE").unlink()
+    needed = sbom.depends((OWN / "cockpit.yaml").read_text(), "deb", PYTHON)
+    write(tree / COCKPIT_BILL, sbom.cockpit_bill(__version__, needed))
     compress(documents / "changelog.gz", (ROOT / "CHANGELOG.md").read_text())
-    overrides = OWN / "deb" / f"lintian-cockpit.{_suite()}"
-    if overrides.exists():
-        write(tree / "usr/share/lintian/overrides/sentryfw-cockpit", overrides.read_text())
+    overrides = (OWN / "deb" / "lintian-cockpit").read_text()
+    write(tree / "usr/share/lintian/overrides/sentryfw-cockpit", overrides)
     _debian_changelog(tree, "sentryfw-cockpit", when, release)
 
 

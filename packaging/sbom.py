@@ -5,6 +5,7 @@ downloaded, what their own bills name (the Rust parts of pydantic-core), and wha
 depends on. Equal packages have equal bills: there is no time and no random number in them.
 """
 
+import base64
 import email
 import email.policy
 import hashlib
@@ -25,13 +26,41 @@ NAMESPACE: Final = uuid.UUID("5e6d8f5c-0d63-5b0c-9a35-3f1d2f6d7c11")
 
 
 def bill(version: str, wheels: Iterable[Path], depends: Iterable[str]) -> str:
-    """Return the bill as JSON. `depends`: the names of the distribution's packages."""
+    """Return the program's bill as JSON. `depends`: the names of the distribution's packages."""
     lock = (lay_out.ROOT / "requirements.lock").read_text()
     components = [component for wheel in wheels for component in _of_wheel(wheel, lock)]
-    components += [
+    return _document("sentryfw", version, "GPL-2.0-or-later", [*components, *_needed(depends)])
+
+
+def cockpit_bill(version: str, depends: Iterable[str]) -> str:
+    """Return the bill of the page for Cockpit: PatternFly, of the version and with the hash that
+    update.sh pins."""
+    script = (lay_out.ROOT / "web" / "patternfly" / "update.sh").read_text()
+    pins = dict(re.findall(r"^(VERSION|SHA512)=(\S+)$", script, re.MULTILINE))
+    place = f"pkg:npm/%40patternfly/patternfly@{pins['VERSION']}"
+    digest = base64.b64decode(pins["SHA512"]).hex()
+    patternfly: Component = {
+        "type": "library",
+        "bom-ref": place,
+        "name": "@patternfly/patternfly",
+        "version": pins["VERSION"],
+        "purl": place,
+        "hashes": [{"alg": "SHA-512", "content": digest}],
+        "licenses": [{"license": {"id": "MIT"}}],
+    }
+    licence = "GPL-2.0-or-later AND MIT"
+    return _document("sentryfw-cockpit", version, licence, [patternfly, *_needed(depends)])
+
+
+def _needed(depends: Iterable[str]) -> list[Component]:
+    """Return the components that the distribution brings."""
+    return [
         {"type": "library", "name": name, "bom-ref": f"depends:{name}", "scope": "required"}
         for name in sorted(depends)
     ]
+
+
+def _document(name: str, version: str, licence: str, components: list[Component]) -> str:
     text = json.dumps(components, sort_keys=True)
     document = {
         "bomFormat": "CycloneDX",
@@ -41,16 +70,14 @@ def bill(version: str, wheels: Iterable[Path], depends: Iterable[str]) -> str:
         "metadata": {
             "component": {
                 "type": "application",
-                "bom-ref": "sentryfw",
-                "name": "sentryfw",
+                "bom-ref": name,
+                "name": name,
                 "version": version,
-                "licenses": [{"license": {"id": "GPL-2.0-or-later"}}],
+                "licenses": [{"expression": licence}],
             },
         },
         "components": components,
-        "dependencies": [
-            {"ref": "sentryfw", "dependsOn": [part["bom-ref"] for part in components]}
-        ],
+        "dependencies": [{"ref": name, "dependsOn": [part["bom-ref"] for part in components]}],
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -59,7 +86,7 @@ def depends(definition: str, kind: str, version: str) -> list[str]:
     """Return the names of the packages that a package depends on, by nfpm's definition. `version`:
     of Python."""
     section = definition.partition(f"\n  {kind}:\n")[2].partition("    depends:")[2]
-    section = re.split(r"\n    \w", section)[0].replace("${SENTRYFW_PYTHON}", version)
+    section = re.split(r"\n {2,4}\w", section)[0].replace("${SENTRYFW_PYTHON}", version)
     lines = (line for line in section.splitlines() if not line.lstrip().startswith("#"))
     words = (word.strip(' []"') for line in lines for word in line.lstrip(" -").split(","))
     return [re.sub(r" \(.*?\)", "", word) for word in words if word]

@@ -13,10 +13,13 @@ LEFT = (
     "etc/systemd/system/sentryfw.service", "etc/systemd/system/sentryfw-respond.socket",
     "etc/systemd/system/sentryfw-respond.service", "etc/sentryfw/last-good/sentryfw.toml",
     "etc/sysusers.d/sentryfw.conf", "var/lib/sentryfw/ledger.db", "run/sentryfw/table.lock",
+    "etc/systemd/system/multi-user.target.wants/sentryfw.service",
+    "etc/systemd/system/sockets.target.wants/sentryfw-respond.socket",
     "etc/systemd/system/sentryfw.service.d/site.conf", "run/sentryfw-respond.sock",
     "etc/sentryfw/conf.d/50-site.toml", "etc/sentryfw/sentryfw.toml~",
 )  # fmt: skip
 KEPT = (
+    "etc/systemd/system/multi-user.target.wants/other.service",
     "etc/systemd/system/other.service",
     "etc/sentryfw/sentryfw.toml",
     "etc/sentryfw/conf.d/README",

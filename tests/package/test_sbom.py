@@ -1,12 +1,15 @@
 """The bill of materials: complete, and the same for the same wheels."""
 
 import json
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sbom
+
+from support.packaged import ROOT
 
 METADATA = "Metadata-Version: 2.1\nName: Some_Thing\nVersion: 1.2\nLicense-Expression: MIT\n"
 PART = {
@@ -25,6 +28,18 @@ overrides:
   rpm:
     depends: ["python(abi) = ${SENTRYFW_PYTHON}", nftables]
     suggests: [nmap]
+  apk:
+    depends: [one (>= 1), two]
+  ipk:
+    depends: []
+"""
+VALIDATE = """
+import sys
+from pathlib import Path
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+text = Path(sys.argv[1]).read_text()
+sys.stdout.write(str(JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) or ""))
 """
 
 
@@ -72,6 +87,36 @@ def test_equal_wheels_have_equal_bills_and_others_do_not(wheel: Path) -> None:
     assert bill(wheel)["serialNumber"] != json.loads(sbom.bill("1", [], []))["serialNumber"]
 
 
+def test_the_page_for_cockpit_has_the_patternfly_that_is_in_the_tree() -> None:
+    made = json.loads(sbom.cockpit_bill("0.2.0", ["sentryfw", "cockpit-ws"]))
+    assert made["metadata"]["component"]["name"] == "sentryfw-cockpit"
+    [patternfly, *needed] = made["components"]
+    pinned = (ROOT / "web/patternfly/update.sh").read_text()
+    assert f"VERSION={patternfly['version']}\n" in pinned
+    assert len(patternfly["hashes"][0]["content"]) == 128
+    assert [part["name"] for part in needed] == ["cockpit-ws", "sentryfw"]
+
+
+@pytest.mark.package
+def test_cyclonedx_accepts_the_bills_and_refuses_a_broken_one(wheel: Path, tmp_path: Path) -> None:
+    """Its schema comes with its own library, so this needs no network."""
+    bills = [sbom.bill("1", [wheel], ["libc6"]), sbom.cockpit_bill("1", ["sentryfw"])]
+    for text in bills:
+        assert validated(text, tmp_path) == ""
+    assert "Additional properties" in validated(bills[0].replace('"purl"', '"url"'), tmp_path)
+
+
+def validated(text: str, folder: Path) -> str:
+    """Return what CycloneDX's library finds wrong with a bill."""
+    path = folder / "bill.json"
+    path.write_text(text)
+    command = [ROOT / ".venv-sbom" / "bin" / "python", "-I", "-c", VALIDATE, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_dependencies_are_read_from_the_definition_of_the_packages() -> None:
     assert sbom.depends(DEFINITION, "deb", "3.11") == ["python3.11", "libc6", "a | b"]
     assert sbom.depends(DEFINITION, "rpm", "3.13") == ["python(abi) = 3.13", "nftables"]
+    assert sbom.depends(DEFINITION, "apk", "3.13") == ["one", "two"]
