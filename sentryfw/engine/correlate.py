@@ -43,6 +43,9 @@ MAX_CROWD_OVERLAP: Final = 1.5
 """Sources for each target: those that share out a scan try each target once. One target counts as
 MAX_TIMES at most, so that probes of one port do not hide the others."""
 MAX_TIMES: Final = 4
+REPEATED_TARGETS: Final = 2
+"""Times as many targets that are a scan however often each was tried: sources that try each target
+twice would otherwise hide it, at twice the cost."""
 MAX_CROWD_TARGETS: Final = 64
 """Targets remembered of one crowd; then it counts from the beginning."""
 MAX_CROWDS: Final = 256
@@ -206,10 +209,14 @@ class Crowd:
         if times < MAX_TIMES:
             self.targets[probe.target] = times + 1
             self.pairs += 1
+        targets = len(self.targets)
         return (
-            len(self.targets) >= shares.targets
+            targets >= shares.targets
             and len(self.sources) >= shares.sources
-            and self.pairs <= len(self.targets) * MAX_CROWD_OVERLAP
+            and (
+                self.pairs <= targets * MAX_CROWD_OVERLAP
+                or targets >= shares.targets * REPEATED_TARGETS
+            )
         )
 
     def found(self, now: float, *, is_blocked: bool) -> DistributedScan:

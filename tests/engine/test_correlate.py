@@ -18,6 +18,7 @@ from sentryfw.engine.correlate import (
     MEMBERSHIP_S,
     MIN_SENDER_GROUPS,
     MOMENT_S,
+    REPEATED_TARGETS,
     SHARED_24,
     SHARED_48,
     SHARED_56,
@@ -381,6 +382,28 @@ def test_scattered_sources_that_share_out_ports_are_found(
     assert run.engine.counters.distributed_scans == 1
 
 
+@FAMILIES
+@pytest.mark.parametrize("times", [2, 3, 5])
+def test_a_scan_that_tries_each_port_several_times_is_found(
+    times: int, family: int, host: str
+) -> None:
+    """From another source each time."""
+    run = scenario(trigger=100).at(0.0)
+    for number in range(REPEATED_TARGETS * TARGETS * times):
+        run.syn(_scattered(number % 200, family), 100 + number // times)
+    assert [place for place, _, _ in _findings(run)] == [host]
+
+
+@FAMILIES
+def test_many_sources_of_a_few_dozen_ports_are_not_a_scan(family: int, host: str) -> None:
+    """The counterpart: as many sources, and each of the ports several times, too."""
+    run = scenario(trigger=100).at(0.0)
+    for number in range(2000):
+        port = 100 + number // 4 % (REPEATED_TARGETS * TARGETS - 1)
+        run.syn(_scattered(number % 200, family), port, to=host)
+    assert [place for place, _, _ in _findings(run)] == []
+
+
 def test_one_probe_each_to_one_port_is_not_shared_out() -> None:
     run = scenario().at(0.0)
     for number in range(200):
@@ -472,6 +495,17 @@ def test_sources_of_one_prefix_that_share_out_targets_are_found(
     assert _findings(run) == [(place, DEFER_S, True)]
     run.syn(address.format(99), 7001).expect_counted()
     run.syn(address.format(99), 7002).expect_block(address.format(99), offence=0)
+
+
+@PREFIXES
+def test_sources_of_one_prefix_that_try_each_target_several_times_are_found(
+    place: str, address: str, needed: int
+) -> None:
+    run = scenario()
+    for number in range(REPEATED_TARGETS * 2 * needed):
+        run.syn(address.format(number), 100 + number // 3)
+        run.syn(address.format(number), 5100 + number // 3)
+    assert _findings(run)[0] == (place, DEFER_S, True)
 
 
 @PREFIXES
