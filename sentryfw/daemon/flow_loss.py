@@ -13,15 +13,13 @@ from typing import Final
 from sentryfw.daemon.packet_path import clock
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.flows import FLOWS_UNKNOWN_S
-from sentryfw.netlink.conntrack import ConntrackCounter, Flows
+from sentryfw.netlink.conntrack import ConntrackCounter, Flows, FlushDetector
 from sentryfw.record.recorder import Recorder
 
 log: Final = logging.getLogger("sentryfwd")
 
 MIN_FLOWS: Final = 16
 """Flows below which a loss is not noticed: so few make no scan."""
-LOST_SHARE: Final = 0.9
-"""Share of the flows that is gone within a second after `conntrack -F`. Expiry does not take it."""
 FULL_SHARE: Final = 0.95
 """Share of nf_conntrack_max from which on the table is reported as full."""
 ROOM_SHARE: Final = 0.9
@@ -35,26 +33,31 @@ class FlowLoss:
         self._engine = engine
         self._recorder = recorder
         self._counter = ConntrackCounter()
+        self._flushes = FlushDetector()
         self.flows = Flows(0, 0)
         """The flows at the last tick."""
         self._is_full = False
         self._changes = 0
+        self._was_flushed()
         self._expect()
 
     def close(self) -> None:
+        try:
+            self._flushes.remove()
+        except OSError as error:
+            log.warning("connection tracking keeps the flows that show a flush: %s", error.strerror)
+        self._flushes.close()
         self._counter.close()
 
     def tick(self, host_changes: int) -> None:
         """Compare with the last second. `host_changes`: of addresses, links and gateways."""
         before, self.flows = self.flows.tracked, self._read()
-        count = self.flows.tracked
-        lost = before >= MIN_FLOWS and count <= before * (1 - LOST_SHARE)
+        lost = self._was_flushed() and before >= MIN_FLOWS
         if lost:
-            self._recorder.note("flows-lost", before=before, after=count)
+            self._recorder.note("flows-lost", before=before, after=self.flows.tracked)
             log.warning(
-                "connection tracking lost %d of %d flows within a second: packets of unknown"
-                " flows do not count as probes for %.0f s", before - count, before,
-                FLOWS_UNKNOWN_S,
+                "connection tracking was flushed, of %d flows: packets of unknown flows do not"
+                " count as probes for %.0f s", before, FLOWS_UNKNOWN_S,
             )  # fmt: skip
         if lost or host_changes != self._changes:
             self._expect()
@@ -67,6 +70,13 @@ class FlowLoss:
             return self._counter.read() or self.flows
         except OSError:
             return self.flows
+
+    def _was_flushed(self) -> bool:
+        """Return whether connection tracking was flushed; False if the kernel does not show it."""
+        try:
+            return self._flushes.was_flushed()
+        except OSError:
+            return False
 
     def _report_full(self) -> None:
         """Report that the table of connection tracking became full, and that it has room again."""
