@@ -43,7 +43,7 @@ MAX_CROWD_OVERLAP: Final = 1.5
 """Sources for each target: those that share out a scan try each target once. One target counts as
 MAX_TIMES at most, so that probes of one port do not hide the others."""
 MAX_TIMES: Final = 4
-REPEATED_TARGETS: Final = 2
+REPEATED_TARGETS_RATIO: Final = 2
 """Times as many targets that are a scan however often each was tried: sources that try each target
 twice would otherwise hide it, at twice the cost."""
 MAX_CROWD_TARGETS: Final = 64
@@ -215,7 +215,7 @@ class Crowd:
             and len(self.sources) >= shares.sources
             and (
                 self.pairs <= targets * MAX_CROWD_OVERLAP
-                or targets >= shares.targets * REPEATED_TARGETS
+                or targets >= shares.targets * REPEATED_TARGETS_RATIO
             )
         )
 

@@ -43,11 +43,11 @@ CTA_IP_V4_DST: Final = 2
 CTA_IP_V6_SRC: Final = 3
 CTA_IP_V6_DST: Final = 4
 CTA_PROTO_NUM: Final = 1
-IPS_SEEN_REPLY: Final = 2
-IPS_ASSURED: Final = 4
-IPS_CONFIRMED: Final = 8
+IPS_SEEN_REPLY: Final = 1 << 1
+IPS_ASSURED: Final = 1 << 2
+IPS_CONFIRMED: Final = 1 << 3
 
-OWN_FLOW_PROTOCOL: Final = 255
+OWN_FLOW_PROTOCOL: Final = 0xFF
 OWN_FLOW_TIMEOUT_S: Final = 1 << 31
 """The kernel cuts it to 2^31 of its ticks: 25 days or more."""
 ANSWER_TIMEOUT_S: Final = 1.0

@@ -87,7 +87,7 @@ def test_a_flush_of_more_than_a_few_flows_is_a_loss(
     assert not watched.second(after)
 
 
-def test_flows_that_expire_together_are_no_loss(watched: Watched) -> None:
+def test_flows_that_expire_together_are_not_lost(watched: Watched) -> None:
     """Any host can begin many short flows at once."""
     assert not any(watched.second(flows) for flows in (100_000, 0, 400, 2, 1_000, 300))
     assert watched.recorder.kinds() == []

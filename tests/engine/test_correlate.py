@@ -18,7 +18,7 @@ from sentryfw.engine.correlate import (
     MEMBERSHIP_S,
     MIN_SENDER_GROUPS,
     MOMENT_S,
-    REPEATED_TARGETS,
+    REPEATED_TARGETS_RATIO,
     SHARED_24,
     SHARED_48,
     SHARED_56,
@@ -389,7 +389,7 @@ def test_a_scan_that_tries_each_port_several_times_is_found(
 ) -> None:
     """From another source each time."""
     run = scenario(trigger=100).at(0.0)
-    for number in range(REPEATED_TARGETS * TARGETS * times):
+    for number in range(REPEATED_TARGETS_RATIO * TARGETS * times):
         run.syn(_scattered(number % 200, family), 100 + number // times)
     assert [place for place, _, _ in _findings(run)] == [host]
 
@@ -399,7 +399,7 @@ def test_many_sources_of_a_few_dozen_ports_are_not_a_scan(family: int, host: str
     """The counterpart: as many sources, and each of the ports several times, too."""
     run = scenario(trigger=100).at(0.0)
     for number in range(2000):
-        port = 100 + number // 4 % (REPEATED_TARGETS * TARGETS - 1)
+        port = 100 + number // 4 % (REPEATED_TARGETS_RATIO * TARGETS - 1)
         run.syn(_scattered(number % 200, family), port, to=host)
     assert [place for place, _, _ in _findings(run)] == []
 
@@ -502,7 +502,7 @@ def test_sources_of_one_prefix_that_try_each_target_several_times_are_found(
     place: str, address: str, needed: int
 ) -> None:
     run = scenario()
-    for number in range(REPEATED_TARGETS * 2 * needed):
+    for number in range(REPEATED_TARGETS_RATIO * 2 * needed):
         run.syn(address.format(number), 100 + number // 3)
         run.syn(address.format(number), 5100 + number // 3)
     assert _findings(run)[0] == (place, DEFER_S, True)
