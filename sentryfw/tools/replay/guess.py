@@ -82,7 +82,9 @@ class Segment(NamedTuple):
 class Guess:
     """The first pass. Bounded: the oldest lines are forgotten first."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole6: Iterable[Network] = ()) -> None:
+        """`whole6`: the IPv6 networks in which a source is a whole address (NAT64)."""
+        self._whole6 = tuple(whole6)
         self._lines: Bounded[Line, State] = Bounded(MAX_LINES)
         self._sequences: Bounded[Line, int] = Bounded(MAX_LINES)
         self._streams: Bounded[Line, int] = Bounded(MAX_LINES)
@@ -230,7 +232,7 @@ class Guess:
         """Return the addresses of this side, sorted; never one of `not_local`."""
         elsewhere = Addresses(not_local)
         asked = [service for service in self._asked if not elsewhere[service[1]]]
-        scanned = Scanned(asked, self._answered)
+        scanned = Scanned(asked, self._answered, self._whole6)
         found = scanned.addresses()
         if not found:
             flows = Counter({a: n for a, n in self._flows.items() if not elsewhere[a]})

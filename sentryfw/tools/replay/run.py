@@ -6,7 +6,7 @@ while packets are slightly out of order, and continues where it was set back.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -248,7 +248,7 @@ def replay(
 ) -> ReplayResult:
     """Judge a capture. Guess `local`, outside `not_local`, and `listed` where they are not given.
     Raise OSError."""
-    view = first_pass(path, local, listed, not_local)
+    view = first_pass(path, local, listed, not_local, config.detect.whole6)
     return judge(path, config, view._replace(listed=view.listed | _hand_listed(config)))
 
 
@@ -269,9 +269,10 @@ def first_pass(
     local: tuple[Network, ...],
     listed: frozenset[Service] | None,
     not_local: tuple[Network, ...] = (),
+    whole6: Iterable[Network] = (),
 ) -> CaptureView:
     """Run the first pass. A fault of the capture ends it; the second pass reports it."""
-    guess = Guess()
+    guess = Guess(whole6)
     with suppress(CaptureError):
         _read(path, Counter(), lambda packet, _, *place: guess.see(packet, *place))
     return guess.view(local, listed, not_local)

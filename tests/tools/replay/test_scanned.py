@@ -1,9 +1,18 @@
 """The hosts that look scanned."""
 
+from ipaddress import IPv6Network
+
 import pytest
 
 from sentryfw.engine.packet import ICMP, TCP, UDP
-from sentryfw.tools.replay.scanned import MIN_HOSTS, MIN_PORTS, MIN_SWEEP, Asked, Scanned
+from sentryfw.tools.replay.scanned import (
+    MIN_HOSTS,
+    MIN_PORTS,
+    MIN_SWEEP,
+    MIN_UNRELATED,
+    Asked,
+    Scanned,
+)
 from support import forge
 
 THEM, OTHER = forge.packed("203.0.113.7"), forge.packed("203.0.113.8")
@@ -110,3 +119,40 @@ def test_a_resolver_is_not_scanned_before_twenty_ports() -> None:
     assert Scanned(_ports(MIN_SWEEP - 1), answers).addresses() == set()
     assert Scanned(_ports(MIN_SWEEP), answers).addresses() == {US}
     assert Scanned(_hosts(LAN[:8]), answers).addresses() == set(LAN[1:8])
+
+
+def _name(networks: int, hosts: int) -> list[Asked]:
+    """A client asks `hosts` addresses of a name in one network, and `networks` other servers."""
+    asked = [(THEM, host, TCP, 443) for host in WORLD[:networks]]
+    return [*asked, *((THEM, host, TCP, 443) for host in LAN[:hosts])]
+
+
+@pytest.mark.parametrize("hosts", [MIN_HOSTS, 13])
+def test_a_client_whose_internet_does_not_answer_scans_no_name_with_many_addresses(
+    hosts: int,
+) -> None:
+    assert Scanned(_name(MIN_UNRELATED, hosts), []).addresses() == set()
+    assert Scanned(_name(MIN_UNRELATED - 1, hosts), []).addresses() == set(LAN[:hosts])
+
+
+def test_a_scanner_of_several_networks_is_a_sweep() -> None:
+    """It hides among MIN_UNRELATED networks: of fewer hosts than MIN_SWEEP in all."""
+    hosts = MIN_SWEEP - MIN_UNRELATED
+    assert Scanned(_name(MIN_UNRELATED, hosts - 1), []).addresses() == set()
+    assert Scanned(_name(MIN_UNRELATED, hosts), []).addresses() == {*WORLD[:4], *LAN[:hosts]}
+
+
+def test_the_own_network_is_swept_while_the_internet_does_not_answer() -> None:
+    inside = [forge.packed(f"192.168.1.{n}") for n in range(1, 1 + MIN_HOSTS)]
+    asked = [(THEM, host, TCP, 443) for host in (*WORLD[:15], *inside)]
+    source = forge.packed("192.168.1.99")
+    assert Scanned([(source, *rest) for _, *rest in asked], []).addresses() == set(inside)
+
+
+def test_hosts_behind_nat64_have_their_own_networks() -> None:
+    prefix = IPv6Network("64:ff9b::/96")
+    base = prefix.network_address.packed[:12]
+    world, lan = ([base + host for host in hosts[:MIN_HOSTS]] for hosts in (WORLD, LAN))
+    assert Scanned(_hosts(world, source=US6), [], (prefix,)).addresses() == set()
+    assert Scanned(_hosts(lan, source=US6), [], (prefix,)).addresses() == set(lan)
+    assert Scanned(_hosts(world, source=US6), []).addresses() == set(world)
