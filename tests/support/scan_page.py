@@ -58,6 +58,11 @@ neighbour discovery breaks. It refuses `-f` and `--mtu` there.
   TTL fits the distance (`-sU --ttl`) finds out about 96 ports from each of its sources.
 - Datagrams that look like late replies (DNS, NTP, SNMP, NetBIOS, SSDP) are no evidence. They get no
   answer, unless their source answered this host before.
+- With `[watch] forward` a ping, or a packet of a tunnel (GRE, IP in IP, 6in4, IPsec), reaches the
+  host behind, and its answer shows that the address is used. Ten pinged addresses are a portsweep.
+  Tunnels are not judged: after a boot, the far end of many tunnels sends to all of them, as a sweep
+  does, and no handshake shows that it is known. Without tunnels there, drop them in a chain of your
+  own: `meta l4proto { 4, 41, 47, 50, 51 } ct state new drop`, hook forward, on the outer interface.
 - The true sender behind decoys (`-D`) is unknown, so each source of the group is blocked for ten
   minutes at most, without an offence. From its third group with other decoys on, the source that
   is alone in all of them is known to be the sender; decoys that never change hide it.
