@@ -35,6 +35,7 @@ MISSING: Final = (
     "the Python binding of libnftables is missing: apt install python3-nftables"
     " (dnf install python3-nftables; or pip install 'sentryfw[nft]' and libnftables)"
 )
+NO_LIBRARY: Final = "apt install libnftables1 (dnf install nftables, apk add nftables)"
 
 
 class NftError(SentryError):
@@ -50,7 +51,7 @@ class Libnftables:
             ctypes.CDLL(LIBRARY)  # before the binding does: a half-made object prints a traceback
             self._nft: Any = module.Nftables()
         except OSError as error:
-            raise Unsupported(f"{LIBRARY} does not load ({error}): {MISSING}") from error
+            raise Unsupported(f"{LIBRARY} does not load ({error}): {NO_LIBRARY}") from error
         self._nft.set_handle_output(False)
 
     def run(self, commands: str, *, json_output: bool = False) -> str:

@@ -18,6 +18,7 @@ from sentryfw.host.protected import Protected, never_block, remembered, ssh_peer
 from sentryfw.netfilter.install import Installed, install, plan, uninstall
 from sentryfw.netfilter.lock import NAME as TABLE_LOCK
 from sentryfw.netfilter.lock import TableLock
+from sentryfw.netfilter.packet_queue import require_library
 from sentryfw.netfilter.schema import OFF_TABLE
 from sentryfw.netfilter.table import Table
 from sentryfw.record.active_blocks import active_blocks
@@ -58,6 +59,7 @@ def run_install(
     """Install or update, and report the never-block sources and the changes. `trial` keeps the mark
     of a trial; without it an earlier trial is over."""
     privileges.require_root()
+    require_library()  # without it there would be a table, and no daemon that judges
     if service:
         systemd.prepare(config, config_path, say)
     protected = _never_block(config, say)

@@ -522,6 +522,33 @@ def test_without_the_library_of_the_queue_the_daemon_ends_in_6_and_names_it(box:
     assert "Traceback" not in done.stderr
 
 
+def test_without_the_library_of_the_queue_install_loads_no_table(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table without a daemon that can run would guard nothing."""
+    monkeypatch.setattr(packet_queue, "_missing", "libnetfilter_queue.so.1: no such file")
+    done = box.sentryfw("install", "--no-service")
+    assert done.returncode == 6
+    assert "apt install libnetfilter-queue1" in done.stderr
+    assert box.ruleset() == ""
+
+
+@pytest.mark.parametrize("missing", ["libnetfilter_queue", "libnftables", "the binding"])
+def test_without_a_library_a_drill_ends_in_6_before_it_begins(
+    box: Box, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    if missing == "libnetfilter_queue":
+        monkeypatch.setattr(packet_queue, "_missing", "libnetfilter_queue.so.1: no such file")
+    elif missing == "libnftables":
+        monkeypatch.setattr(libnftables, "LIBRARY", "libnone.so.1")
+    else:
+        hide_binding(monkeypatch)
+    done = box.sentryfw("drill", "--forge")
+    assert done.returncode == 6
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "apt install " in done.stderr
+
+
 def test_without_libnftables_it_ends_in_6_without_a_word_of_the_binding(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -529,7 +556,8 @@ def test_without_libnftables_it_ends_in_6_without_a_word_of_the_binding(
     done = box.sentryfw("install", "--no-service")
     assert done.returncode == 6
     assert done.stderr.startswith("sentryfw: libnone.so.1 does not load (")
-    assert "apt install python3-nftables" in done.stderr
+    assert "apt install libnftables1" in done.stderr
+    assert "binding" not in done.stderr
     assert "Exception ignored" not in done.stderr
 
 

@@ -10,6 +10,8 @@ from sentryfw.cli import output
 from sentryfw.cli.arguments import Json, load_faultless, new_app
 from sentryfw.config import Loaded
 from sentryfw.host.privileges import require_root
+from sentryfw.netfilter.libnftables import Libnftables
+from sentryfw.netfilter.packet_queue import require_library
 from sentryfw.text import counted
 from sentryfw.tools.drill import AttackResult, Progress, Step, attacks, plan, supervise
 from sentryfw.tools.drill import run as run_drill
@@ -37,8 +39,11 @@ def drill(
 
 
 def run(loaded: Loaded, *, json: bool, forge: bool) -> int:
-    """Run the drill, and return its exit code: 0 if all attacks were blocked, else 1."""
+    """Run the drill, and return its exit code: 0 if all attacks were blocked, else 1. Raise
+    Unsupported, before it begins, if a library is missing that its daemon loads."""
     require_root()
+    require_library()
+    Libnftables()
     is_shown = sys.stdout.isatty() and not json
     say: Say = _type if is_shown else output.note
     say(_opening(loaded, forge=forge) + "\n" * is_shown)
