@@ -50,6 +50,8 @@ mount --make-rprivate /
 mount -t cgroup2 cgroup2 /mnt
 find "/mnt/$0" -depth -type d -exec rmdir {} +
 """
+RUN_S: Final = 900.0
+"""Seconds for one command: an upgrade of the whole machine takes minutes."""
 APT: Final = ("apt-get", "-q", "-y", "--no-install-recommends")
 
 
@@ -65,12 +67,17 @@ def debootstrap(root: Path, suite: str = "bookworm") -> None:
 
 def fetch(root: Path, *packages: str) -> None:
     """Download packages and dependencies into the root's cache; only this needs the network."""
-    for words in (("update",), ("install", "--download-only", *packages)):
-        done = subprocess.run(
-            ["chroot", root, *APT, *words], capture_output=True, text=True, check=False,
-            env=ENVIRONMENT,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+    chroot(root, *APT, "update")
+    chroot(root, *APT, "install", "--download-only", *packages)
+
+
+def chroot(root: Path, *words: str | Path) -> str:
+    """Return the output of a command that succeeds in a root which is not booted."""
+    done = subprocess.run(
+        ["chroot", root, *words], capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 class Machine:
@@ -122,7 +129,7 @@ class Machine:
     def run(self, *words: str) -> CompletedProcess[str]:
         """Run a command to its end, with any exit code."""
         return subprocess.run(
-            self._inside(*words), capture_output=True, text=True, check=False, timeout=300,
+            self._inside(*words), capture_output=True, text=True, check=False, timeout=RUN_S,
             env=ENVIRONMENT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -4,31 +4,53 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
+
+import pytest
+import suites
 
 from support.lab import Lab
 from support.machine import Machine
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+ROOTS: Final = ROOT / "build" / "roots"
+FIRST: Final = "e0d1942ea0549005d4351c9a7612041c87f58a9b"
+"""The last commit of version 0.1.0."""
 
 
 def build(
-    kind: str, release: str, place: Path, *, tree: Path = ROOT, inside: str = "build/sentryfw"
-) -> None:
-    """Build one package in a root of Debian 12 as the file `place`. `tree`: the sources; `inside`:
+    kind: str, release: str, place: Path, *, suite: str = "bookworm", tree: Path = ROOT,
+    inside: str = "build/sentryfw",
+) -> None:  # fmt: skip
+    """Build one package in a root of its suite as the file `place`. `tree`: the sources; `inside`:
     their place in the root."""
     output = place.with_suffix(".d")
     command: list[str | Path] = [
-        sys.executable, "-P", tree / "packaging" / "suites.py", "bookworm", "--formats", kind,
-        "--release", release, "--output", output, "--roots", ROOT / "build" / "roots",
-        "--place", inside,
+        sys.executable, "-P", tree / "packaging" / "suites.py", suite, "--formats", kind,
+        "--release", release, "--output", output, "--roots", ROOTS, "--place", inside,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     [package] = output.glob(f"sentryfw[-_][0-9]*.{kind}")
     package.rename(place)
     shutil.rmtree(output)
+
+
+def build_first(place: Path) -> None:
+    """Build the .deb of version 0.1.0 for Debian 12 from its commit. Skip where that is missing."""
+    archive = ["git", "archive", "--format=tar", FIRST]
+    done = subprocess.run(archive, cwd=ROOT, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this clone has no commit {FIRST}, which is version 0.1.0")
+    root = suites.made("bookworm", ROOTS)
+    copy = root / "build" / "first"
+    copy.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["tar", "--extract", "--directory", copy], input=done.stdout, check=True)
+    make = "make setup apt-package .venv-package/set-up && .venv/bin/python packaging/build.py deb"
+    suites.enter(root, PurePosixPath("build/first"), "sh", "-ec", make)
+    [package] = (copy / "dist").glob("*.deb")
+    shutil.copy(package, place)
 
 
 class Packaged:
