@@ -213,7 +213,7 @@ class Engine:
         verdict = ACCEPT if passes else self._unlisted
         if meta.deferred:
             verdict = self._first_time
-        observed = self.tracker.observe(probe, now)
+        observed = self.tracker.observe(probe, now, is_lone=twins is None)
         crowd: Crowd | None = None
         if twins is not None or observed.state.group is not None:
             _join_group(self.tracker, twins, observed.state)

@@ -7,12 +7,15 @@ The rules of this file.
    ones are packed into one buffer, which is allocated when it is needed first and holds a million.
 3. In the buffer a source is found by its hash, which depends on a secret of the process, in one
    of two buckets of eight. Full buckets give up the one that was quiet longest.
+4. A byte of each hash lies apart, as a tag: most sources of a flood are new, and sixteen tags
+   show that.
 
 See docs/decisions.md: full-source-table.
 """
 
 from collections.abc import Iterator
 from itertools import islice
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import Struct
 from typing import Final
 
@@ -65,33 +68,33 @@ class PackedSources:
     def __init__(self, address_bytes: int, slots: int) -> None:
         self._slot = Struct(f"=QI{address_bytes}sIHBBH")
         """Hash, last time, target's address, first time, probes, kind, protocol, port."""
-        size = self._slot.size
-        self._lasts = Struct("=" + f"8xI{size - 12}x" * MAX_IN_BUCKET)
-        self._empty = bytes(size)
+        self._size = self._slot.size
+        self._lasts = Struct("=" + f"8xI{self._size - 12}x" * MAX_IN_BUCKET)
         self._buckets = max(slots // MAX_IN_BUCKET, 1)
-        self._bytes = bytearray()
+        self._bytes: bytearray | mmap = bytearray()
+        """The slots: a mapping, whose pages take no memory until they are written."""
+        self._tags = bytearray()
+        """_tag() of the hash in each slot, 0 where the slot is free."""
         self._epoch = 0.0
         self._newest = 0.0
         self.count = 0
 
     def add(self, source: Source, state: SourceState, window: float) -> bool:
         """Pack a source; return whether one was given up that was seen within `window`."""
-        if not self._bytes:
-            self._bytes = bytearray(self._buckets * MAX_IN_BUCKET * self._slot.size)
+        if not self._tags:
+            self._allocate()
             self._epoch = state.last_seen - (1 << 26)  # 2 years: restored probes may be older
         self._newest = max(self._newest, state.last_seen)
-        [(target, (_, _, kind, listed))] = state.targets.items()
+        target = next(iter(state.targets))
         address, protocol, port = target
+        _, _, kind, listed = state.targets[target]
         spread = hash(source) & _HASH_MASK
         last = self._ticks(state.last_seen)
         recent = last - int(window * _TICKS_PER_S)
-        oldest, place = self._oldest(spread % self._buckets)
-        if oldest > recent:
-            other, place_there = self._oldest(_second(spread) % self._buckets)
-            if other < oldest:
-                oldest, place = other, place_there
+        slot, oldest = self._place(spread, recent)
+        self._tags[slot] = _tag(spread)
         self._slot.pack_into(
-            self._bytes, place, spread, last, address, self._ticks(state.first_seen),
+            self._bytes, slot * self._size, spread, last, address, self._ticks(state.first_seen),
             min(state.probes, 0xFFFF), _NUMBERS[kind] | (_LISTED if listed else 0), protocol, port,
         )  # fmt: skip
         self.count += oldest == 0
@@ -99,14 +102,14 @@ class PackedSources:
 
     def take(self, source: Source) -> SourceState | None:
         """Remove a source and return it; the share of its target is 0."""
-        if not self._bytes:
+        if not self._tags:
             return None
-        place = self._find(source)
-        if place < 0:
+        slot = self._find(source)
+        if slot < 0:
             return None
-        fields = self._slot.unpack_from(self._bytes, place)
+        fields = self._slot.unpack_from(self._bytes, slot * self._size)
         _, last, address, first, probes, kind, protocol, port = fields
-        self._bytes[place : place + self._slot.size] = self._empty
+        self._tags[slot] = 0
         self.count -= 1
         state = SourceState(first / _TICKS_PER_S + self._epoch)
         state.last_seen = last / _TICKS_PER_S + self._epoch
@@ -120,37 +123,57 @@ class PackedSources:
 
     def expire(self, horizon: float) -> None:
         """Free the buffer if no source of it was seen since `horizon`."""
-        if self._bytes and self._newest <= horizon:
-            self._bytes = bytearray()
+        if self._tags and self._newest <= horizon:
+            self._bytes, self._tags = bytearray(), bytearray()
             self.count = 0
 
-    def _find(self, source: Source) -> int:
-        """Return the offset of a source's slot, or -1."""
-        spread = hash(source) & _HASH_MASK
-        key = spread.to_bytes(8, "little")
-        place = self._find_in(key, spread % self._buckets)
-        if place < 0:
-            place = self._find_in(key, _second(spread) % self._buckets)
-        return place
+    def _allocate(self) -> None:
+        slots = self._buckets * MAX_IN_BUCKET
+        self._bytes = mmap(-1, slots * self._size, MAP_PRIVATE | MAP_ANONYMOUS)
+        self._tags = bytearray(slots)
 
-    def _find_in(self, key: bytes, bucket: int) -> int:
-        size = self._slot.size
-        start = bucket * MAX_IN_BUCKET * size
-        end = start + MAX_IN_BUCKET * size
-        at = self._bytes.find(key, start, end)
-        while at >= 0 and (at - start) % size:  # not the beginning of a slot
-            at = self._bytes.find(key, at + 1, end)
-        return at
+    def _find(self, source: Source) -> int:
+        """Return the number of a source's slot, or -1."""
+        spread = hash(source) & _HASH_MASK
+        slot = self._find_in(spread, spread % self._buckets)
+        return slot if slot >= 0 else self._find_in(spread, _second(spread) % self._buckets)
+
+    def _find_in(self, spread: int, bucket: int) -> int:
+        tag, end = _tag(spread), (bucket + 1) * MAX_IN_BUCKET
+        slot = self._tags.find(tag, end - MAX_IN_BUCKET, end)
+        while slot >= 0 and self._slot.unpack_from(self._bytes, slot * self._size)[0] != spread:
+            slot = self._tags.find(tag, slot + 1, end)
+        return slot
+
+    def _place(self, spread: int, recent: int) -> tuple[int, int]:
+        """Return the slot for a hash, and the last time in it; 0: it is free.
+
+        The second bucket is searched if all sources in the first one were seen after `recent`.
+        """
+        slot, oldest = self._oldest(spread % self._buckets)
+        if oldest > recent:
+            other, oldest_there = self._oldest(_second(spread) % self._buckets)
+            if oldest_there < oldest:
+                return other, oldest_there
+        return slot, oldest
 
     def _oldest(self, bucket: int) -> tuple[int, int]:
-        """Return the oldest time in a bucket, 0 for a free slot, and the offset of its slot."""
-        at = bucket * MAX_IN_BUCKET * self._slot.size
-        lasts = self._lasts.unpack_from(self._bytes, at)
+        """Return a bucket's free slot and 0, or else its oldest slot and the last time in it."""
+        start = bucket * MAX_IN_BUCKET
+        free = self._tags.find(0, start, start + MAX_IN_BUCKET)
+        if free >= 0:
+            return free, 0
+        lasts = self._lasts.unpack_from(self._bytes, start * self._size)
         oldest: int = min(lasts)
-        return oldest, at + lasts.index(oldest) * self._slot.size
+        return start + lasts.index(oldest), oldest
 
     def _ticks(self, seconds: float) -> int:
         return min(max(int((seconds - self._epoch) * _TICKS_PER_S), 1), _MAX_U32)
+
+
+def _tag(spread: int) -> int:
+    """Return the tag of a hash, 1 to 255: bits that neither bucket depends on."""
+    return spread >> 54 or 1
 
 
 def _second(spread: int) -> int:
@@ -191,8 +214,11 @@ class SourceTable:
         """Do as take() for a source in the buffer: the share of its target is 0."""
         return self._packed.take(source)
 
-    def put(self, source: Source, state: SourceState, window: float) -> None:
-        """Give a source that was just seen its place."""
+    def put(
+        self, source: Source, state: SourceState, window: float, *, is_lone: bool = False
+    ) -> None:
+        """Give a source that was just seen its place; `is_lone`: one with one target
+        is packed where the place is full."""
         count = len(state.targets)
         if count > 2:
             self._more[source] = state
@@ -202,6 +228,8 @@ class SourceTable:
             self._two[source] = state
             if len(self._two) > self._max_two:
                 self._push_out(self._two)
+        elif is_lone and count == 1 and len(self._once) >= self._max_once:
+            self.pushed_out += self._packed.add(source, state, window)
         else:
             self._once[source] = state
             if len(self._once) >= self._max_once + self._batch:

@@ -150,9 +150,14 @@ class Tracker:
     def follow_flood(self, *, is_flood: bool) -> None:
         """Weigh no kind more than the default trigger does while packets are being forged."""
         self._weights = self._flood_weight if is_flood else self._weight
+        self._is_flood = is_flood
 
-    def observe(self, probe: Probe, now: float) -> Observation:
-        """Add a probe and return its source's score."""
+    def observe(self, probe: Probe, now: float, *, is_lone: bool = False) -> Observation:
+        """Add a probe and return its source's score.
+
+        `is_lone`: no other source sent the same; while packets are being forged, the source is
+        packed at once.
+        """
         home = self._table(probe.source)
         state = home.take(probe.source) or self._unpack(home, probe.source, now)
         if state is None:
@@ -184,7 +189,8 @@ class Tracker:
             len(targets) > MAX_SCANNER_TARGETS and observed.score >= SCANNER_THRESHOLD
         ):
             del targets[next(iter(targets))]
-        home.put(probe.source, state, self._window)
+        is_lone = is_lone and self._is_flood and state.group is None
+        home.put(probe.source, state, self._window, is_lone=is_lone)
         return observed
 
     def take_back(self, probe: Probe, now: float) -> None:

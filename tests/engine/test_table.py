@@ -118,6 +118,20 @@ def test_a_source_with_one_target_is_packed_and_comes_back() -> None:
     assert len(table) == 100
 
 
+def test_a_lone_source_is_packed_where_the_place_is_full() -> None:
+    table = SourceTable(4, 64)
+    table.put(SOURCE, _state(1.0, 22), WINDOW, is_lone=True)
+    for number in range(100):
+        table.put(_number(number), _state(2.0, 22), WINDOW, is_lone=True)
+    assert len(table) == 101
+    assert table.get(SOURCE) is not None
+    table.put(_number(200), _state(2.0, 22, 23), WINDOW, is_lone=True)
+    assert table.get(_number(200)) is not None
+    back = table.take_packed(_number(99))
+    assert back is not None
+    assert list(back.targets) == [(V4, 6, 22)]
+
+
 @pytest.mark.parametrize("others", [0, 100], ids=["whole", "packed"])
 def test_a_forgotten_source_is_nowhere(others: int) -> None:
     table = SourceTable(4, 64)

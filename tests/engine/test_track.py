@@ -295,6 +295,19 @@ def test_a_source_below_its_trigger_is_recognised_through_a_flood(flood: int, tr
         _flood(tracker, flood, first=port * flood)
 
 
+@pytest.mark.parametrize("is_lone", [True, False])
+def test_a_scanner_that_begins_in_a_flood_is_recognised(*, is_lone: bool) -> None:
+    tracker = Tracker(HORIZONS, SMALL)
+    tracker.follow_flood(is_flood=True)
+    for port in range(3):
+        for number in range(2 * SMALL):
+            source = Source((0x0A000000 + port * 4 * SMALL + number).to_bytes(4))
+            tracker.observe(_probe(source), 1.0, is_lone=True)
+        observed = tracker.observe(_probe(port=port), 2.0, is_lone=is_lone)
+        assert observed.targets == port + 1
+    assert observed.is_scan
+
+
 FLOOD_PER_S = 1000
 
 
