@@ -10,7 +10,8 @@ from typing import Final
 
 from sentryfw.engine.caps import FloodMeter
 from sentryfw.engine.classify import UNCERTAIN, classify, refine
-from sentryfw.engine.correlate import Crowd, DecoyDetector, DistributedScanDetector
+from sentryfw.engine.correlate.decoys import DecoyDetector
+from sentryfw.engine.correlate.distributed import Crowd, DistributedScanDetector
 from sentryfw.engine.counters import Counters
 from sentryfw.engine.decide import Decider, Policy
 from sentryfw.engine.decided import Draining, Refusals, downgrade_decoys

@@ -88,6 +88,7 @@ def test_a_wheel_has_the_compiled_engine_beside_its_sources(tree: Path) -> None:
     assert len(places) == len(compile_engine.MODULES) + 1
     assert {Path(place).parent.as_posix() for place in places} == {
         "sentryfw/engine",
+        "sentryfw/engine/correlate",
         "sentryfw/netfilter",
     }
 

@@ -1,12 +1,4 @@
-"""Correlate sources: those that send equal probes at once, and those that share a target's ports.
-
-Two findings need more than one source.
-
-decoy-scan: `nmap -D` sends each probe once in the name of every decoy, with the same source
-port, target port and sequence number (scan_engine_raw.cc, sendIPScanProbe: the packet is built
-once a decoy from the same variables). Two sources that agree in these 64 bits within a second
-are one sender. Datagrams are compared by ports and length; they agree by chance more often, and
-a wrong guess only makes a block shorter. Who is alone in all of several groups is the sender.
+"""Find sources that share out the targets of a scan.
 
 distributed-scan: many sources, each below its trigger, that share out the ports of one target, or
 many sources of one prefix that share out any targets. Background noise repeats its favourite ports;
@@ -17,21 +9,7 @@ See docs/decisions.md: distributed.
 
 from typing import Final, NamedTuple
 
-from sentryfw.engine.model import DistributedScan, Group, Packet, Probe, Source, Target
-from sentryfw.engine.packet import TCP, UDP
-
-MOMENT_S: Final = 1.0
-"""Seconds of a generation of probes; probes of one or two generations count as simultaneous."""
-MAX_KEYS: Final = 8192
-"""Probes of a generation; in a flood a generation is shorter."""
-MAX_GROUP: Final = 64
-"""Sources remembered of a decoy group."""
-MIN_SENDER_GROUPS: Final = 3
-"""Groups with otherwise different members that show their one common source to be the sender."""
-MEMBERSHIP_S: Final = 86400.0
-"""Seconds for which the groups of a source are remembered, after the last one."""
-MAX_MEMBERS: Final = 8192
-"""Sources of one group, and of more, that are remembered."""
+from sentryfw.engine.model import DistributedScan, Probe, Source, Target
 
 CROWD_WINDOW_S: Final = 60.0
 """Seconds within which sources of nowhere in common share out a target's ports."""
@@ -53,107 +31,8 @@ MAX_PREFIXES: Final = 2048
 """Prefixes with two sources or more."""
 MAX_ONCE: Final = 16384
 """Prefixes with one source, in each of two generations."""
-
-
-class _Membership(NamedTuple):
-    """The groups of one source."""
-
-    common: frozenset[Source]
-    """The sources that were in each of them."""
-    last: frozenset[Source]
-    groups: int
-    """Number of groups, without those that were equal to the one before."""
-    until: float
-
-
-class Senders:
-    """Finds who sends behind decoys: the one source that is alone in all of several groups.
-
-    A victim that is put into every group beside the sender hides it; then there is none.
-    """
-
-    def __init__(self) -> None:
-        self._once: dict[Source, _Membership] = {}
-        self._more: dict[Source, _Membership] = {}
-        """Sources of two groups or more: those of one do not push them out."""
-
-    def __len__(self) -> int:
-        return len(self._once) + len(self._more)
-
-    def learn(self, group: Group, now: float) -> None:
-        """Add a group to which no source is added any more."""
-        members = frozenset(group)
-        for source in group:
-            before = self._once.pop(source, None) or self._more.pop(source, None)
-            if before is None or before.until <= now:
-                place, known = self._once, _Membership(members, members, 1, 0.0)
-            else:
-                groups = before.groups + (members != before.last)
-                place = self._more if groups > 1 else self._once
-                known = _Membership(before.common & members, members, groups, 0.0)
-            if len(place) >= MAX_MEMBERS:
-                del place[next(iter(place))]
-            place[source] = known._replace(until=now + MEMBERSHIP_S)
-
-    def is_sender(self, source: Source, now: float) -> bool:
-        """Return whether this source sent what the decoys it was seen with seemed to send."""
-        known = self._more.get(source)
-        return (
-            known is not None and known.until > now and known.groups >= MIN_SENDER_GROUPS
-            and len(known.common) == 1
-        )  # fmt: skip
-
-
-class DecoyDetector:
-    """Finds groups of sources that send equal probes at once."""
-
-    def __init__(self) -> None:
-        self._born = 0.0
-        self._now: dict[bytes, Source | Group] = {}
-        self._before: dict[bytes, Source | Group] = {}
-        self._groups: list[Group] = []
-        self._groups_before: list[Group] = []
-        self.senders = Senders()
-
-    def observe(self, packet: Packet, source: Source, now: float) -> Group | None:
-        """Return the group that sent this probe within a moment, this source included, or None."""
-        # From the destination address on: the bytes up to the transport header are equal for one
-        # sender, then come ports, sequence numbers and flags, or ports and length.
-        if packet.protocol == TCP:
-            end = packet.transport + 14
-        elif packet.protocol == UDP:
-            end = packet.transport + 6
-        else:
-            return None
-        if now - self._born > MOMENT_S or len(self._now) >= MAX_KEYS:
-            stale = now - self._born > 2 * MOMENT_S
-            self._before, self._now, self._born = ({} if stale else self._now), {}, now
-            self._end_groups(now, stale=stale)
-        key = packet.payload[16 if len(packet.source) == 4 else 24 : end]
-        home = self._now if key in self._now else self._before
-        seen = home.get(key)
-        if seen is None:
-            self._now[key] = source
-            return None
-        if isinstance(seen, bytes):  # one source so far, as for most probes
-            if seen == source:
-                return None
-            seen = home[key] = {seen: None}
-            if packet.protocol == TCP:  # datagrams agree by chance
-                self._groups.append(seen)
-        if len(seen) < MAX_GROUP:
-            seen[source] = None
-        return seen
-
-    def _end_groups(self, now: float, *, stale: bool) -> None:
-        """Learn from the groups to which no source is added any more."""
-        for group in self._groups_before:
-            self.senders.learn(group, now)
-        if stale:
-            for group in self._groups:
-                self.senders.learn(group, now)
-            self._groups = []
-        self._groups_before, self._groups = self._groups, []
+MAX_CROWD_SOURCES: Final = 64
+"""Sources remembered of one crowd."""
 
 
 class Shares(NamedTuple):
@@ -203,7 +82,7 @@ class Crowd:
         shares = self.shares
         if now - self.born > window or len(self.targets) > MAX_CROWD_TARGETS:
             self._restart(now)
-        if len(self.sources) < MAX_GROUP:
+        if len(self.sources) < MAX_CROWD_SOURCES:
             self.sources[probe.source] = None
         times = self.targets.get(probe.target, 0)
         if times < MAX_TIMES:
