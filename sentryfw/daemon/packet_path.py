@@ -28,7 +28,7 @@ from sentryfw.engine.model import (
     place_text,
     source_text,
 )
-from sentryfw.engine.networks import Whole6
+from sentryfw.engine.networks import NetworkIndex, Whole6
 from sentryfw.engine.revision import Revision
 from sentryfw.errors import KernelError, NotFound
 from sentryfw.host.whole6 import Neighbours
@@ -72,7 +72,7 @@ class PacketPath:
 
     def judge(self, packet: Queued) -> None:
         """Judge one packet and set its verdict, after its blocks were acknowledged."""
-        outcome = self.engine.handle(packet.payload, packet.meta, clock())
+        outcome = self.engine.handle(packet.payload, packet.meta, clock(), packet.hardware)
         acknowledged_at = self.enforce(outcome.blocks) if outcome.blocks else None
         if outcome.confinement is not None:
             acknowledged_at = self.confine(outcome.confinement)
@@ -200,5 +200,5 @@ class PacketPath:
         self.responder.protect(networks)
 
     def use_neighbours(self, found: Neighbours) -> None:
-        """Replace the networks whose IPv6 addresses are sources by themselves."""
-        self.engine.use_whole6(Whole6(found.whole6))
+        """Replace the networks of neighbours, and those in which a source is a whole address."""
+        self.engine.use_neighbours(Whole6(found.whole6), NetworkIndex(found.onlink))

@@ -77,10 +77,11 @@ class Policy(NamedTuple):
     """TCP ports at which a decoy answers: no client resets connections to them."""
 
     def blocked_prefixes(self) -> tuple[int, ...]:
-        """Return the lengths, in bytes, of the prefixes whose strangers are blocked."""
+        """Return the lengths, in bytes, of the places whose strangers are blocked: prefixes, and
+        hardware addresses, which belong to one machine in either family."""
         if self.mode == "observe" or self.prefixes in ("off", "defer"):
             return ()
-        return (3, 6, 7) if self.prefixes == "both" else (6, 7)
+        return (3, 6, 7, 8) if self.prefixes == "both" else (6, 7, 8)
 
     def level(self, kinds: Iterable[Kind]) -> Level:
         """Return the strongest level of the families that the kinds belong to."""

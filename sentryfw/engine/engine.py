@@ -11,7 +11,7 @@ from typing import Final
 from sentryfw.engine.caps import FloodMeter
 from sentryfw.engine.classify import UNCERTAIN, classify, refine
 from sentryfw.engine.correlate.decoys import DecoyDetector
-from sentryfw.engine.correlate.distributed import Crowd, DistributedScanDetector
+from sentryfw.engine.correlate.distributed import Crowd, DistributedScanDetector, joined
 from sentryfw.engine.counters import Counters
 from sentryfw.engine.decide import Decider, Policy
 from sentryfw.engine.decided import Draining, Refusals, downgrade_decoys
@@ -22,7 +22,6 @@ from sentryfw.engine.model import (
     ACCEPT,
     DROP,
     REJECT,
-    Action,
     Block,
     Confinement,
     DistributedScan,
@@ -39,7 +38,7 @@ from sentryfw.engine.model import (
     Verdict,
     source_of,
 )
-from sentryfw.engine.networks import LINK_LOCAL_ONLY, Whole6
+from sentryfw.engine.networks import LINK_LOCAL_ONLY, NetworkIndex, Whole6
 from sentryfw.engine.packet import TCP, decode, source_address
 from sentryfw.engine.strays import TRACE, Traces, gets_no_answer
 from sentryfw.engine.table import MAX_SOURCES, SourceState
@@ -116,13 +115,15 @@ class Engine:
         inside.decider.share(self.decider)
         self.inside = inside
 
-    def handle(self, payload: bytes, meta: Meta, now: float) -> Outcome:
-        """Judge one packet. `now` in seconds on any clock that does not run backwards."""
+    def handle(self, payload: bytes, meta: Meta, now: float, hardware: bytes = b"") -> Outcome:
+        """Judge one packet. `now` in seconds on any clock that does not run backwards; `hardware`:
+        the Ethernet address of the frame's sender, where it is known."""
         if meta.inside and self.inside is not None:
-            return self.inside.handle(payload, meta, now)
+            return self.inside.handle(payload, meta, now, hardware)
         packet = decode(payload)
         if isinstance(packet, Malformed):
             return self._malformed(packet.reason, payload, meta, now)
+        packet.hardware = hardware
         probe = classify(packet, meta)
         if probe is TRACE and meta.unlisted:
             source = source_of(packet.source, self.whole6)
@@ -188,11 +189,12 @@ class Engine:
         if self.inside is not None:
             self.inside.protect(never_block)
 
-    def use_whole6(self, whole6: Whole6) -> None:
-        """Replace the networks whose addresses stand for themselves."""
+    def use_neighbours(self, whole6: Whole6, onlink: NetworkIndex) -> None:
+        """Replace the networks whose addresses stand for themselves, and those on link."""
         self.whole6 = whole6
+        self._distributed.onlink = onlink
         if self.inside is not None:
-            self.inside.use_whole6(whole6)
+            self.inside.use_neighbours(whole6, onlink)
 
     def release_all(self) -> None:
         """Stop draining: all sources were unblocked."""
@@ -219,7 +221,9 @@ class Engine:
         if twins is not None or observed.state.group is not None:
             _join_group(self.tracker, twins, observed.state)
         elif observed.is_new and not (probe.listed or meta.partner or observed.is_scan):
-            crowd = self._distributed.observe(probe, now, flood=self._flood.is_flood)
+            crowd = self._distributed.observe(
+                probe, now, flood=self._flood.is_flood, hardware=packet.hardware
+            )
         if not observed.is_scan and (crowd is None or not _has_two(observed)):
             return self._count(observed, probe, verdict)
         kinds = observed.state.kinds
@@ -259,12 +263,7 @@ class Engine:
         """Return the outcome of a probe by which a distributed scan was found or prolonged."""
         self._distributed.found = None
         self.counters.distributed_scans += found.is_new
-        action: Action = "count" if outcome.action == "pass" else outcome.action
-        return Outcome(
-            outcome.verdict, action, blocks=outcome.blocks, refusals=outcome.refusals,
-            confinement=outcome.confinement, probe=outcome.probe,
-            distributed=found if self._distributed.defers else found._replace(timeout=0.0),
-        )  # fmt: skip
+        return joined(outcome, found if self._distributed.defers else found._replace(timeout=0.0))
 
     def _count(self, observed: Observation, probe: Probe, verdict: Verdict) -> Outcome:
         """Return the outcome below the trigger; a new target is reported, except in a flood."""

@@ -43,6 +43,9 @@ Group = dict[Source, None]
 Target = tuple[bytes, int, int]
 """Destination address in network byte order, IP protocol number, port."""
 
+ARPHRD_ETHER: Final = b"\x00\x01"
+"""Type of Ethernet addresses (linux/if_arp.h), in network byte order."""
+
 PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 """Names of the protocols that have ports, or types in their place."""
 
@@ -106,6 +109,8 @@ class Packet:
     """Offset of the transport header in the packet, bytes."""
     payload: bytes
     """The packet itself."""
+    hardware: bytes
+    """Ethernet address of the frame's sender, 6 bytes; empty if it is not known."""
 
     def __init__(
         self, source: bytes, target: bytes, protocol: int, sport: int, dport: int, flags: int,
@@ -119,6 +124,7 @@ class Packet:
         self.flags = flags
         self.transport = transport
         self.payload = payload
+        self.hardware = b""
 
 
 class Malformed(NamedTuple):
@@ -244,8 +250,8 @@ class DistributedScan(NamedTuple):
     """A scan that many sources make together."""
 
     place: bytes
-    """The prefix that the sources share (3 bytes: an IPv4 /24, 6 and 7: an IPv6 /48 and /56), or
-    their target's address (4 or 16 bytes)."""
+    """The prefix that the sources share (3 bytes: an IPv4 /24, 6 and 7: an IPv6 /48 and /56), their
+    hardware address (8 bytes: its type before it), or their target's address (4 or 16 bytes)."""
     timeout: float
     """Seconds for which strangers there are deferred."""
     sources: tuple[Source, ...]
@@ -296,11 +302,14 @@ def source_of(address: bytes, whole: Whole6 = LINK_LOCAL_ONLY) -> Source:
 
 
 def place_text(place: bytes) -> str:
-    """Return the place of a distributed scan as text: 192.0.2.0/24, 2001:db8::/48, an address."""
+    """Return the place of a distributed scan as text: 192.0.2.0/24, 2001:db8::/48, an address,
+    02:00:5e:10:00:01."""
     if len(place) == 3:
         return f"{IPv4Address(place + bytes(1))}/24"
     if len(place) in (6, 7):
         return f"{IPv6Address(place.ljust(16, bytes(1)))}/{len(place) * 8}"
+    if len(place) == 8:
+        return place[len(ARPHRD_ETHER) :].hex(":")
     return address_text(place)
 
 

@@ -57,6 +57,10 @@ DEFER_PREFIX_SETS: Final = {24: "defer24", 56: "defer56", 48: "defer48"}
 """Prefixes whose strangers' SYNs are deferred, by their length in bits; 24 is IPv4."""
 BLOCK_PREFIX_SETS: Final = {24: "block24", 56: "block56", 48: "block48"}
 """Prefixes whose strangers are blocked, by their length in bits; 24 is IPv4."""
+DEFER_ETHER_SET: Final = "defer_ether"
+"""Hardware addresses whose strangers on link are deferred."""
+BLOCK_ETHER_SET: Final = "block_ether"
+"""Hardware addresses whose strangers on link are blocked."""
 AWAY_SET: Final = "while_away"
 """Protocols whose unlisted packets are dropped while the daemon is away; there by configuration."""
 LIFTED_SETS: Final = (*CONFINE_SETS.values(), *CUT_SETS.values())
@@ -66,7 +70,7 @@ LEARNT_SETS: Final = (*PARTNER_SETS, *SERVED_SETS, *SERVED_UDP_SETS, *PEER_SETS,
 TIMED_SETS: Final = (
     *BLOCK_SETS.values(), *NETWORK_SETS, *CONFINE_SETS.values(), *CUT_SETS.values(),
     *DEFER_SETS.values(), *DEFER_TARGET_SETS.values(), *DEFER_PREFIX_SETS.values(),
-    *BLOCK_PREFIX_SETS.values(),
+    *BLOCK_PREFIX_SETS.values(), DEFER_ETHER_SET, BLOCK_ETHER_SET,
 )  # fmt: skip
 """Sets that decisions and commands fill, with elements that expire."""
 KEPT_SETS: Final = (

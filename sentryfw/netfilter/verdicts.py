@@ -32,7 +32,9 @@ from sentryfw.netfilter.schema import (
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.message import attribute
 from sentryfw.netlink.nfqueue import (
+    ETH_ALEN,
     NFNL_SUBSYS_QUEUE,
+    NFQA_HWADDR,
     NFQA_MARK,
     NFQA_PACKET_HDR,
     NFQA_PAYLOAD,
@@ -79,15 +81,19 @@ _TWO_U32 = struct.Struct("!II")
 class Queued:
     """A packet that the kernel holds until its verdict; the judge sets the verdict."""
 
-    __slots__ = ("mark", "meta", "number", "payload", "verdict")
+    __slots__ = ("hardware", "mark", "meta", "number", "payload", "verdict")
 
-    def __init__(self, number: int, mark: int, payload: bytes, meta: Meta) -> None:
+    def __init__(
+        self, number: int, mark: int, payload: bytes, meta: Meta, hardware: bytes = b""
+    ) -> None:
         self.number = number
         """The packet's id in the queue, 32 bits."""
         self.mark = mark
         self.payload = payload
         """The first bytes, from the IP header on; may be empty."""
         self.meta = meta
+        self.hardware = hardware
+        """Ethernet address of the frame's sender, 6 bytes; empty on other links."""
         self.verdict: Verdict = ACCEPT
 
 
@@ -155,7 +161,7 @@ class Reader:
         ):
             return None
         number = -1
-        mark = start = stop = forwarded = 0
+        mark = start = stop = forwarded = hardware = 0
         at = _HEADERS_BYTES
         while at + 4 <= end:
             size = message[at + _LOW] | message[at + _HIGH] << 8
@@ -169,12 +175,15 @@ class Reader:
                     mark = _u32(message, at + 4)
                 elif kind == NFQA_PACKET_HDR:
                     number = _u32(message, at + 4)
-                    if size > 10 and message[at + 10] == NF_INET_FORWARD:
-                        forwarded = _FORWARDED_BIT
+                    is_forwarded = size > 10 and message[at + 10] == NF_INET_FORWARD
+                    forwarded = _FORWARDED_BIT * is_forwarded
+                elif kind == NFQA_HWADDR and size >= 8 + ETH_ALEN:
+                    hardware = at + 4
             at += (size + 3) & ~3
         if number < 0:
             return None
-        return Queued(number, mark, message[start:stop], METAS[mark & self._mask | forwarded])
+        meta = METAS[mark & self._mask | forwarded]
+        return Queued(number, mark, message[start:stop], meta, _sender(message, hardware))
 
     def _judge_one(self, packet: Queued) -> None:
         self.received += 1
@@ -236,3 +245,10 @@ class Reader:
 
 def _u32(message: bytes, at: int) -> int:
     return message[at] << 24 | message[at + 1] << 16 | message[at + 2] << 8 | message[at + 3]
+
+
+def _sender(message: bytes, at: int) -> bytes:
+    """Return the Ethernet address in struct nfqnl_msg_packet_hw: 16 bits length, 16 unused."""
+    if at == 0 or message[at] != 0 or message[at + 1] != ETH_ALEN:
+        return b""
+    return message[at + 4 : at + 4 + ETH_ALEN]

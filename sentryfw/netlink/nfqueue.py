@@ -1,4 +1,4 @@
-"""Numbers of linux/netfilter/nfnetlink_queue.h, under their C names."""
+"""Numbers of linux/netfilter/nfnetlink_queue.h and linux/if_ether.h, under their C names."""
 
 from typing import Final
 
@@ -10,4 +10,8 @@ NFQNL_MSG_VERDICT_BATCH: Final = 3
 NFQA_PACKET_HDR: Final = 1
 NFQA_VERDICT_HDR: Final = 2
 NFQA_MARK: Final = 3
+NFQA_HWADDR: Final = 9
 NFQA_PAYLOAD: Final = 10
+
+ETH_ALEN: Final = 6
+"""Bytes of an Ethernet address."""

@@ -50,7 +50,7 @@ class FakeEngine:
         self._outcome = outcome
         self._calls = calls
 
-    def handle(self, payload: bytes, meta: Meta, now: float) -> Outcome:
+    def handle(self, payload: bytes, meta: Meta, now: float, hardware: bytes = b"") -> Outcome:
         self._calls.append(("handle",))
         return self._outcome
 

@@ -150,24 +150,22 @@ def test_observe_reports_it_and_defers_nothing(
 
 # --- clients that are served
 
-HOUSE: Final = {4: ("198.18.0.%d", "198.18.0.0/24"), 6: ("2001:2:0:1%02x::5", "2001:2:0:100::/56")}
-"""Addresses of a prefix that the attacker's host has, too, and the prefix."""
-CLIENT: Final = {4: "198.18.0.2", 6: "2001:2:0:1fe::2"}
-ELSEWHERE: Final = {4: "203.0.113.7", 6: "2001:db8:77::7"}
+HOUSE: Final = {
+    4: ("203.0.113.%d", "203.0.113.0/24"),
+    6: ("2001:2:0:1%02x::5", "2001:2:0:100::/56"),
+}
+"""Addresses of a prefix that the attacker's host has, too, and the prefix: not on link."""
+CLIENT: Final = {4: "203.0.113.2", 6: "2001:2:0:1fe::2"}
+ELSEWHERE: Final = {4: "192.0.2.7", 6: "2001:db8:77::7"}
 
 
 @pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
 def family(request: pytest.FixtureRequest, lab: Lab) -> int:
     """The family, with clients inside and outside of the prefix that scans."""
-    six = request.param == 6
-    if six:
-        lab.attacker.ip("-6", "address", "add", f"{CLIENT[6]}/48", "dev", INTERFACE, "nodad")
-    bits = 128 if six else 32
-    lab.attacker.ip(
-        "address", "add", f"{ELSEWHERE[request.param]}/{bits}", "dev", INTERFACE,
-        *(["nodad"] if six else []),
-    )  # fmt: skip
-    lab.victim.ip("route", "add", f"{ELSEWHERE[request.param]}/{bits}", "dev", INTERFACE)
+    bits, nodad = (128, ["nodad"]) if request.param == 6 else (32, [])
+    for client in (CLIENT[request.param], ELSEWHERE[request.param]):
+        lab.attacker.ip("address", "add", f"{client}/{bits}", "dev", INTERFACE, *nodad)
+        lab.victim.ip("route", "add", f"{client}/{bits}", "dev", INTERFACE)
     return int(request.param)
 
 

@@ -17,11 +17,13 @@ from sentryfw.netfilter.verdicts import (
     Queued,
     Reader,
 )
-from sentryfw.netlink.nfqueue import NFQA_MARK, NFQA_PACKET_HDR, NFQA_PAYLOAD
+from sentryfw.netlink.nfqueue import NFQA_HWADDR, NFQA_MARK, NFQA_PACKET_HDR, NFQA_PAYLOAD
 
 QUEUE: Final = 77
 PAYLOAD: Final = b"E" * 41
-HWADDR: Final = 9
+ETHERNET: Final = bytes.fromhex("02005e100001")
+HWADDR: Final = struct.pack("!HH", 6, 0) + ETHERNET + bytes(2)
+"""struct nfqnl_msg_packet_hw: length, padding, 8 bytes of address."""
 ERROR: Final = struct.pack("=IHHIIi", 20, 2, 0, 0, 0, -errno.ENOENT)
 """NLMSG_ERROR: a verdict arrived after its packet was gone."""
 
@@ -66,13 +68,16 @@ def _attribute(kind: int, data: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
 
-def _message(number: int, mark: int = UNLISTED_BIT, payload: bytes = PAYLOAD) -> bytes:
+def _message(
+    number: int, mark: int = UNLISTED_BIT, payload: bytes = PAYLOAD, sender: bytes | None = HWADDR
+) -> bytes:
     """A message as nfqnl_build_packet_message() builds it (net/netfilter/nfnetlink_queue.c)."""
     body = struct.pack("!BBH", 2, 0, QUEUE)
     body += _attribute(NFQA_PACKET_HDR, struct.pack("!IHB", number, 0x0800, 1))
     if mark:
         body += _attribute(NFQA_MARK, struct.pack("!I", mark))
-    body += _attribute(HWADDR, bytes(12))
+    if sender is not None:
+        body += _attribute(NFQA_HWADDR, sender)
     if payload:
         body += _attribute(NFQA_PAYLOAD, payload)
     return struct.pack("=IHHII", 16 + len(body), 3 << 8, 0, 0, 0) + body
@@ -116,6 +121,27 @@ def test_packets_are_read_from_the_kernel_s_messages() -> None:
         (1, UNLISTED_BIT, PAYLOAD), (2, 0x5 | PARTNER_BIT, b""),
     ]  # fmt: skip
     assert [(p.meta.unlisted, p.meta.partner) for p in seen] == [(True, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("sender", "hardware"),
+    [
+        pytest.param(HWADDR, ETHERNET, id="ethernet"),
+        pytest.param(HWADDR[:10], ETHERNET, id="no-padding"),
+        pytest.param(None, b"", id="a-link-without-addresses"),
+        pytest.param(struct.pack("!HH", 0, 0) + bytes(8), b"", id="empty"),
+        pytest.param(struct.pack("!HH", 8, 0) + bytes(range(8)), b"", id="eight-bytes"),
+        pytest.param(struct.pack("!HH", 0x0106, 0) + bytes(8), b"", id="false-length"),
+        pytest.param(HWADDR[:9], b"", id="short"),
+        pytest.param(b"", b"", id="nothing"),
+    ],
+)
+def test_the_sender_s_hardware_address_is_read_within_its_bounds(
+    sender: bytes | None, hardware: bytes
+) -> None:
+    seen: list[Queued] = []
+    _reader(FakeQueue(_message(1, sender=sender)), seen.append).receive()
+    assert [(p.number, p.payload, p.hardware) for p in seen] == [(1, PAYLOAD, hardware)]
 
 
 def test_successive_drops_are_one_verdict() -> None:

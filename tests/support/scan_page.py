@@ -47,10 +47,12 @@ neighbour discovery breaks. It refuses `-f` and `--mtu` there.
 - ACK and FIN+ACK to listed ports outside a connection are half a target each, and not dropped.
 - A scan that many sources share out is a `distributed-scan`: 16 sources that probe 32 ports of one
   address within a minute, 6 of an IPv4 /24 or an IPv6 /56, or 12 of a /48, that probe different
-  targets within `window`; twice as many targets where each is tried several times. It is always
-  reported, and for a minute after its last sign strangers there are deferred: a raw scan learns
-  nothing more, a real connection costs a second. Below that pace, or before the finding (its first
-  50 probes), it is not noticed; nor is one port of many addresses, each tried by another source.
+  targets within `window`; on link, 8 addresses of one hardware address, which the finding names;
+  twice as many targets where each is tried several times. It is always reported, and for a minute
+  after its last sign strangers there are deferred: a raw scan learns nothing more, a real
+  connection costs a second. With `[block] prefixes` strangers of the prefix, or of the hardware
+  address, are dropped. Below that pace, or before the finding (its first 50 probes), it is not
+  noticed; nor is one port of many addresses, each tried by another source.
 - `--scanflags` with SYN/ACK, or with RST alone, is not recognised: a host gets such packets as
   answers when its address is forged.
 - Datagrams to ports from 32768 on with at most 30 hops left count as a path trace, up to 96 ports

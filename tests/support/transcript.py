@@ -66,6 +66,7 @@ class Scenario:
         self.now = 0.0
         self.outcomes: list[Outcome] = []
         self._listed = listed
+        self._hardware = b""
         self._partners: set[str] = set()
         self._peers: set[str] = set()
         self._transcript: list[str] = []
@@ -77,6 +78,11 @@ class Scenario:
         if now - self.now >= 1:
             self.engine.tick(now)
         self.now = now
+        return self
+
+    def behind(self, hardware: str) -> Self:
+        """Let the next packets come from an Ethernet address; an empty one: from no Ethernet."""
+        self._hardware = bytes.fromhex(hardware.replace(":", ""))
         return self
 
     def partner(self, address: str) -> Self:
@@ -175,7 +181,7 @@ class Scenario:
         return self._handle(payload, meta, text)
 
     def _handle(self, payload: bytes, meta: Meta, text: str) -> Self:
-        outcome = self.engine.handle(payload, meta, self.now)
+        outcome = self.engine.handle(payload, meta, self.now, self._hardware)
         self.outcomes.append(outcome)
         self._transcript.append(f"{self.now:>10.3f}  {text}: {outcome.action}, {outcome.verdict}")
         return self

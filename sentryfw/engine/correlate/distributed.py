@@ -1,15 +1,25 @@
 """Find sources that share out the targets of a scan.
 
 distributed-scan: many sources, each below its trigger, that share out the ports of one target, or
-many sources of one prefix that share out any targets. Background noise repeats its favourite ports;
-a distributed scan does not. Header fields do not matter: the sender chooses them.
+many sources of one prefix, or of one hardware address on link, that share out any targets.
+Background noise repeats its favourite ports; a distributed scan does not. Header fields do not
+matter: the sender chooses them.
 
-See docs/decisions.md: distributed.
+See docs/decisions.md: distributed, hardware-address.
 """
 
 from typing import Final, NamedTuple
 
-from sentryfw.engine.model import DistributedScan, Probe, Source, Target
+from sentryfw.engine.model import (
+    ARPHRD_ETHER,
+    Action,
+    DistributedScan,
+    Outcome,
+    Probe,
+    Source,
+    Target,
+)
+from sentryfw.engine.networks import NetworkIndex
 
 CROWD_WINDOW_S: Final = 60.0
 """Seconds within which sources of nowhere in common share out a target's ports."""
@@ -27,10 +37,16 @@ twice would otherwise hide it, at twice the cost."""
 MAX_CROWD_TARGETS: Final = 64
 """Targets remembered of one crowd; then it counts from the beginning."""
 MAX_CROWDS: Final = 256
-MAX_PREFIXES: Final = 2048
-"""Prefixes with two sources or more."""
+MAX_PREFIXES: Final = 1024
+"""Prefixes with more targets than MAX_FEW_TARGETS; FEW_SHARE as many have fewer."""
 MAX_ONCE: Final = 16384
 """Prefixes with one source, in each of two generations."""
+MAX_HARDWARE: Final = 1024
+"""Hardware addresses, as MAX_PREFIXES."""
+MAX_HARDWARE_ONCE: Final = 4096
+MAX_FEW_TARGETS: Final = 2
+"""Targets up to which a crowd is in the lower tier: those of a forged flood."""
+FEW_SHARE: Final = 4
 MAX_CROWD_SOURCES: Final = 64
 """Sources remembered of one crowd."""
 
@@ -50,6 +66,9 @@ SHARED_24: Final = Shares(6, 5)
 source is not remembered."""
 SHARED_56: Final = Shares(6, 5)
 SHARED_48: Final = Shares(12, 11)
+SHARED_HARDWARE: Final = Shares(8, 12)
+"""Sources on link of one hardware address: a host that changes its address. More than for a prefix,
+because behind a bridge or proxy they may be many hosts."""
 
 
 class Crowd:
@@ -115,6 +134,60 @@ class Crowd:
         return found
 
 
+class SharedPlaces:
+    """Crowds by the place that their sources share.
+
+    Places with one source are kept apart, and so are crowds of few targets: what a flood of forged
+    sources makes pushes out its like.
+    """
+
+    def __init__(self, max_crowds: int, max_once: int) -> None:
+        self._max_crowds = max_crowds
+        self._max_once = max_once
+        self._born = 0.0
+        self._once: dict[bytes, Source] = {}
+        self._before: dict[bytes, Source] = {}
+        self._few: dict[bytes, Crowd] = {}
+        self._more: dict[bytes, Crowd] = {}
+
+    def __len__(self) -> int:
+        return len(self._few) + len(self._more)
+
+    def crowd(
+        self, place: bytes, shares: Shares, source: Source, now: float, window: float, *, thin: bool
+    ) -> Crowd | None:
+        """Return the crowd of a place; None while this is its one source. With `thin`, three
+        quarters of the sources do not begin a place."""
+        crowd = self._more.get(place) or self._few.get(place)
+        if crowd is not None:
+            return crowd
+        first = self._once.get(place) or self._before.get(place)
+        if first is None:
+            if thin and hash(source) & 3:
+                return None
+            if len(self._once) >= self._max_once or now - self._born > window:
+                self._before, self._once, self._born = self._once, {}, now
+            self._once[place] = source
+            return None
+        if first == source:
+            return None
+        crowd = Crowd(place, shares, now)
+        crowd.sources[first] = None
+        self._put(self._few, crowd)
+        return crowd
+
+    def rise(self, crowd: Crowd) -> None:
+        """Move a crowd to the upper tier, if it has the targets."""
+        if len(crowd.targets) > MAX_FEW_TARGETS and self._few.pop(crowd.place, None) is not None:
+            self._put(self._more, crowd)
+
+    def _put(self, tier: dict[bytes, Crowd], crowd: Crowd) -> None:
+        limit = self._max_crowds * FEW_SHARE if tier is self._few else self._max_crowds
+        if len(tier) >= limit:
+            del tier[next(iter(tier))]
+        tier[crowd.place] = crowd
+
+
 class DistributedScanDetector:
     """Keeps crowds by target and by prefix; the oldest give way."""
 
@@ -127,53 +200,45 @@ class DistributedScanDetector:
         """Bytes of the prefixes whose strangers are blocked, too."""
         self.found: DistributedScan | None = None
         """A finding of observe(), until the engine takes it: its strangers are to be deferred."""
+        self.onlink = NetworkIndex(())
+        """Networks of neighbours: only there does a hardware address stand for a source."""
         self._targets: dict[bytes, Crowd] = {}
-        self._prefixes: dict[bytes, Crowd] = {}
-        self._born = 0.0
+        self._prefixes = SharedPlaces(MAX_PREFIXES, MAX_ONCE)
+        self._hardware = SharedPlaces(MAX_HARDWARE, MAX_HARDWARE_ONCE)
         self._thin = False
-        self._once: dict[bytes, Source] = {}
-        """Prefixes with one source: the many of a forged flood."""
-        self._before: dict[bytes, Source] = {}
 
     def __len__(self) -> int:
-        return len(self._targets) + len(self._prefixes)
+        return len(self._targets) + len(self._prefixes) + len(self._hardware)
 
-    def observe(self, probe: Probe, now: float, *, flood: bool = False) -> Crowd | None:
+    def observe(
+        self, probe: Probe, now: float, *, flood: bool = False, hardware: bytes = b""
+    ) -> Crowd | None:
         """Add the first probe of a stranger to an unlisted target; return the distributed scan that
-        it belongs to."""
-        self._thin = flood
+        it belongs to. `hardware`: the Ethernet address that it came from, or nothing."""
+        self._thin = flood  # then a quarter: places stay known longer, at less cost
         source = probe.source
         scan = None
-        if len(source) == 4:
-            scan = self._in_prefix(source[:3], SHARED_24, probe, now)
+        if hardware and self.onlink.holds(source):  # a neighbour's prefix is that of all others
+            place = ARPHRD_ETHER + hardware
+            scan = self._in_place(self._hardware, place, SHARED_HARDWARE, probe, now)
+        elif len(source) == 4:
+            scan = self._in_place(self._prefixes, source[:3], SHARED_24, probe, now)
         elif len(source) == 8:
-            scan = self._in_prefix(source[:7], SHARED_56, probe, now)
+            scan = self._in_place(self._prefixes, source[:7], SHARED_56, probe, now)
             if scan is None:
-                scan = self._in_prefix(source[:6], SHARED_48, probe, now)
-        # A prefix that is known already has strangers elsewhere wait for nothing.
+                scan = self._in_place(self._prefixes, source[:6], SHARED_48, probe, now)
+        # A place that is known already has strangers elsewhere wait for nothing.
         return self._at_target(probe, now) if scan is None else scan
 
-    def _in_prefix(self, place: bytes, shares: Shares, probe: Probe, now: float) -> Crowd | None:
-        crowd = self._prefixes.get(place)
-        if crowd is None:
-            first = self._once.get(place) or self._before.get(place)
-            if first is None:
-                if self._thin and hash(probe.source) & 3:
-                    return None  # in a flood, a quarter: prefixes stay known longer, at less cost
-                if len(self._once) >= MAX_ONCE or now - self._born > self.window:
-                    self._before, self._once, self._born = self._once, {}, now
-                self._once[place] = probe.source
-                return None
-            if first == probe.source:
-                return None
-            if len(self._prefixes) >= MAX_PREFIXES:
-                del self._prefixes[next(iter(self._prefixes))]
-            crowd = self._prefixes[place] = Crowd(place, shares, now)
-            crowd.sources[first] = None
-        elif crowd.until > now + DEFER_S / 2:
+    def _in_place(
+        self, places: SharedPlaces, place: bytes, shares: Shares, probe: Probe, now: float
+    ) -> Crowd | None:
+        crowd = places.crowd(place, shares, probe.source, now, self.window, thin=self._thin)
+        if crowd is None or crowd.until > now + DEFER_S / 2:
             return crowd
         is_scan = crowd.add(probe, now, self.window)
-        # Any new target of theirs prolongs it: a prefix has few hands.
+        places.rise(crowd)
+        # Any new target of theirs prolongs it: a place has few hands.
         return self._conclude(crowd, now, is_scan=is_scan or crowd.until > now)
 
     def _at_target(self, probe: Probe, now: float) -> Crowd | None:
@@ -191,3 +256,12 @@ class DistributedScanDetector:
         if is_scan:
             self.found = crowd.found(now, is_blocked=len(crowd.place) in self.blocked)
         return crowd if crowd.until > now else None
+
+
+def joined(outcome: Outcome, found: DistributedScan) -> Outcome:
+    """Return the outcome of a packet by which a distributed scan was found or prolonged."""
+    action: Action = "count" if outcome.action == "pass" else outcome.action
+    return Outcome(
+        outcome.verdict, action, blocks=outcome.blocks, refusals=outcome.refusals,
+        confinement=outcome.confinement, probe=outcome.probe, distributed=found,
+    )  # fmt: skip

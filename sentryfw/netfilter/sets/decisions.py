@@ -6,10 +6,12 @@ from typing import Final
 from sentryfw.engine.model import Source
 from sentryfw.netfilter.schema import (
     AWAY_SET,
+    BLOCK_ETHER_SET,
     BLOCK_PREFIX_SETS,
     CONFINE_PAUSE_SET,
     CONFINE_SETS,
     CUT_SETS,
+    DEFER_ETHER_SET,
     DEFER_PREFIX_SETS,
     DEFER_TARGET_SETS,
     TABLE,
@@ -24,6 +26,12 @@ from sentryfw.netlink.socket import NfnetlinkSocket
 
 AWAY_KEYS: Final = (b"\x06", b"\x11")
 """TCP and UDP, of type inet_proto."""
+_DEFER_PLACE_SETS: Final = {
+    **{bits // 8: name for bits, name in DEFER_PREFIX_SETS.items()}, 8: DEFER_ETHER_SET,
+}  # fmt: skip
+_BLOCK_PLACE_SETS: Final = {
+    **{bits // 8: name for bits, name in BLOCK_PREFIX_SETS.items()}, 8: BLOCK_ETHER_SET,
+}  # fmt: skip
 PAUSE_KEY = b"\x06"
 """The one element of the pause set: IPPROTO_TCP, of type inet_proto."""
 
@@ -43,15 +51,16 @@ class DecisionSets:
 
     def defer(self, place: bytes, timeout: float) -> None:
         """Defer strangers' SYNs to listed ports for `timeout` seconds: those to an address of ours
-        (4 or 16 bytes), or of a prefix (3, 6 or 7 bytes)."""
-        name = DEFER_TARGET_SETS.get(len(place)) or DEFER_PREFIX_SETS[len(place) * 8]
+        (4 or 16 bytes), or of a prefix (3, 6 or 7 bytes) or hardware address (8 bytes)."""
+        name = DEFER_TARGET_SETS.get(len(place)) or _DEFER_PLACE_SETS[len(place)]
         requests = elements.timed_requests(name, elements.key_of_place(place), timeout)
         self._netlink.transact(requests, "defer")
 
     def block_prefix(self, place: bytes, timeout: float) -> None:
-        """Drop what strangers of a prefix (3, 6 or 7 bytes) open, for `timeout` seconds."""
+        """Drop what strangers of a prefix (3, 6 or 7 bytes) or of a hardware address on link (8
+        bytes) open, for `timeout` seconds."""
         key = elements.key_of_place(place)
-        requests = elements.timed_requests(BLOCK_PREFIX_SETS[len(place) * 8], key, timeout)
+        requests = elements.timed_requests(_BLOCK_PLACE_SETS[len(place)], key, timeout)
         self._netlink.transact(requests, "block a prefix")
 
     def release(self, source: Source) -> bool:

@@ -4,12 +4,13 @@ import errno
 from collections.abc import Iterator
 from typing import Final
 
-from sentryfw.engine.model import Source
+from sentryfw.engine.model import ARPHRD_ETHER, Source
 from sentryfw.errors import KernelError
 from sentryfw.netfilter.schema import TABLE
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink import set_elements
 from sentryfw.netlink.message import NLM_F_CREATE
+from sentryfw.netlink.nfqueue import ETH_ALEN
 from sentryfw.netlink.set_elements import Element, ElementReader
 from sentryfw.netlink.socket import NfnetlinkSocket
 
@@ -22,7 +23,10 @@ def key_of(source: Source) -> bytes:
 
 
 def key_of_place(place: bytes) -> bytes:
-    """Return the key of an address or prefix: 4 or 16 bytes, the rest of them 0."""
+    """Return the key of an address or prefix, 4 or 16 bytes, the rest of them 0, or of a hardware
+    address (model.DistributedScan), 6 bytes."""
+    if len(place) == len(ARPHRD_ETHER) + ETH_ALEN:
+        return place[len(ARPHRD_ETHER) :]
     return place.ljust(4 if len(place) < 6 else KEY6_BYTES, b"\0")
 
 

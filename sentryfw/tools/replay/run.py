@@ -30,7 +30,7 @@ from sentryfw.engine.model import (
     Source,
     source_of,
 )
-from sentryfw.engine.networks import Whole6
+from sentryfw.engine.networks import NetworkIndex, Whole6
 from sentryfw.engine.packet import SCTP, TCP, UDP, decode
 from sentryfw.host.whole6 import Neighbours
 from sentryfw.netfilter.schema import COPY_RANGE_BYTES
@@ -120,7 +120,8 @@ class Judge:
         never_block = tuple(config.never_block.addresses)
         self.engine = Engine(config.horizons(), config.policy(never_block))
         onlink = neighbours(view.local)
-        self.engine.use_whole6(Whole6(Neighbours.of(config, onlink).whole6))
+        found = Neighbours.of(config, onlink)
+        self.engine.use_neighbours(Whole6(found.whole6), NetworkIndex(found.onlink))
         self.table = TableModel(view, config, never_block, onlink)
         self.result = ReplayResult(view)
         self._findings = self.result.findings

@@ -7,6 +7,7 @@ import pytest
 from sentryfw.engine.correlate.distributed import (
     CROWD_WINDOW_S,
     DEFER_S,
+    FEW_SHARE,
     MAX_CROWD_SOURCES,
     MAX_CROWD_TARGETS,
     MAX_CROWDS,
@@ -22,7 +23,7 @@ from sentryfw.engine.correlate.distributed import (
 )
 from sentryfw.engine.decide import GROUP_TIMEOUT_S, Prefixes
 from sentryfw.engine.model import Probe, Source, place_text
-from sentryfw.engine.networks import Whole6
+from sentryfw.engine.networks import NetworkIndex, Whole6
 from support import forge
 from support.transcript import HOST, HOST6, Scenario, scenario
 
@@ -243,7 +244,7 @@ def test_observe_reports_a_distributed_scan_and_defers_nothing(
 
 def test_whole_addresses_have_no_prefix() -> None:
     run = scenario()
-    run.engine.use_whole6(Whole6([IPv6Network("2001:db8:7::/48")]))
+    run.engine.use_neighbours(Whole6([IPv6Network("2001:db8:7::/48")]), NetworkIndex(()))
     for number in range(30):
         run.syn(f"2001:db8:7:{number:x}::1", number + 1)
     assert _findings(run) == []
@@ -274,8 +275,9 @@ def test_crowds_and_prefixes_are_bounded() -> None:
         target = (number.to_bytes(4), 6, number & 0xFFFF)
         for last in range(2):
             crowds.observe(Probe(Source(place + bytes((last,))), target, "syn"), 0.0)
-    assert len(crowds) == MAX_CROWDS + MAX_PREFIXES
-    assert len(crowds._once) + len(crowds._before) <= 2 * MAX_ONCE
+    assert len(crowds) == MAX_CROWDS + FEW_SHARE * MAX_PREFIXES
+    once = crowds._prefixes
+    assert len(once._once) + len(once._before) <= 2 * MAX_ONCE
 
 
 def test_the_memory_of_a_crowd_is_bounded() -> None:
