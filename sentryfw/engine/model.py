@@ -114,7 +114,7 @@ class Packet:
 
     def __init__(
         self, source: bytes, target: bytes, protocol: int, sport: int, dport: int, flags: int,
-        transport: int, payload: bytes,
+        transport: int, payload: bytes, hardware: bytes = b"",
     ) -> None:  # fmt: skip
         self.source = source
         self.target = target
@@ -124,7 +124,7 @@ class Packet:
         self.flags = flags
         self.transport = transport
         self.payload = payload
-        self.hardware = b""
+        self.hardware = hardware
 
 
 class Malformed(NamedTuple):
