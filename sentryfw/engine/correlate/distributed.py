@@ -37,6 +37,7 @@ twice would otherwise hide it, at twice the cost."""
 MAX_CROWD_TARGETS: Final = 64
 """Targets remembered of one crowd; then it counts from the beginning."""
 MAX_CROWDS: Final = 256
+"""Targets with more ports than MAX_FEW_PORTS; FEW_SHARE as many have fewer."""
 MAX_PREFIXES: Final = 1024
 """Prefixes with more targets than MAX_FEW_TARGETS; FEW_SHARE as many have fewer."""
 MAX_ONCE: Final = 16384
@@ -46,6 +47,8 @@ MAX_HARDWARE: Final = 1024
 MAX_HARDWARE_ONCE: Final = 4096
 MAX_FEW_TARGETS: Final = 2
 """Targets up to which a crowd is in the lower tier: those of a forged flood."""
+MAX_FEW_PORTS: Final = 8
+"""Ports up to which a target's crowd is in the lower tier: one source can probe many addresses."""
 FEW_SHARE: Final = 4
 MAX_CROWD_SOURCES: Final = 64
 """Sources remembered of one crowd."""
@@ -134,31 +137,61 @@ class Crowd:
         return found
 
 
-class SharedPlaces:
-    """Crowds by the place that their sources share.
+class CrowdTiers:
+    """Crowds by their places, those of few targets apart: a forged flood pushes out its like."""
 
-    Places with one source are kept apart, and so are crowds of few targets: what a flood of forged
-    sources makes pushes out its like.
-    """
-
-    def __init__(self, max_crowds: int, max_once: int) -> None:
+    def __init__(self, max_crowds: int, max_few_targets: int) -> None:
         self._max_crowds = max_crowds
-        self._max_once = max_once
-        self._born = 0.0
-        self._once: dict[bytes, Source] = {}
-        self._before: dict[bytes, Source] = {}
+        self._max_few_targets = max_few_targets
         self._few: dict[bytes, Crowd] = {}
         self._more: dict[bytes, Crowd] = {}
 
     def __len__(self) -> int:
         return len(self._few) + len(self._more)
 
+    def get(self, place: bytes) -> Crowd | None:
+        """Return the crowd of a place."""
+        return self._more.get(place) or self._few.get(place)
+
+    def begin(self, place: bytes, shares: Shares, now: float) -> Crowd:
+        """Return a new crowd for a place without one."""
+        crowd = Crowd(place, shares, now)
+        self._put(self._few, crowd)
+        return crowd
+
+    def rise(self, crowd: Crowd) -> None:
+        """Move a crowd to the upper tier, if it has the targets."""
+        if len(crowd.targets) <= self._max_few_targets:
+            return
+        if self._few.pop(crowd.place, None) is not None:
+            self._put(self._more, crowd)
+
+    def _put(self, tier: dict[bytes, Crowd], crowd: Crowd) -> None:
+        limit = self._max_crowds * FEW_SHARE if tier is self._few else self._max_crowds
+        if len(tier) >= limit:
+            del tier[next(iter(tier))]
+        tier[crowd.place] = crowd
+
+
+class SharedPlaces:
+    """Crowds by the place that their sources share; places with one source are kept apart."""
+
+    def __init__(self, max_crowds: int, max_once: int) -> None:
+        self._tiers = CrowdTiers(max_crowds, MAX_FEW_TARGETS)
+        self._max_once = max_once
+        self._born = 0.0
+        self._once: dict[bytes, Source] = {}
+        self._before: dict[bytes, Source] = {}
+
+    def __len__(self) -> int:
+        return len(self._tiers)
+
     def crowd(
         self, place: bytes, shares: Shares, source: Source, now: float, window: float, *, thin: bool
     ) -> Crowd | None:
         """Return the crowd of a place; None while this is its one source. With `thin`, three
         quarters of the sources do not begin a place."""
-        crowd = self._more.get(place) or self._few.get(place)
+        crowd = self._tiers.get(place)
         if crowd is not None:
             return crowd
         first = self._once.get(place) or self._before.get(place)
@@ -171,21 +204,13 @@ class SharedPlaces:
             return None
         if first == source:
             return None
-        crowd = Crowd(place, shares, now)
+        crowd = self._tiers.begin(place, shares, now)
         crowd.sources[first] = None
-        self._put(self._few, crowd)
         return crowd
 
     def rise(self, crowd: Crowd) -> None:
         """Move a crowd to the upper tier, if it has the targets."""
-        if len(crowd.targets) > MAX_FEW_TARGETS and self._few.pop(crowd.place, None) is not None:
-            self._put(self._more, crowd)
-
-    def _put(self, tier: dict[bytes, Crowd], crowd: Crowd) -> None:
-        limit = self._max_crowds * FEW_SHARE if tier is self._few else self._max_crowds
-        if len(tier) >= limit:
-            del tier[next(iter(tier))]
-        tier[crowd.place] = crowd
+        self._tiers.rise(crowd)
 
 
 class DistributedScanDetector:
@@ -202,7 +227,7 @@ class DistributedScanDetector:
         """A finding of observe(), until the engine takes it: its strangers are to be deferred."""
         self.onlink = NetworkIndex(())
         """Networks of neighbours: only there does a hardware address stand for a source."""
-        self._targets: dict[bytes, Crowd] = {}
+        self._targets = CrowdTiers(MAX_CROWDS, MAX_FEW_PORTS)
         self._prefixes = SharedPlaces(MAX_PREFIXES, MAX_ONCE)
         self._hardware = SharedPlaces(MAX_HARDWARE, MAX_HARDWARE_ONCE)
         self._thin = False
@@ -245,12 +270,12 @@ class DistributedScanDetector:
         address = probe.target[0]
         crowd = self._targets.get(address)
         if crowd is None:
-            if len(self._targets) >= MAX_CROWDS:
-                del self._targets[next(iter(self._targets))]
-            crowd = self._targets[address] = Crowd(address, SHARED_TARGET, now)
+            crowd = self._targets.begin(address, SHARED_TARGET, now)
         elif crowd.until > now + DEFER_S / 2:  # counts again when half of its time is over
             return crowd
-        return self._conclude(crowd, now, is_scan=crowd.add(probe, now, CROWD_WINDOW_S))
+        is_scan = crowd.add(probe, now, CROWD_WINDOW_S)
+        self._targets.rise(crowd)
+        return self._conclude(crowd, now, is_scan=is_scan)
 
     def _conclude(self, crowd: Crowd, now: float, *, is_scan: bool) -> Crowd | None:
         if is_scan:

@@ -11,6 +11,7 @@ from sentryfw.engine.correlate.distributed import (
     MAX_CROWD_SOURCES,
     MAX_CROWD_TARGETS,
     MAX_CROWDS,
+    MAX_FEW_PORTS,
     MAX_ONCE,
     MAX_PREFIXES,
     REPEATED_TARGETS_RATIO,
@@ -268,6 +269,16 @@ def test_forged_sources_do_not_push_a_prefix_out(place: str, address: str, neede
     assert [found for found, _, _ in _findings(run)] == [place]
 
 
+def test_forged_probes_of_other_addresses_do_not_push_a_target_out() -> None:
+    """In front of hosts behind, a forger has as many targets as they have addresses."""
+    run = scenario(trigger=100).at(0.0)
+    for number in range(TARGETS):
+        run.syn(_scattered(number, 6), 100 + number)
+        for other in range(MAX_CROWDS // 4):
+            run.syn(f"2b00:{number:x}::{other}", 23, to=f"2001:db8:aaaa::{number:x}:{other:x}")
+    assert [place for place, _, _ in _findings(run)] == [HOST6]
+
+
 def test_crowds_and_prefixes_are_bounded() -> None:
     crowds = DistributedScanDetector(300.0)
     for number in range(3 * MAX_ONCE):
@@ -275,7 +286,12 @@ def test_crowds_and_prefixes_are_bounded() -> None:
         target = (number.to_bytes(4), 6, number & 0xFFFF)
         for last in range(2):
             crowds.observe(Probe(Source(place + bytes((last,))), target, "syn"), 0.0)
-    assert len(crowds) == MAX_CROWDS + FEW_SHARE * MAX_PREFIXES
+    assert len(crowds) == FEW_SHARE * (MAX_CROWDS + MAX_PREFIXES)
+    for number in range(3 * MAX_CROWDS):
+        for port in range(MAX_FEW_PORTS + 1):
+            source = Source(bytes((20 + port, number >> 8, number & 255, 1)))
+            crowds.observe(Probe(source, (number.to_bytes(4), 6, port), "syn"), 1.0)
+    assert len(crowds._targets._more) == MAX_CROWDS
     once = crowds._prefixes
     assert len(once._once) + len(once._before) <= 2 * MAX_ONCE
 
