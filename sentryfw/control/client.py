@@ -119,6 +119,8 @@ class _Lines:
 
 def _checked(path: Path, line: bytes) -> Answer:
     """Return the answer in a line; raise the error that it reports."""
+    if not line:
+        raise SentryError(f"{path}: the daemon closed the connection without an answer: try again")
     try:
         answer = harmless(json.loads(line))
     except (ValueError, RecursionError, SentryError) as error:

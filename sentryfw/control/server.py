@@ -55,9 +55,9 @@ class ControlServer:
         self._path = path
         self._answer = answer
         self._clients: Counter[int] = Counter()
+        """Connections by user."""
         self.refused = 0
         """Clients that found no place."""
-        """Connections by user."""
         self._server: asyncio.AbstractServer | None = None
         self._worker = ThreadPoolExecutor(1, "control")
 
@@ -94,16 +94,22 @@ class ControlServer:
             return
         self._clients[peer.uid] += 1
         try:
-            line = await asyncio.wait_for(reader.readline(), REQUEST_TIMEOUT_S)
-            reply = self._reply(line, peer)
+            reply = await self._replied(reader, peer)
             if isinstance(reply, Coroutine):
                 reply = await _awaited(reply)
             await self._send(reply, writer)
         except (TimeoutError, ValueError, ConnectionError):
-            pass  # the client sent nothing or too much, did not read, or left
+            pass  # the client sent too much, did not read, or left
         finally:
             self._clients[peer.uid] -= 1
             writer.close()
+
+    async def _replied(self, reader: asyncio.StreamReader, peer: Peer) -> Reply:
+        try:
+            line = await asyncio.wait_for(reader.readline(), REQUEST_TIMEOUT_S)
+        except TimeoutError:
+            return {"error": f"the request did not come within {REQUEST_TIMEOUT_S:g} s: try again"}
+        return self._reply(line, peer)
 
     def _has_place(self, peer: Peer) -> bool:
         total = self._clients.total()

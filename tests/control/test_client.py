@@ -82,7 +82,12 @@ def test_a_silent_daemon_is_not_running(path: Path) -> None:
             ask(path, {"do": "status"}, 0.05)
 
 
-@pytest.mark.parametrize("data", [b"220 hello\n", b"[1]\n", b"\xff\n", b""], ids=repr)
+def test_a_connection_that_is_closed_without_an_answer_is_an_error(path: Path) -> None:
+    with answering(path, b""), pytest.raises(SentryError, match="without an answer: try again"):
+        ask(path, {"do": "status"})
+
+
+@pytest.mark.parametrize("data", [b"220 hello\n", b"[1]\n", b"\xff\n"], ids=repr)
 def test_an_answer_that_is_not_an_object_is_an_error_with_the_path(path: Path, data: bytes) -> None:
     with (
         answering(path, data),

@@ -62,7 +62,7 @@ def test_a_confirmed_trial_stays(box: Box) -> None:
 @pytest.mark.parametrize("death", ["killed", "hung"])
 def test_a_trial_ends_without_its_session_and_its_daemon(box: Box, death: str) -> None:
     """The shell that installed is gone at once; the daemon dies, or hangs, before the deadline."""
-    words = [str(word) for word in box.launch("-c", box.config, "install", "--trial", SHORT,
+    words = [str(word) for word in box.launch("-c", box.config, "install", "--trial", "6s",
                                               "--no-service")]  # fmt: skip
     shell = box.namespace.popen(["setsid", "sh", "-c", '"$@"; kill -9 0', "sh", *words])
     assert shell.wait(20) == -signal.SIGKILL

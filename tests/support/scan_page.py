@@ -65,10 +65,11 @@ neighbour discovery breaks. It refuses `-f` and `--mtu` there.
   Tunnels are not judged: after a boot, the far end of many tunnels sends to all of them, as a sweep
   does, and no handshake shows that it is known. Without tunnels there, drop them in a chain of your
   own: `meta l4proto { 4, 41, 47, 50, 51 } ct state new drop`, hook forward, on the outer interface.
-- Datagrams to broadcast and multicast addresses are not judged: they are sent to all, and discovery sends
-  many. A neighbour can find by them which UDP services answer there; routers do not forward them.
-- An ICMP error about a header that this host does not process (ESP or AH without a key, an unknown next
-  header, a first fragment without its ports) is the kernel's, and the same for every port.
+- Datagrams to broadcast and multicast addresses are not judged: they are sent to all, and discovery
+  sends many. A neighbour can find by them which UDP services answer there; routers do not forward
+  them.
+- An ICMP error about a header that this host does not process (ESP or AH without a key, an unknown
+  next header, a first fragment without its ports) is the kernel's, and the same for every port.
 - The true sender behind decoys (`-D`) is unknown, so each source of the group is blocked for ten
   minutes at most, without an offence. From its third group with other decoys on, the source that
   is alone in all of them is known to be the sender; decoys that never change hide it.
