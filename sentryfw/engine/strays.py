@@ -103,6 +103,8 @@ def udp_stray(packet: Packet) -> Stray | None:
         return REPLY
     if packet.dport >= MIN_REPLY_PORT and packet.payload[data : data + 9] == b"HTTP/1.1 ":
         return REPLY  # to a multicast search; from any port (UPnP Device Architecture 2.0, 1.3.3)
+    if packet.dport & 1 and packet.dport >= MIN_REPLY_PORT and _is_rtcp(packet.payload, data):
+        return REPLY  # of a call that has ended, or whose program does not listen for it
     return None
 
 
@@ -110,6 +112,17 @@ def is_of_stack(packet: Packet) -> bool:
     """Return whether a bare FIN has a stack's timestamps: Apple's sends it when a connection is
     closed before it is answered. nmap's has no options."""
     return any(timestamps(packet)[:4])
+
+
+def _is_rtcp(payload: bytes, data: int) -> bool:
+    """Check for a sender or receiver report of the length in its header (RFC 3550, section 6.4 and
+    A.2); what follows may be encrypted (RFC 3711, section 3.4). Its port is odd (section 11)."""
+    return (
+        len(payload) >= data + 8
+        and payload[data] & 0xE0 == 0x80
+        and payload[data + 1] & 0xFE == 200
+        and len(payload) >= data + 4 + 4 * (payload[data + 2] << 8 | payload[data + 3])
+    )
 
 
 def _hops_left(packet: Packet) -> int:

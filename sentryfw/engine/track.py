@@ -41,10 +41,12 @@ _ROUNDING_SHARE: Final = 1e-9
 SERVICES: Final = (
     # Sharing files; looking for a name, a printer, a player. NetBIOS (RFC 1001, 1002), SMB
     # (MS-SMB2), mDNS (RFC 6762), LLMNR (RFC 4795), SSDP and events (UPnP Device Architecture 2.0),
-    # WS-Discovery (OASIS 1.1), BJNP (Canon's printers), TP-Link's plugs.
+    # WS-Discovery (OASIS 1.1), BJNP (Canon's printers), TP-Link's plugs, LPD (RFC 1179), IPP (RFC
+    # 8010), a printer's raw port (IANA: pdl-datastream).
     (
         (UDP, 137), (UDP, 138), (TCP, 139), (TCP, 445), (UDP, 5353), (UDP, 5355), (UDP, 1900),
         (UDP, 7900), (TCP, 2869), (UDP, 3702), (UDP, 8612), (UDP, 9999),
+        (TCP, 515), (TCP, 631), (TCP, 9100),
     ),
     ((UDP, 500), (UDP, 4500)),  # IKE: RFC 7296, section 2.23
 )  # fmt: skip

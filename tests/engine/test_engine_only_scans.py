@@ -352,6 +352,32 @@ def test_answers_to_multicast_queries_cause_no_block(sport: int, data: bytes) ->
     assert len(run.engine.tracker) == 0
 
 
+RTCP: Final = bytes.fromhex("80c90001747c6813") + bytes.fromhex("81ca0006747c6813") + bytes(20)
+"""An empty receiver report, and a description of the source (RFC 3550, section 6.4 and 6.5)."""
+
+
+@pytest.mark.parametrize("source", [A, A6], ids=["ipv4", "ipv6"])
+def test_a_telephone_whose_calls_have_ended_is_not_blocked(source: str) -> None:
+    """It reports to the port beside the media's, after each call, and the port is closed."""
+    run = scenario()
+    for call in range(40):
+        run.at(call * 20.0)
+        _datagram(run, source, 10001 + 2 * call, sport=4005, data=RTCP).expect_dropped()
+    assert len(run.engine.tracker) == 0
+
+
+@pytest.mark.parametrize("source", [A, A6], ids=["ipv4", "ipv6"])
+def test_a_udp_scan_hidden_in_reports_of_calls_learns_nothing_of_odd_ports(source: str) -> None:
+    """It gets no answer, at even ports it is caught, and so it is with other data."""
+    run = scenario()
+    for port in range(1025, 2025, 2):
+        _datagram(run, source, port, sport=4005, data=RTCP).expect_dropped()
+    run.expect_no_block()
+    for port in (2026, 2028, 2030):
+        _datagram(run, source, port, sport=4005, data=RTCP)
+    run.expect_block(source)
+
+
 DISCOVERY: Final = (5353, 5355, 1900, 3702, 137, 9999, 8612)
 
 
@@ -365,6 +391,20 @@ def test_unicast_discovery_and_file_sharing_are_one_target() -> None:
     assert (run.block.evidence.sample[0][1:], run.block.evidence.targets) == ((17, 5353), 3)
 
 
+def test_a_router_that_maps_its_lan_is_not_blocked() -> None:
+    """A home router's networkmap: its own question, the web page, printers by LPD and raw port."""
+    run = scenario()
+    for second in range(0, 3600, 60):
+        run.at(float(second)).udp(A, 9999, 9999, 9999).syn(A, 80, 515, 9100).udp(A, 5353, 137)
+    run.expect_no_block()
+    run.syn(A, 22).expect_block(A)  # the third target
+
+
+def test_three_protocols_of_a_printer_are_one_target() -> None:
+    run = scenario().syn(A, 515, 631, 9100).syn(A, 22).expect_no_block()
+    run.syn(A, 23).expect_block(A)
+
+
 def test_one_discovery_port_of_three_addresses_is_a_sweep() -> None:
     run = scenario()
     for number, port in enumerate((137, 445, 5353)):
@@ -372,8 +412,16 @@ def test_one_discovery_port_of_three_addresses_is_a_sweep() -> None:
     run.expect_block(A)
 
 
+def test_printers_of_three_addresses_are_a_sweep() -> None:
+    run = scenario()
+    for number, port in enumerate((9100, 515, 631)):
+        run.syn(A, port, to=f"192.0.2.{number}")
+    run.expect_block(A)
+
+
 def test_ports_of_these_numbers_by_another_protocol_count() -> None:
     scenario().syn(A, 9999).syn(A, 8612).expect_counted().syn(A, 1900).expect_block(A)
+    scenario().udp(A, 515).udp(A, 9100).expect_counted().udp(A, 631).expect_block(A)
 
 
 # --- odd stacks

@@ -117,6 +117,34 @@ def test_every_truncation_of_an_answer_is_classified(family: int, name: str) -> 
         assert udp_stray(cut) in (REPLY, None)
 
 
+SENDER_REPORT: Final = "80c80006" + "00" * 24
+
+
+@families
+@pytest.mark.parametrize(
+    ("port", "data", "is_report"),
+    [
+        (40001, SENDER_REPORT, True),
+        (40001, SENDER_REPORT + "5c" * 30, True),  # encrypted, with a tag
+        (40001, "81c90007" + "00" * 28 + "81ca0001" + "00" * 4, True),
+        (1025, "80c90001" + "00" * 4, True),
+        (40000, SENDER_REPORT, False),  # the media's port
+        (1023, SENDER_REPORT, False),
+        (40001, SENDER_REPORT[:-2], False),
+        (40001, "80c90001", False),
+        (40001, "40c90001" + "00" * 4, False),  # version 1
+        (40001, "a0c90001" + "00" * 4, False),  # padding in the first packet
+        (40001, "80ca0001" + "00" * 4, False),  # begins with no report
+        (40001, "", False),
+    ],
+)
+def test_a_report_about_a_call_is_late(
+    family: int, port: int, data: str, *, is_report: bool
+) -> None:
+    packet = _datagram(family, port, sport=4005, data=bytes.fromhex(data))
+    assert udp_stray(packet) is (REPLY if is_report else None)
+
+
 def test_answers_are_found_behind_ip_options() -> None:
     rest = forge.udp(40000, 53, ANSWER)
     packet = decode(forge.ipv4(*PEERS[4], forge.UDP, rest, options=b"\x01" * 40))

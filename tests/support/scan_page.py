@@ -58,8 +58,8 @@ neighbour discovery breaks. It refuses `-f` and `--mtu` there.
 - Datagrams to ports from 32768 on with at most 30 hops left count as a path trace, up to 96 ports
   of a source within the window; they are answered. Beyond that each is a target: a UDP scan whose
   TTL fits the distance (`-sU --ttl`) finds out about 96 ports from each of its sources.
-- Datagrams that look like late replies (DNS, NTP, SNMP, NetBIOS, SSDP) are no evidence. They get no
-  answer, unless their source answered this host before.
+- Datagrams that look like late replies (DNS, NTP, SNMP, NetBIOS, SSDP, RTCP) are no evidence. They
+  get no answer, unless their source answered this host before.
 - With `[watch] forward` a ping, or a packet of a tunnel (GRE, IP in IP, 6in4, IPsec), reaches the
   host behind, and its answer shows that the address is used. Ten pinged addresses are a portsweep.
   Tunnels are not judged: after a boot, the far end of many tunnels sends to all of them, as a sweep
