@@ -125,6 +125,7 @@ class Daemon:
         parts.never_block.close()
         parts.relisting.close()
         parts.room.close()
+        parts.listed_scans.close()
         parts.flow_loss.close()
         parts.guard.close()
         if parts.config.drops_while_away:  # stopped: the host decides again
@@ -150,6 +151,7 @@ class Daemon:
             parts.never_block.tick()
             parts.relisting.tick()
             parts.room.tick()
+            parts.listed_scans.tick()
             parts.flow_loss.tick(parts.never_block.host_changes)
             if self._losses.tick():
                 notify("WATCHDOG=1")

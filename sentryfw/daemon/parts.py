@@ -24,6 +24,7 @@ from sentryfw.daemon.decoy_watch import DecoyWatch
 from sentryfw.daemon.flow_loss import FlowLoss
 from sentryfw.daemon.packet_path import PacketPath, clock
 from sentryfw.daemon.relisting import Relisting
+from sentryfw.daemon.watches.listed_scans import ListedScans
 from sentryfw.engine.decide import MAX_OFFENDERS
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Source, parse_source
@@ -74,6 +75,7 @@ class Parts:
     confine: ConfineWatch
     reports: ReportSchedule
     room: BlockRoom
+    listed_scans: ListedScans
     queue: PacketQueue
 
     @property
@@ -140,7 +142,7 @@ def _build_behind(queue: PacketQueue, config: Config) -> Parts:
         flow_loss=FlowLoss(packet_path.engine, recorder),
         confine=ConfineWatch(packet_path.engine, table, recorder),
         reports=ReportSchedule(recorder),
-        room=BlockRoom(packet_path, guard, recorder),
+        room=BlockRoom(packet_path, guard, recorder), listed_scans=ListedScans(recorder),
     )  # fmt: skip
 
 

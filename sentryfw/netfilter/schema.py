@@ -61,6 +61,14 @@ DEFER_ETHER_SET: Final = "defer_ether"
 """Hardware addresses whose strangers on link are deferred."""
 BLOCK_ETHER_SET: Final = "block_ether"
 """Hardware addresses whose strangers on link are blocked."""
+OPENED_SETS: Final = ("opened4", "opened6")
+"""Listed TCP ports that each source opened a short while ago: source . port."""
+BREADTH_SETS: Final = ("breadth4", "breadth6")
+"""Sources that opened one, with the number of new ones that they may still open."""
+BROAD_SETS: Final = ("broad4", "broad6")
+"""Listed ports that a source opened beyond that number: source . port."""
+TALKED_SETS: Final = ("talked4", "talked6")
+"""Listed ports that a source sent data to: source . port."""
 AWAY_SET: Final = "while_away"
 """Protocols whose unlisted packets are dropped while the daemon is away; there by configuration."""
 LIFTED_SETS: Final = (*CONFINE_SETS.values(), *CUT_SETS.values())
@@ -88,6 +96,9 @@ FRESH_SET_SIZE: Final = 65536
 SERVED_SET_SIZE: Final = 262144
 SERVED_UDP_SET_SIZE: Final = 65536
 PEER_SET_SIZE: Final = 65536
+OPENED_SET_SIZE: Final = 131072
+BREADTH_SET_SIZE: Final = 65536
+BROAD_SET_SIZE: Final = 4096
 ASKED_SET_SIZE: Final = 4096
 SUSPECT_SET_SIZE: Final = 262144
 PARTNER_TIMEOUT_S: Final = 90000.0
@@ -95,6 +106,8 @@ PARTNER_TIMEOUT_S: Final = 90000.0
 SERVED_TIMEOUT_S: Final = 86400.0
 PEER_TIMEOUT_S: Final = 86400.0
 FRESH_TIMEOUT_S: Final = 60.0
+OPENED_TIMEOUT_S: Final = 120.0
+BREADTH_TIMEOUT_S: Final = 300.0
 ASKED_TIMEOUT_S: Final = 10.0
 SUSPECT_TIMEOUT_S: Final = 5.0
 

@@ -20,6 +20,8 @@ MAX_SAMPLE: Final = 5
 """Addresses that a summary names."""
 DISTRIBUTED: Final = "distributed-scan"
 """Kind of the event about a distributed scan."""
+LISTED: Final = "listed-scan"
+"""Kind of the event about a silent scan of listed ports."""
 LOG_BURST: Final = 100
 """Lines of one kind that are logged at once."""
 LOG_LINES_PER_S: Final = 0.5
@@ -133,7 +135,10 @@ class LogThrottle:
         for kind, budget in self._budgets.items():
             self._budgets[kind] = min(float(LOG_BURST), budget + grown)
         for item in items:
-            if isinstance(item, DecisionRecord | Reaction) or kind_of(item) == DISTRIBUTED:
+            if isinstance(item, DecisionRecord | Reaction) or kind_of(item) in (
+                DISTRIBUTED,
+                LISTED,
+            ):
                 self._log(item)
         if self._left_out and now - self._reported_at >= LOG_INTERVAL_S:
             self._reported_at = now
@@ -152,6 +157,8 @@ class LogThrottle:
             _log_decision(item)
         elif isinstance(item, Reaction):
             _log_reaction(item)
+        elif kind == LISTED and isinstance(item, dict):
+            _log_listed(item["sentryfw"])
         elif isinstance(item, dict):
             _log_distributed(item["sentryfw"])
 
@@ -183,6 +190,13 @@ def _log_distributed(fields: dict[str, Any]) -> None:
     if fields["blocked_s"]:
         then = f"strangers of it are dropped for {fields['blocked_s']:.0f}s"
     log.warning("distributed-scan of or at %s: %s; %s", fields["place"], what, then)
+
+
+def _log_listed(fields: dict[str, Any]) -> None:
+    log.warning(
+        "listed-scan by %s: it opened many listed ports and sent nothing, to %s among them;"
+        " nothing is done about it", fields["address"], ", ".join(map(str, fields["ports"])),
+    )  # fmt: skip
 
 
 def _log_reaction(reaction: Reaction) -> None:

@@ -43,7 +43,8 @@ def test_the_table_has_the_name_and_the_comment() -> None:
     [
         *schema.BLOCK_SETS.values(), *schema.NETWORK_SETS, *schema.NEVER_BLOCK_SETS,
         *schema.ONLINK_SETS, schema.WHOLE_SET, *schema.SUSPECT_SETS, *schema.FRESH_SETS,
-        *schema.TIMED_SETS, *schema.KEPT_SETS,
+        *schema.TIMED_SETS, *schema.KEPT_SETS, *schema.OPENED_SETS, *schema.BREADTH_SETS,
+        *schema.BROAD_SETS, *schema.TALKED_SETS,
     ],
 )  # fmt: skip
 def test_each_set_that_python_names_is_in_the_ruleset(name: str) -> None:
@@ -64,6 +65,9 @@ def test_each_set_that_python_names_is_in_the_ruleset(name: str) -> None:
         (schema.DEFER_TARGET_SETS.values(), schema.DEFER_SET_SIZE),
         (schema.DEFER_PREFIX_SETS.values(), schema.PREFIX_SET_SIZE),
         (schema.BLOCK_PREFIX_SETS.values(), schema.PREFIX_SET_SIZE),
+        ((*schema.OPENED_SETS, *schema.TALKED_SETS), schema.OPENED_SET_SIZE),
+        (schema.BREADTH_SETS, schema.BREADTH_SET_SIZE),
+        (schema.BROAD_SETS, schema.BROAD_SET_SIZE),
         (["asked"], schema.ASKED_SET_SIZE),
         (schema.SUSPECT_SETS, schema.SUSPECT_SET_SIZE),
     ],
@@ -83,6 +87,9 @@ def test_a_block_set_holds_as_many_blocks_as_a_configuration_may_ask_for() -> No
         (schema.PEER_SETS, schema.PEER_TIMEOUT_S),
         (schema.SERVED_SETS, schema.SERVED_TIMEOUT_S),
         (schema.SERVED_UDP_SETS, schema.SERVED_TIMEOUT_S),
+        ((*schema.OPENED_SETS, *schema.TALKED_SETS), schema.OPENED_TIMEOUT_S),
+        (schema.BROAD_SETS, schema.OPENED_TIMEOUT_S),
+        (schema.BREADTH_SETS, schema.BREADTH_TIMEOUT_S),
         (["asked"], schema.ASKED_TIMEOUT_S),
         (schema.FRESH_SETS, schema.FRESH_TIMEOUT_S),
         (schema.SUSPECT_SETS, schema.SUSPECT_TIMEOUT_S),

@@ -43,7 +43,8 @@ neighbour discovery breaks. It refuses `-f` and `--mtu` there.
   it is recognised by its resets, of 32 ports: health checks end so. A source that resets the same
   ports again a second later, and none that is new, is a health check. Half-open connections
   without a reset are not counted: a forged SYN flood looks the same, and innocents would be
-  blocked.
+  blocked. Who opens twelve listed ports or more within two minutes, by half-open or by finished
+  connections, and sends data to few of them is reported as `listed-scan`, and not blocked.
 - ACK and FIN+ACK to listed ports outside a connection are half a target each, and not dropped.
 - A scan that many sources share out is a `distributed-scan`: 16 sources that probe 32 ports of one
   address within a minute, 6 of an IPv4 /24 or an IPv6 /56, or 12 of a /48, that probe different

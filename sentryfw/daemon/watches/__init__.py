@@ -1,0 +1,1 @@
+"""Watches beside the packet path: they read the table, and report."""
