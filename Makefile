@@ -15,7 +15,7 @@ PACKAGES := nftables python3-nftables libnetfilter-queue-dev nmap iproute2 gcc \
 # libwrap0); readers of our files (fail2ban, prometheus' promtool, fish).
 TEST_PACKAGES := hping3 masscan zmap traceroute iputils-tracepath iputils-ping mtr-tiny conntrack \
   tcpdump openssl systemd procps net-tools libwrap0 fail2ban prometheus fish
-STOCK_PACKAGES := qemu-system-x86 linux-image-amd64 kmod busybox-static
+STOCK_PACKAGES := qemu-system-x86 linux-image-amd64 kmod busybox-static file
 STOCK_STAMP := .venv-stock/set-up
 # Programs that build packages, and make the Debian that the .deb is tried in.
 PACKAGE_PACKAGES := binutils dpkg-dev lintian musl-tools
@@ -69,7 +69,7 @@ $(@D)/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $<
 touch $@
 endef
 
-.PHONY: test-web apt-web release deb packages packages-here apt-suites wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help table setup apt demo test test-fast test-kernel test-peers check fmt golden bench bench-quick lock clean
+.PHONY: stock-root test-roots test-web apt-web release deb packages packages-here apt-suites wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help table setup apt demo test test-fast test-kernel test-peers check fmt golden bench bench-quick lock clean
 
 help:
 	@echo "make demo    set up what is missing, then run the fire drill (sentryfw drill)"
@@ -84,6 +84,7 @@ help:
 	echo "make bench   measure; make bench-quick: the short form"
 	echo "make deb SUITE=trixie  build dist/*.deb in a root of that suite; make packages: all packages"
 	echo "make release  check version, changelogs and tag; build all packages and SHA256SUMS"
+	echo "make test-roots  check and test-fast in Debian 12, 13 and unstable"
 	echo "make test-deb  install, use, upgrade and remove it in a Debian made for that"
 	echo "make fuzz    hostile bytes, for FUZZ_SECONDS=60"
 
@@ -123,13 +124,14 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# On a stock distribution kernel with the queue statement, emulated: some minutes.
-test-stock-kernel: setup apt-stock $(STOCK_STAMP)
+# On stock distribution kernels with the queue statement, emulated: some minutes each.
+test-stock-kernel: setup apt-stock $(STOCK_STAMP) stock-root
 	@$(BIN)/pytest -m stock_kernel tests/stock_kernel
 
 # Packages for other machines, below dist/: docs/appliances.md describes each. They are built in
 # roots of their suites (packaging/suites.py), which debootstrap makes.
 SUITE ?= bookworm trixie
+TEST_SUITES ?= bookworm trixie sid
 ROOTS ?= build/roots
 RELEASE ?= 1
 IN_SUITES = $(PYTHON) packaging/suites.py --roots $(ROOTS) --release $(RELEASE)
@@ -161,6 +163,15 @@ wheel: setup
 
 test-deb: setup apt-package-test $(SBOM_STAMP)
 	@$(BIN)/pytest -m package tests/package
+
+# The tests in roots of Debian 12, 13 and unstable: Python 3.11 to 3.14, nft 1.0.6 to 1.1.7. Long.
+ROOT_TARGETS ?= check test-fast
+test-roots: apt-suites
+	@$(IN_SUITES) $(TEST_SUITES) --make $(ROOT_TARGETS)
+
+# Debian 13 with its kernel, below build/roots.
+stock-root: apt-suites
+	@PYTHONPATH=packaging $(PYTHON) tests/stock_kernel/make_root.py
 
 apt-suites: apt
 	@$(call install,$(SUITE_PACKAGES))

@@ -1,6 +1,7 @@
 """Build the .deb of Debian suites, each in a root of that suite: never with the host's Python.
 
     python packaging/suites.py bookworm trixie [--release 1] [--output dist] [--roots build/roots]
+    python packaging/suites.py sid --make check test-fast    other targets, in the same roots
 
 A root is made once by debootstrap(8) and is used again; the sources are copied into it. Needs root.
 
@@ -18,7 +19,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MIRROR: Final = "http://deb.debian.org/debian"
-SUITES: Final = {"bookworm": "deb12", "trixie": "deb13"}
+SUITES: Final = {"bookworm": "deb12", "trixie": "deb13", "sid": "sid"}
 """Debian's suites, and the mark of each in a version: 0.2.0-1~deb12u1."""
 INCLUDE: Final = "ca-certificates,make"
 MARK: Final = "made-of"
@@ -26,6 +27,7 @@ PLACE: Final = PurePosixPath("build/sentryfw")
 """Place of the sources in a root."""
 KEPT: Final = ("build", ".venv", ".venv-package")
 """Entries of the copy that a later build uses again."""
+ENGINE_DIGEST: Final = "build/engine/digest"
 CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
 """The host's certificate authorities: a mirror's may be missing in a new root."""
 ENTER: Final = """\
@@ -33,6 +35,7 @@ root=$0; place=$1; shift
 mount --make-rprivate /
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 exec chroot "$root" sh -ec 'cd "$0" && exec "$@"' "$place" "$@"
@@ -47,6 +50,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
     parser.add_argument("--roots", type=Path, default=ROOT / "build" / "roots")
     parser.add_argument("--place", type=PurePosixPath, default=PLACE, help=f"default: {PLACE}")
+    parser.add_argument("--make", nargs="+", metavar="TARGET", help="make this, and no package")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("suites.py: a root is made and entered by root only: run it as root")
@@ -54,6 +58,9 @@ def main() -> None:
         root = made(suite, arguments.roots.resolve())
         copy = root / arguments.place
         copy_sources(copy)
+        if arguments.make:
+            enter(root, arguments.place, "make", *arguments.make)
+            continue
         release = f"{arguments.release}~{SUITES[suite]}u1"
         words = ("make", "packages-here", f"FORMATS={' '.join(arguments.formats)}")
         enter(root, arguments.place, *words, f"RELEASE={release}")
@@ -88,6 +95,7 @@ def copy_sources(copy: Path) -> None:
     for path in copy.iterdir():
         if path.name not in KEPT:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (copy / ENGINE_DIGEST).unlink(missing_ok=True)  # the compiled engine went with the sources
     for name in sources():
         place = copy / name
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
-"""The core of the namespace suite on a stock distribution kernel, emulated.
+"""The core of the namespace suite on stock distribution kernels, emulated.
 
-The kernel has CONFIG_NFT_QUEUE, so the queue statement is used. `make test-stock-kernel`
-installs what this needs; without it the test is skipped.
+They have CONFIG_NFT_QUEUE, so the queue statement is used: the kernel of this machine's Debian, and
+that of Debian 13 with its own nft and Python, in a root that make_root.py makes. `make
+test-stock-kernel` installs what this needs; without it the tests are skipped.
 """
 
 import json
@@ -10,27 +11,47 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+import make_root
 import pytest
+import suites
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-VNG = ROOT / ".venv-stock" / "bin" / "vng"
-MARK = "STOCK-KERNEL-RESULT "
-BOOTED = "STOCK-KERNEL-BOOTED"
-PATIENCE = 900
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parent.parent
+VNG: Final = ROOT / ".venv-stock" / "bin" / "vng"
+MARK: Final = "STOCK-KERNEL-RESULT "
+BOOTED: Final = "STOCK-KERNEL-BOOTED"
+PATIENCE: Final = 900
 
 pytestmark = [pytest.mark.stock_kernel]
 
 
-@pytest.fixture(scope="module")
-def result() -> dict[str, Any]:
-    kernels = sorted(Path("/boot").glob("vmlinuz-*-amd64"))
+class Emulated(NamedTuple):
+    """A kernel, and the root file system that it is booted with."""
+
+    root: Path
+    place: Path
+    """Place of the sources in the root."""
+    python: str
+
+
+MACHINES: Final = {
+    "own": Emulated(Path("/"), ROOT, sys.executable),
+    "trixie": Emulated(
+        make_root.ROOT, Path("/") / suites.PLACE, f"/{suites.PLACE}/.venv/bin/python"
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=MACHINES)
+def result(request: pytest.FixtureRequest) -> dict[str, Any]:
+    machine = MACHINES[request.param]
+    kernels = sorted((machine.root / "boot").glob("vmlinuz-*-amd64"))
     missing = [
         what
         for what, there in (
-            ("a kernel in /boot", bool(kernels)),
+            (f"a kernel in {machine.root / 'boot'}", bool(kernels)),
             ("qemu-system-x86_64", shutil.which("qemu-system-x86_64") is not None),
             (str(VNG), VNG.exists()),
         )
@@ -38,7 +59,7 @@ def result() -> dict[str, Any]:
     ]
     if missing:
         pytest.skip(f"missing: {', '.join(missing)}; `make test-stock-kernel` installs them")
-    output = _emulate(kernels[-1])
+    output = _emulate(machine, kernels[-1])
     if BOOTED not in output:
         pytest.skip(f"the emulated machine did not boot here: {output[-300:]!r}")
     return _result(output)
@@ -54,12 +75,13 @@ def _result(output: str) -> dict[str, Any]:
     pytest.fail(f"no result from the emulated machine:\n{output[-4000:]}")
 
 
-def _emulate(kernel: Path) -> str:
+def _emulate(machine: Emulated, kernel: Path) -> str:
     """Return the console's output. Skip where the emulation is too slow."""
+    inside = machine.place / "tests" / "stock_kernel" / "inside.py"
     command = [
-        str(VNG), "--run", str(kernel), "--disable-kvm", "--disable-microvm", "--force-9p",
-        "--memory", "2G", "--cpus", "2", "--qemu-opts=-cpu max",
-        "--exec", f"cd {ROOT} && PYTHONPATH={ROOT} {sys.executable} {HERE / 'inside.py'} 2>&1",
+        str(VNG), "--run", str(kernel), "--root", str(machine.root), "--disable-kvm",
+        "--disable-microvm", "--force-9p", "--memory", "2G", "--cpus", "2", "--qemu-opts=-cpu max",
+        "--exec", f"cd {machine.place} && PYTHONPATH=. {machine.python} {inside} 2>&1",
     ]  # fmt: skip
     path = f"{VNG.parent}:{os.environ['PATH']}"
     try:
