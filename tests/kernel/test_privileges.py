@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -194,7 +195,8 @@ def test_root_does_not_follow_links_of_the_daemons_user(
     secret.write_bytes(b"")
     secret.chmod(0o600)
     if name.endswith("-wal"):
-        sqlite3.connect(ledger).executescript("PRAGMA journal_mode = WAL").close()
+        with closing(sqlite3.connect(ledger)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
     (ledger.parent / name).unlink(missing_ok=True)
     (ledger.parent / name).symlink_to(secret)
     with pytest.raises(Exception, match=r"ledger\.db: "):

@@ -171,7 +171,8 @@ def test_the_shipped_unit_equals_the_one_that_install_writes(build: Any, tmp_pat
 SCRIPTS: Final = [
     path
     for path in sorted(PACKAGING.glob("*/*"))
-    if path.suffix != ".pyc" and path.stem not in {"lintian", "lintian-cockpit", "logrotate"}
+    if path.parent.name != "__pycache__"
+    and path.stem not in {"lintian", "lintian-cockpit", "logrotate"}
 ]
 
 

@@ -1,6 +1,7 @@
 """Learnt elements in the ledger: compared there, and never given more time than they had."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_what_has_ended_is_forgotten_in_every_set(ledger: Ledger) -> None:
 
 def test_a_ledger_that_another_program_writes_is_waited_for(ledger: Ledger, path: object) -> None:
     ledger.database.execute("PRAGMA busy_timeout = 0")
-    with sqlite3.connect(str(path), isolation_level=None) as other:
+    with closing(sqlite3.connect(str(path), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             learnt.save(ledger, "partner4", [LearntElement(ONE, DAY, NOW + 500)])
