@@ -18,6 +18,12 @@ ROOTS: Final = ROOT / "build" / "roots"
 FIRST: Final = "e0d1942ea0549005d4351c9a7612041c87f58a9b"
 """The last commit of version 0.1.0."""
 
+MAKE_FIRST: Final = """\
+make setup apt-package .venv-package/set-up
+rm -rf dist sentryfw/engine/compiled  # build.py adds it to a wheel that must not have it
+.venv/bin/python packaging/build.py deb
+"""
+
 
 def build(
     kind: str, release: str, place: Path, *, suite: str = "bookworm", tree: Path = ROOT,
@@ -47,8 +53,7 @@ def build_first(place: Path) -> None:
     copy = root / "build" / "first"
     copy.mkdir(parents=True, exist_ok=True)
     subprocess.run(["tar", "--extract", "--directory", copy], input=done.stdout, check=True)
-    make = "make setup apt-package .venv-package/set-up && .venv/bin/python packaging/build.py deb"
-    suites.enter(root, PurePosixPath("build/first"), "sh", "-ec", make)
+    suites.enter(root, PurePosixPath("build/first"), "sh", "-ec", MAKE_FIRST)
     [package] = (copy / "dist").glob("*.deb")
     shutil.copy(package, place)
 
