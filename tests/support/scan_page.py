@@ -52,8 +52,9 @@ neighbour discovery breaks. It refuses `-f` and `--mtu` there.
   twice as many targets where each is tried several times. It is always reported, and for a minute
   after its last sign strangers there are deferred: a raw scan learns nothing more, a real
   connection costs a second. With `[block] prefixes` strangers of the prefix, or of the hardware
-  address, are dropped. Below that pace, or before the finding (its first 50 probes), it is not
-  noticed; nor is one port of many addresses, each tried by another source.
+  address, are dropped; datagrams are not deferred, so only that hides UDP services. Below that
+  pace, or before the finding (its first 50 probes), it is not noticed; nor is one port of many
+  addresses, each tried by another source.
 - `--scanflags` with SYN/ACK, or with RST alone, is not recognised: a host gets such packets as
   answers when its address is forged.
 - Datagrams to ports from 32768 on with at most 30 hops left count as a path trace, up to 96 ports
