@@ -208,6 +208,11 @@ class SharedPlaces:
         crowd.sources[first] = None
         return crowd
 
+    def is_known(self, place: bytes, now: float) -> bool:
+        """Return whether a place is known as a distributed scan's."""
+        crowd = self._tiers.get(place)
+        return crowd is not None and crowd.until > now
+
     def rise(self, crowd: Crowd) -> None:
         """Move a crowd to the upper tier, if it has the targets."""
         self._tiers.rise(crowd)
@@ -249,7 +254,8 @@ class DistributedScanDetector:
         elif len(source) == 4:
             scan = self._in_place(self._prefixes, source[:3], SHARED_24, probe, now)
         elif len(source) == 8:
-            scan = self._in_place(self._prefixes, source[:7], SHARED_56, probe, now)
+            if not self._prefixes.is_known(source[:6], now):  # else each /56 would be a finding
+                scan = self._in_place(self._prefixes, source[:7], SHARED_56, probe, now)
             if scan is None:
                 scan = self._in_place(self._prefixes, source[:6], SHARED_48, probe, now)
         # A place that is known already has strangers elsewhere wait for nothing.

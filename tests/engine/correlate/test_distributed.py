@@ -269,6 +269,21 @@ def test_forged_sources_do_not_push_a_prefix_out(place: str, address: str, neede
     assert [found for found, _, _ in _findings(run)] == [place]
 
 
+def test_a_48_that_scans_is_one_finding_and_not_one_for_each_56() -> None:
+    run = scenario(trigger=100)
+    for number in range(4096):
+        run.at(number / 64).syn(f"2001:db8:7:{number % 32:02x}{number >> 5:02x}::1", 100 + number)
+    assert {place for place, _, _ in _findings(run)} == {"2001:db8:7::/48"}
+
+
+def test_a_56_that_scans_is_not_one_with_the_rest_of_its_48() -> None:
+    """The counterpart: other homes of the provider do not wait for it."""
+    run = scenario(trigger=100)
+    for number in range(4096):
+        run.at(number / 64).syn(f"2001:db8:7:ff{number & 255:02x}::1", 100 + number)
+    assert {place for place, _, _ in _findings(run)} == {"2001:db8:7:ff00::/56"}
+
+
 def test_forged_probes_of_other_addresses_do_not_push_a_target_out() -> None:
     """In front of hosts behind, a forger has as many targets as they have addresses."""
     run = scenario(trigger=100).at(0.0)
