@@ -11,6 +11,7 @@ from kernel.conftest import StartDaemon
 from sentryfw.daemon.watches.listed_scans import MIN_SILENT_PORTS
 from support.frames import SYN, tcp_segment
 from support.lab import ATTACKER, BYSTANDER, INTERFACE, UNLISTED, VICTIM, Lab, Sentry
+from support.router import BEHIND, Router
 from support.waiting import wait_for
 
 pytestmark = pytest.mark.netns
@@ -71,13 +72,13 @@ def _name(source: str) -> str:
 
 def _assert_only_said_about(lab: Lab, sentry: Sentry, family: int) -> None:
     """Assert that no source was reported when a scanner is, who scans now."""
-    wait_for(lambda: _ages(lab, f"broad{family}"), "what was opened is some seconds old")
+    wait_for(lambda: _are_old(lab, f"broad{family}"), "what was opened is some seconds old")
     _half_open(lab, SILENT[family], *PORTS)
     _await_said(sentry)
     assert {note["address"] for note in _said(sentry)} == {_name(SILENT[family])}
 
 
-def _ages(lab: Lab, name: str) -> bool:
+def _are_old(lab: Lab, name: str) -> bool:
     """Return whether the elements of a set, if it has any, are old enough to be judged."""
     listing = lab.nft(f"list set inet sentryfw {name}")
     left = [part.split()[0].rstrip(",") for part in listing.split("expires ")[1:]]
@@ -122,6 +123,31 @@ def test_a_partner_of_one_service_is_reported_too(lab: Lab, daemon: Sentry, fami
     lab.make_partner(ATTACKER[family], PORTS[0])
     _connect(lab, ATTACKER[family], *PORTS)
     assert _await_said(daemon)["address"] == _name(ATTACKER[family])
+
+
+@FAMILIES
+def test_a_scan_of_a_host_behind_is_reported_and_its_client_is_not(
+    lab: Lab, start_daemon: StartDaemon, family: int
+) -> None:
+    behind = BEHIND[family]
+    with Router(lab) as router:
+        sentry = start_daemon(
+            f'[watch]\ninterfaces = ["{INTERFACE}"]\nforward = true\n'
+            f'[[watch.listed_forward]]\nto = ["{behind}"]\ntcp = ["{PORTS[0]}-{PORTS[-1]}"]'
+        )
+        for port in PORTS:
+            router.listen(family, port)
+        for port in PORTS:
+            assert router.opens(BYSTANDER[family], behind, port)  # and sends data
+        wait_for(lambda: _are_old(lab, f"broad{family}"), "what was opened is some seconds old")
+        for port in PORTS:
+            client = lab.start_opening(ATTACKER[family])
+            client.settimeout(5.0)
+            client.connect((behind, port))
+            client.close()
+        _await_said(sentry)
+        assert {note["address"] for note in _said(sentry)} == {_name(ATTACKER[family])}
+        assert lab.elements(f"block{family}") == set()
 
 
 # --- clients
