@@ -127,6 +127,7 @@ def bookworm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Packaged]:
     root = tmp_path_factory.mktemp("bookworm") / "root"
     debootstrap(root)
     build("deb", "1", root / "srv" / "1.deb")
+    build("deb", "1", root / "srv" / "13.deb", suite="trixie")
     fetch(root, "/srv/1.deb")
     chroot(root, *APT, "install", "/srv/1.deb")
     sources = root / SOURCES
@@ -154,3 +155,12 @@ def test_an_upgrade_to_debian_13_keeps_the_protection(trixie: Packaged) -> None:
     trixie.machine.said("systemctl", "restart", "sentryfw")
     still_guards(trixie)
     assert json.loads(trixie.machine.said("sentryfw", "status", "--json"))["daemon"] == "running"
+
+
+def test_the_package_for_debian_13_replaces_that_for_12(trixie: Packaged) -> None:
+    trixie.machine.apt("install", *KEEP_EDITED, "/srv/13.deb")
+    version = trixie.machine.said("dpkg-query", "-W", "-f", "${Version}", "sentryfw")
+    assert version.endswith("deb13u1")
+    still_guards(trixie)
+    pid = trixie.show("MainPID")
+    assert "python3.13" in trixie.machine.said("readlink", f"/proc/{pid}/exe")
