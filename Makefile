@@ -249,7 +249,7 @@ apt:
 $(STAMP): requirements-build.lock requirements-dev.lock pyproject.toml
 	@echo "make: .venv: installing the locked Python packages"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "make: $(PYTHON) is older than 3.11: set PYTHON=" >&2; exit 1; }
+	  || { echo "make: $(PYTHON) is missing or older than 3.11: make setup, as root, or set PYTHON=" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	pip="$(BIN)/pip --quiet --disable-pip-version-check install"
 	failed() { echo "make: pip failed: is there a network?" >&2; exit 1; }
