@@ -149,13 +149,14 @@ def test_a_writer_waits_for_another(path: Path) -> None:
 @pytest.mark.parametrize("attempt", range(5))
 def test_many_programs_can_open_a_new_ledger_at_once(path: Path, attempt: int) -> None:
     """The daemon and the command line do so right after installation; five attempts at a race."""
-    start = multiprocessing.Barrier(8)
+    context = multiprocessing.get_context("fork")  # not by name, as Python 3.14 does
+    start = context.Barrier(8)
 
     def open_it() -> None:
         start.wait(10)
         Ledger(path).close()
 
-    programs = [multiprocessing.Process(target=open_it) for _ in range(8)]
+    programs = [context.Process(target=open_it) for _ in range(8)]
     for program in programs:
         program.start()
     for program in programs:
