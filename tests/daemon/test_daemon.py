@@ -158,7 +158,7 @@ class Faked:
             relisting=self._fake("relisting"),
             flow_loss=self._fake("flow_loss", flows=Flows(0, 0)),
             confine=self._fake("confine", obstacle="", full={}),
-            room=self._fake("room"),
+            room=self._fake("room"), listed_scans=self._fake("listed_scans"),
             queue=self._fake("queue", reader=reader, fileno=lambda: self.pipe[0]),
         )  # fmt: skip
 
@@ -196,7 +196,7 @@ def test_the_parts_start_and_stop_in_order(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert faked.calls[started + 1 :] == [
         "decoys.stop", "never_block.close", "relisting.close", "room.close",
-        "flow_loss.close", "guard.close", "queue.close", "decoys.close", "table.close",
+        "listed_scans.close", "flow_loss.close", "guard.close", "queue.close", "decoys.close", "table.close",
         "responder.stop", "recorder.note stop", "recorder.stop",
     ]  # fmt: skip
     assert not faked.config.paths.control.exists()
@@ -211,14 +211,15 @@ def test_a_tick_reaches_every_part_and_feeds_the_watchdog(
     faked = Faked(tmp_path)
 
     async def wait(_: Daemon) -> None:
-        while "WATCHDOG=1" not in states:  # noqa: ASYNC110 - the fake has no event
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):  # a tick that fails feeds no watchdog
+            while "WATCHDOG=1" not in states:  # noqa: ASYNC110 - the fake has no event
+                await asyncio.sleep(0.01)
 
     faked.run(wait)
     ticks = [call for call in faked.calls if call.endswith(".tick") or call == "reader.receive"]
-    assert ticks[:9] == [
+    assert ticks[:10] == [
         "confine.tick", "confine.tick", "guard.tick", "never_block.tick", "relisting.tick",
-        "room.tick", "flow_loss.tick", "reader.receive", "decoys.tick",
+        "room.tick", "listed_scans.tick", "flow_loss.tick", "reader.receive", "decoys.tick",
     ]  # fmt: skip
     assert states[0] == "READY=1"
     assert states[-1] == "STOPPING=1"
