@@ -196,8 +196,8 @@ def test_the_parts_start_and_stop_in_order(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert faked.calls[started + 1 :] == [
         "decoys.stop", "never_block.close", "relisting.close", "room.close",
-        "listed_scans.close", "flow_loss.close", "guard.close", "queue.close", "decoys.close", "table.close",
-        "responder.stop", "recorder.note stop", "recorder.stop",
+        "listed_scans.close", "flow_loss.close", "guard.close", "queue.close", "decoys.close",
+        "table.close", "responder.stop", "recorder.note stop", "recorder.stop",
     ]  # fmt: skip
     assert not faked.config.paths.control.exists()
 
