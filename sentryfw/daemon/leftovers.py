@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sentryfw.config.model import Config
 from sentryfw.respond.helper import HelperClient
-from sentryfw.respond.undo import remove_routes, undo_unwanted
+from sentryfw.respond.undo import remove_routes, undo_unwanted, wanted_tables
 
 
 def remove_leftovers(config: Config, path: Path | None) -> None:
@@ -18,7 +18,6 @@ def remove_leftovers(config: Config, path: Path | None) -> None:
     if os.geteuid() == 0:
         undo_unwanted(path, respond)
         return
-    if not respond.route.enabled:
-        remove_routes(None)
+    remove_routes(None, wanted_tables(respond))
     if not respond.hosts_deny.enabled and helper.exists():
         HelperClient(helper, respond).sync(set())

@@ -28,7 +28,7 @@ from sentryfw.daemon.watches.listed_scans import ListedScans
 from sentryfw.engine.decide import MAX_OFFENDERS
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Source, parse_source
-from sentryfw.errors import SentryError
+from sentryfw.errors import LedgerFault, SentryError
 from sentryfw.guard.block_index import key_text
 from sentryfw.guard.guard import Guard
 from sentryfw.guard.never_block import NeverBlockWatcher
@@ -44,8 +44,10 @@ from sentryfw.netfilter.install_process import (
 from sentryfw.netfilter.packet_queue import PacketQueue
 from sentryfw.netfilter.schema import MARK_MASK, MARK_MASK_INSIDE
 from sentryfw.netfilter.table import Table
+from sentryfw.record.active_blocks import proven_blocks
 from sentryfw.record.captures import CaptureStore, RecentProbes
 from sentryfw.record.event_file import MIB, EventLimits
+from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder, RecordLimits
 from sentryfw.record.records import probe_of
 from sentryfw.record.resilient_ledger import ResilientEventFile, ResilientLedger
@@ -226,6 +228,19 @@ def seconds_left(guard: Guard) -> dict[str, float]:
     return {key_text(key): end - now for key, (_, end) in guard.memory.ends.items()}
 
 
+def proven_sources(config: Config, old: Responder, new: Responder) -> set[str]:
+    """Return the sources whose blocks are proven, for new reactions; `old`: those that have ended,
+    which know blocks that are not in the ledger yet."""
+    if not new.mirrored.need_proof or old.mirrored.need_proof:
+        return old.mirrored.proven
+    try:
+        with Ledger(config.paths.ledger) as ledger:
+            return proven_blocks(ledger, time.time())
+    except LedgerFault as error:
+        log.error("blocks of before this reload are not announced: %s", error)
+        return set()
+
+
 def restore(packet_path: PacketPath, guard: Guard, ledger: ResilientLedger, config: Config) -> None:
     """Restore active blocks, pending probes and offences into engine and reactions."""
     engine = packet_path.engine
@@ -236,9 +251,11 @@ def restore(packet_path: PacketPath, guard: Guard, ledger: ResilientLedger, conf
             "%d sources are blocked, more than [block] max_elements = %d: no source is blocked"
             " until enough blocks have ended", len(ends), config.block.max_elements,
         )  # fmt: skip
-    if packet_path.responder.is_needed:
-        packet_path.responder.restore(seconds_left(guard))
     now = time.time()
+    responder = packet_path.responder
+    if responder.is_needed:
+        proven = proven_blocks(ledger, now) if responder.mirrored.need_proof else ()
+        responder.restore(seconds_left(guard), proven)
     epoch = now - clock()
     for probe in ledger.probes(now - config.detect.slow_window):
         if probe.at <= now:  # a later one was recorded before the clock was set back

@@ -53,8 +53,11 @@ RTA_DST: Final = 1
 RTA_OIF: Final = 4
 RTA_GATEWAY: Final = 5
 RTA_MULTIPATH: Final = 9
+RTA_TABLE: Final = 15
 RTA_VIA: Final = 18
 RTN_BLACKHOLE: Final = 6
+RT_TABLE_UNSPEC: Final = 0
+"""The table is in an attribute: the header's field has a byte."""
 RT_TABLE_MAIN: Final = 254
 
 RTMGRP_LINK: Final = 0x1
@@ -177,16 +180,21 @@ class RouteEntry(NamedTuple):
     """The program that added the route, as in `ip route show proto`."""
     kind: int
     """RTN_*."""
+    table: int = RT_TABLE_MAIN
 
 
 def packed_route(route: RouteEntry) -> bytes:
-    """Pack the body of RTM_NEWROUTE or RTM_DELROUTE for a route of the main table."""
+    """Pack the body of RTM_NEWROUTE or RTM_DELROUTE."""
     network = route.network
     family = socket.AF_INET if network.version == 4 else socket.AF_INET6
     header = _ROUTE.pack(
-        family, network.prefixlen, 0, 0, RT_TABLE_MAIN, route.protocol, 0, route.kind, 0
+        family, network.prefixlen, 0, 0, RT_TABLE_UNSPEC, route.protocol, 0, route.kind, 0
     )
-    return header + attribute(RTA_DST, network.network_address.packed)
+    return (
+        header
+        + attribute(RTA_DST, network.network_address.packed)
+        + attribute(RTA_TABLE, route.table.to_bytes(4, sys.byteorder))
+    )
 
 
 class RouteSocket:
@@ -221,10 +229,11 @@ class RouteSocket:
                 return
             if reply.kind == NLMSG_ERROR:
                 raise OSError(error_of(reply), os.strerror(error_of(reply)))
-            _, length, _, _, _, found, _, kind, _ = _ROUTE.unpack_from(reply.body)
-            target = attributes(reply.body[_ROUTE.size :]).get(RTA_DST)
-            if target is not None:
-                yield RouteEntry(ip_network((target, length)), found, kind)
+            _, length, _, _, small, found, _, kind, _ = _ROUTE.unpack_from(reply.body)
+            fields = attributes(reply.body[_ROUTE.size :])
+            table = int.from_bytes(fields.get(RTA_TABLE, bytes([small])), sys.byteorder)
+            if RTA_DST in fields:
+                yield RouteEntry(ip_network((fields[RTA_DST], length)), found, kind, table)
 
     def _ask(self, kind: int, flags: int, body: bytes) -> Iterator[Message]:
         """Send one message and yield the replies until the caller stops."""

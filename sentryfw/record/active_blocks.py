@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from socket import AF_INET6, inet_aton, inet_pton
 from typing import Final, NamedTuple
 
-from sentryfw.record.records import DecisionRecord, manual_entry
+from sentryfw.record.records import BY_HAND, DecisionRecord, manual_entry
 from sentryfw.record.resilient_ledger import AnyLedger
 
 FOUND: Final = "found in the kernel"
@@ -63,6 +63,17 @@ def active_blocks(
     for address, family, timeout, end in ledger.database.iterate(query, values):
         left = min(end - now, timeout) if timeout else 0.0
         yield ActiveBlock(address, family, timeout, left)
+
+
+def proven_blocks(ledger: AnyLedger, now: float) -> set[str]:
+    """Return the sources of active blocks whose evidence is proven, or that an operator blocked;
+    not those that were only found in the kernel."""
+    query = (
+        f"SELECT address FROM blocks WHERE forgeable = 0 AND {_NEWEST}"
+        f" AND (timeout_s = 0 OR {_ENDS} > ?) AND (scan <> '' OR substr(reason, 1, ?) = ?)"
+    )
+    values = (now, len(BY_HAND), BY_HAND)
+    return {address for (address,) in ledger.database.iterate(query, values)}
 
 
 def count_ended(ledger: AnyLedger, since: float, now: float) -> int:

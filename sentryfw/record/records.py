@@ -23,6 +23,8 @@ from sentryfw.text import plain
 
 MAX_COMMENT: Final = 200
 """Characters of a comment that are kept."""
+BY_HAND: Final = "blocked by hand"
+"""The reason of a block that an operator made, before the comment."""
 LOG_FIELDS: Final = "sentryfw"
 """The attribute of a log record that holds its fields; set through logging's `extra`."""
 
@@ -163,7 +165,7 @@ def manual_entry(
         offence=0,
         forgeable=False,
         tool="",
-        reason=f"blocked by hand: {why}" if why else "blocked by hand",
+        reason=f"{BY_HAND}: {why}" if why else BY_HAND,
         sample=[],
         blocked=True,
     )

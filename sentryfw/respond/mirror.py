@@ -37,9 +37,12 @@ class BlockMirror(WorkerThread):
         *,
         retry: float = RETRY_INTERVAL_S,
         close: Callable[[], None] | None = None,
+        is_far: bool = False,
     ) -> None:
-        """`retry`: seconds between attempts; `close`: called in the thread when it ends."""
+        """`retry`: seconds between attempts; `close`: called in the thread when it ends; `is_far`:
+        other systems act on the copy: it has proven blocks only, and ends with the daemon."""
         super().__init__(name)
+        self.is_far = is_far
         self.reporter = ResultReporter(name, report)
         self._apply = apply
         self._sync = sync

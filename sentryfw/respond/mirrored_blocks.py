@@ -6,7 +6,7 @@ expected at its time, and the kernel asked then.
 
 import heapq
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -80,16 +80,24 @@ class MirroredBlocks:
         self._is_blocked = is_blocked
         self._faults = faults
         self._ends = BlockEnds()
+        self.proven: set[str] = set()
+        """The sources whose blocks are proven, for mirrors that copy no others."""
+
+    @property
+    def need_proof(self) -> bool:
+        """Whether a mirror copies proven blocks only."""
+        return any(mirror.is_far for mirror in self._mirrors)
 
     def protect(self, never_block: Iterable[Network]) -> None:
         """Replace the networks that are never blocked. May be called from any thread."""
         self._never_block = tuple(never_block)
 
-    def restore(self, active: dict[str, float]) -> None:
+    def restore(self, active: dict[str, float], proven: Collection[str] = ()) -> None:
         """Mirror exactly these blocks, by seconds left (0: permanent)."""
         protected = [address for address in active if self._protected_in(address)]
+        self.proven = active.keys() & proven if self.need_proof else set()
         for mirror in self._mirrors:
-            mirror.want_exactly(active.keys() - protected)
+            mirror.want_exactly((self.proven if mirror.is_far else active.keys()) - set(protected))
         for address, seconds in active.items():
             self._expect_end(address, seconds)
 
@@ -100,12 +108,26 @@ class MirroredBlocks:
             if getattr(kept, name) != getattr(config, name):
                 mirror.want_exactly(set())
 
-    def begin(self, address: str, timeout: float) -> None:
+    def withdraw_far(self) -> bool:
+        """Remove every block from the mirrors that end with the daemon; return whether there are
+        any."""
+        far = [mirror for mirror in self._mirrors if mirror.is_far]
+        for mirror in far:
+            mirror.want_exactly(set())
+        return bool(far)
+
+    def begin(self, address: str, timeout: float, *, is_proven: bool = False) -> None:
         """Mirror a block for `timeout` seconds (0: permanent)."""
         if not self._mirrors:
             return
+        if not is_proven:
+            self._end_far(address)
+        elif self.need_proof:
+            self.proven.add(address)
         protected = self._protected_in(address)
         for mirror in self._mirrors:
+            if mirror.is_far and not is_proven:
+                continue
             if protected:
                 mirror.reporter.failure(address, f"covers {protected}, which is never blocked")
             else:
@@ -117,12 +139,22 @@ class MirroredBlocks:
         for mirror in self._mirrors:
             if address is None:
                 mirror.want_exactly(set())
-            else:
+            elif not mirror.is_far:
                 mirror.want(address, present=False)
         if address is None:
             self._ends.clear()
+            self.proven.clear()
         else:
             self._ends.forget(address)
+            self._end_far(address)
+
+    def _end_far(self, address: str) -> None:
+        """Remove a block from the mirrors of proven blocks, if they have it."""
+        if address in self.proven:
+            self.proven.discard(address)
+            for mirror in self._mirrors:
+                if mirror.is_far:
+                    mirror.want(address, present=False)
 
     def check_ends(self) -> None:
         """Remove the blocks whose time is over, unless the kernel still has them."""

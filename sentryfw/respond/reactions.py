@@ -1,5 +1,6 @@
 """The configured reactions. Modules are loaded only for them, so that the daemon stays small."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -128,7 +129,20 @@ class Reactions:
             found.append(
                 BlockMirror("route", routes.apply, routes.sync, self._report, close=routes.close)
             )
+        if self._config.bgp.enabled:
+            found.append(self._bgp())
         return found
+
+    def _bgp(self) -> "BlockMirror":
+        from sentryfw.respond.mirror import BlockMirror  # noqa: PLC0415
+        from sentryfw.respond.neighbours.bgp import AnnouncedRoutes  # noqa: PLC0415
+
+        routes = AnnouncedRoutes(self._config.bgp)
+        mirror = BlockMirror(
+            "bgp", routes.apply, routes.sync, self._report, close=routes.close, is_far=True
+        )
+        routes.again = functools.partial(mirror.want, present=True)
+        return mirror
 
     def _hosts_deny(self) -> "BlockMirror":
         from sentryfw.respond.mirror import BlockMirror  # noqa: PLC0415

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +21,8 @@ from sentryfw.respond.reactions import Reactions
 MAX_BACKLOG: Final = 20_000
 """Decisions that may wait to be passed on."""
 STOP_TIMEOUT_S: Final = 0.3
+WITHDRAW_TIMEOUT_S: Final = 1.0
+"""Seconds for the removal of what other systems act on, when the daemon ends."""
 
 log: Final = logging.getLogger("sentryfwd")
 
@@ -84,7 +86,7 @@ class Responder:
         self._faults = ResultReporter("respond", callbacks.report, quiet=True)
         self._reactions = Reactions(config, callbacks.report, helper)
         self._reactions.look_up_names(callbacks.named, self._named)
-        self._blocks = MirroredBlocks(
+        self.mirrored = MirroredBlocks(
             self._reactions.mirrors, never_block, callbacks.is_blocked, self._faults
         )
         self._thread = threading.Thread(target=self._run, name="respond", daemon=True)
@@ -93,7 +95,7 @@ class Responder:
 
     def protect(self, never_block: Iterable[Network]) -> None:
         """Replace the networks that are never blocked."""
-        self._blocks.protect(never_block)
+        self.mirrored.protect(never_block)
 
     @property
     def is_needed(self) -> bool:
@@ -141,25 +143,29 @@ class Responder:
         if self._reactions.mirrors:
             self._inbox.put(_Ended(address))
 
-    def restore(self, active: dict[str, float]) -> None:
-        """Mirror the blocks that are active at the start, by seconds left. Call before start()."""
-        self._blocks.restore(active)
+    def restore(self, active: dict[str, float], proven: Collection[str] = ()) -> None:
+        """Mirror the blocks that are active at the start, by seconds left; `proven`: which of them
+        are. Call before start()."""
+        self.mirrored.restore(active, proven)
 
     def withdraw(self, kept: Respond) -> None:
         """Remove mirrored blocks that another configuration does not want, or wants elsewhere.
 
         Call before stop().
         """
-        self._blocks.withdraw(self._config, kept)
+        self.mirrored.withdraw(self._config, kept)
 
-    def stop(self) -> None:
-        """Give running reactions a moment, then end them."""
+    def stop(self, *, ends: bool = False) -> None:
+        """Give running reactions a moment, then end them. `ends`: the daemon ends, too, and with it
+        what other systems act on, because it could not be taken back when a block is over."""
         if not self.is_needed or not self._thread.is_alive():
             return
         deadline = time.monotonic() + STOP_TIMEOUT_S
         self._inbox.put(None)
         self._thread.join(max(0.0, deadline - time.monotonic()))
         self._reactions.kill_commands()
+        if ends and self.mirrored.withdraw_far():
+            deadline = time.monotonic() + WITHDRAW_TIMEOUT_S
         for part in self._reactions.parts:
             part.stop(deadline)
 
@@ -183,7 +189,7 @@ class Responder:
     def _run(self) -> None:
         while True:
             try:
-                item = self._inbox.get(timeout=self._blocks.wait_s())
+                item = self._inbox.get(timeout=self.mirrored.wait_s())
                 if item is None:
                     return
                 self._pass_on(item)
@@ -193,7 +199,7 @@ class Responder:
                 if not isinstance(error, EXPECTED):
                     log.exception("respond: unexpected error")
                 self._faults.failure("", reason_of(error))
-            self._blocks.check_ends()
+            self.mirrored.check_ends()
 
     def _pass_on(self, item: _Decided | _Named | _Ended | _Began | _Noted) -> None:
         match item:
@@ -204,9 +210,9 @@ class Responder:
             case _Noted():
                 self._notice(item)
             case _Began(address, timeout):
-                self._blocks.begin(address, timeout)
+                self.mirrored.begin(address, timeout, is_proven=True)
             case _Ended(address):
-                self._blocks.end(address)
+                self.mirrored.end(address)
 
     def _notice(self, item: _Noted) -> None:
         from sentryfw.respond.webhook.message import Notice  # noqa: PLC0415 - only with webhooks
@@ -226,7 +232,8 @@ class Responder:
         if item.is_before:
             return
         if incident.action == "blocked":
-            self._blocks.begin(incident.address, incident.timeout)
+            is_proven = not incident.forgeable
+            self.mirrored.begin(incident.address, incident.timeout, is_proven=is_proven)
         if names is None or not names.put(incident):
             self._notify(incident)
 

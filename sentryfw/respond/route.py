@@ -21,9 +21,10 @@ Network = IPv4Network | IPv6Network
 
 
 class Routes:
-    """Our blackhole routes in this network namespace, for one thread."""
+    """Our blackhole routes in a table of this network namespace, for one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: int = route.RT_TABLE_MAIN) -> None:
+        self._table = table
         self._socket = route.RouteSocket()
 
     def close(self) -> None:
@@ -42,7 +43,7 @@ class Routes:
 
     def sync(self, addresses: set[str]) -> None:
         """Make our routes those of exactly these addresses. Raise ReactionFailed if that fails."""
-        wanted = {_canonical(address) for address in addresses}
+        wanted = {canonical(address) for address in addresses}
         there = self.routes()
         for network in there - wanted:
             self.remove(str(network))
@@ -51,7 +52,7 @@ class Routes:
 
     def add(self, address: str) -> None:
         """Add a route. Raise ReactionFailed if the kernel refuses, or if it has another route."""
-        network = _canonical(address)
+        network = canonical(address)
         code = self._request(route.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, network)
         if code == errno.EEXIST and network in self.routes():
             return
@@ -60,30 +61,40 @@ class Routes:
 
     def remove(self, address: str) -> None:
         """Remove our route, if there is one. Raise ReactionFailed if the kernel refuses."""
-        network = _canonical(address)
+        network = canonical(address)
         code = self._request(route.RTM_DELROUTE, 0, network)
         if code not in (0, errno.ESRCH):
             raise ReactionFailed(f"route to {network}: {os.strerror(code)}")
 
     def routes(self) -> set[Network]:
         """Return our routes, IPv4 and IPv6."""
+        return {found.network for found in self._ours() if found.table == self._table}
+
+    def tables(self) -> set[int]:
+        """Return the tables that have routes of ours."""
+        return {found.table for found in self._ours()}
+
+    def _ours(self) -> list[route.RouteEntry]:
+        """Return our routes of every table."""
         try:
-            return {
-                found.network
+            return [
+                found
                 for found in self._socket.routes(RTPROT_SENTRYFW)
                 if (found.protocol, found.kind) == (RTPROT_SENTRYFW, route.RTN_BLACKHOLE)
-            }
+            ]
         except OSError as error:
             raise ReactionFailed(f"rtnetlink: {error.strerror or error}") from error
 
     def _request(self, kind: int, flags: int, network: Network) -> int:
         """Send a request; return the errno of the kernel's answer, 0 for success."""
-        body = route.packed_route(route.RouteEntry(network, RTPROT_SENTRYFW, route.RTN_BLACKHOLE))
+        entry = route.RouteEntry(network, RTPROT_SENTRYFW, route.RTN_BLACKHOLE, self._table)
+        body = route.packed_route(entry)
         try:
             return self._socket.request(kind, flags, body)
         except OSError as error:
             raise ReactionFailed(f"rtnetlink: {error.strerror or error}") from error
 
 
-def _canonical(address: str) -> Network:
+def canonical(address: str) -> Network:
+    """Return the network of a source."""
     return ip_network(address, strict=False)

@@ -5,12 +5,14 @@ the default place.
 """
 
 from collections.abc import Iterable
-from ipaddress import ip_network
+from contextlib import closing
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from sentryfw.config.respond import HostsDeny, Respond
 from sentryfw.errors import ReactionFailed
 from sentryfw.host import last_good
+from sentryfw.netlink.route import RT_TABLE_MAIN
 from sentryfw.respond.hosts_deny import HostsDenyFile
 from sentryfw.respond.route import Routes
 
@@ -21,13 +23,13 @@ def undo(config: Respond, address: str | None) -> list[str]:
     Routes are removed even if the configuration no longer asks for them. Raise ReactionFailed if
     a removal fails.
     """
-    return _remove([config.hosts_deny], address, routes=True)
+    return _remove([config.hosts_deny], address)
 
 
 def undo_all(path: Path | None, config: Respond) -> list[str]:
     """Remove every line and route, at former places, too; see undo(). `path`: that of the
     configuration."""
-    return _remove([config.hosts_deny, *_former(path)], None, routes=True)
+    return _remove([config.hosts_deny, *_former(path)], None)
 
 
 def undo_unwanted(path: Path | None, config: Respond, *, routes: bool = True) -> list[str]:
@@ -37,7 +39,16 @@ def undo_unwanted(path: Path | None, config: Respond, *, routes: bool = True) ->
     places = [place for place in _former(path) if place.path != wanted.path]
     if not wanted.enabled:
         places.insert(0, wanted)
-    return _remove(places, None, routes=routes and not config.route.enabled)
+    return _remove(places, None, routes=routes, kept=wanted_tables(config))
+
+
+def wanted_tables(config: Respond) -> frozenset[int]:
+    """Return the routing tables in which the configuration wants routes of ours."""
+    wanted = {
+        RT_TABLE_MAIN: config.route.enabled,
+        config.bgp.table: config.bgp.enabled,
+    }
+    return frozenset(table for table, is_wanted in wanted.items() if is_wanted)
 
 
 def _former(path: Path | None) -> list[HostsDeny]:
@@ -46,9 +57,12 @@ def _former(path: Path | None) -> list[HostsDeny]:
     return [*([] if good is None else [good.respond.hosts_deny]), HostsDeny()]
 
 
-def _remove(places: Iterable[HostsDeny], address: str | None, *, routes: bool) -> list[str]:
-    """Remove lines at each place, and the routes. A place that fails does not keep the others from
-    being cleaned."""
+def _remove(
+    places: Iterable[HostsDeny], address: str | None, *, routes: bool = True,
+    kept: frozenset[int] = frozenset(),
+) -> list[str]:  # fmt: skip
+    """Remove lines at each place, and with `routes` the routes outside the tables `kept`. A place
+    that fails does not keep the others from being cleaned."""
     removed, failures = [], []
     for place in {place.path: place for place in reversed(list(places))}.values():
         try:
@@ -56,7 +70,7 @@ def _remove(places: Iterable[HostsDeny], address: str | None, *, routes: bool) -
         except ReactionFailed as error:
             failures.append(str(error))
     try:
-        removed += remove_routes(address) if routes else []
+        removed += remove_routes(address, kept) if routes else []
     except ReactionFailed as error:
         failures.append(str(error))
     if failures:
@@ -74,15 +88,21 @@ def _remove_lines(place: HostsDeny, address: str | None) -> list[str]:
     return sorted(f"{place.path}: {line}" for line in before - set(section.lines()))
 
 
-def remove_routes(address: str | None) -> list[str]:
-    """Remove our route to an address, or all (None); return a text about each."""
+def remove_routes(address: str | None, kept: frozenset[int] = frozenset()) -> list[str]:
+    """Remove our routes to an address, or all (None), from every table but those `kept`; return a
+    text about each."""
     removed = []
-    routes = Routes()
-    try:
-        for network in routes.routes():
-            if address is None or network == ip_network(address):
-                routes.remove(str(network))
-                removed.append(f"blackhole {network}")
-    finally:
-        routes.close()
+    with closing(Routes()) as every:
+        tables = sorted(every.tables() - kept)
+    for table in tables:
+        place = "" if table == RT_TABLE_MAIN else f" in table {table}"
+        with closing(Routes(table)) as routes:
+            for network in sorted(routes.routes(), key=_order):
+                if address is None or network == ip_network(address):
+                    routes.remove(str(network))
+                    removed.append(f"blackhole {network}{place}")
     return removed
+
+
+def _order(network: IPv4Network | IPv6Network) -> tuple[int, bytes]:
+    return network.version, network.network_address.packed

@@ -65,6 +65,7 @@ def _reactions(config: Config) -> Iterator[str]:
     on = {
         "a line in hosts.deny": respond.hosts_deny.enabled,
         "a blackhole route": respond.route.enabled,
+        "if it is proven, a route for BGP": respond.bgp.enabled,
         f"the command {respond.command.argv[:1]}": bool(respond.command.argv),
     }
     chosen = [name for name, is_on in on.items() if is_on]

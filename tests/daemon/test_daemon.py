@@ -136,7 +136,8 @@ class Faked:
             "reader", received=0, skipped=0, failures=0, overruns=0, is_drained=True
         )
         engine = make_engine(self.config, [])
-        responder = self._fake("responder", status=dict)
+        mirrored = SimpleNamespace(need_proof=False, proven=set())
+        responder = self._fake("responder", status=dict, mirrored=mirrored)
         self.packet_path = self._fake("packet_path", engine=engine, responder=responder)
         guard_status = {
             "blocked": 0, "unblocked_by_others": 0, "overruns": 0, "healed": {"count": 0},
@@ -231,7 +232,8 @@ def test_a_reload_is_applied_by_the_daemon(tmp_path: Path, monkeypatch: pytest.M
     wanted = faked.config.model_copy(
         update={"detect": faked.config.detect.model_copy(update={"trigger": 9})}
     )
-    responder: Any = Fake("new responder", faked.calls, status=dict)
+    mirrored = SimpleNamespace(need_proof=False)
+    responder: Any = Fake("new responder", faked.calls, status=dict, mirrored=mirrored)
     recent = RecentProbes(1)
 
     async def build(*_: object) -> Reloaded:

@@ -116,7 +116,10 @@ class FakeLedger:
 def restored(wanted: Config, known: Any) -> tuple[Any, Any]:
     engine = make_engine(wanted, [])
     blocked: list[dict[str, float]] = []
-    responder: Any = SimpleNamespace(is_needed=True, restore=blocked.append)
+    mirrored = SimpleNamespace(need_proof=False)
+    responder: Any = SimpleNamespace(
+        is_needed=True, restore=lambda active, _: blocked.append(active), mirrored=mirrored
+    )
     ledger: Any = FakeLedger()
     restore(SimpleNamespace(engine=engine, responder=responder), known, ledger, wanted)
     return engine, blocked

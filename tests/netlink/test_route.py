@@ -144,6 +144,21 @@ def test_added_routes_are_read_back(namespace: Namespace, network: str) -> None:
     sock.close()
 
 
+@pytest.mark.parametrize("table", [7, 255 + 22, 0xFFFF_FFFF])
+def test_a_route_of_another_table_is_read_back_with_its_table(
+    namespace: Namespace, table: int
+) -> None:
+    sock = RouteSocket()
+    namespace.call(lambda: list(sock.routes()))
+    entry = RouteEntry(ip_network("198.18.7.1/32"), 99, route.RTN_BLACKHOLE, table)
+    assert sock.request(route.RTM_NEWROUTE, nl.NLM_F_CREATE, route.packed_route(entry)) == 0
+    assert entry in sock.routes()
+    assert namespace.ip("route", "show", "table", str(table)).startswith("blackhole 198.18.7.1")
+    assert sock.request(route.RTM_DELROUTE, 0, route.packed_route(entry)) == 0
+    assert entry not in sock.routes()
+    sock.close()
+
+
 def test_a_closed_route_socket_opens_again(namespace: Namespace) -> None:
     sock = RouteSocket()
     namespace.call(lambda: list(sock.routes()))
@@ -163,5 +178,5 @@ def test_the_numbers_are_those_of_the_kernel_s_headers(tmp_path: Path) -> None:
         "linux/if_addr.h",
         "linux/if.h",
     )
-    assert len(numbers) == 34
+    assert len(numbers) == 36
     assert header_numbers(numbers, headers, tmp_path) == numbers

@@ -10,10 +10,12 @@ from sentryfw.record.active_blocks import (
     count_ended,
     is_active,
     newest_id,
+    proven_blocks,
     set_dropped,
     set_ends,
 )
 from sentryfw.record.ledger import Ledger
+from sentryfw.record.records import manual_entry
 from support.entries import BLOCK, BLOCKED_AT, SIX
 
 HOUR = 3600.0
@@ -108,3 +110,22 @@ def test_the_key_is_the_address_of_the_element() -> None:
     assert ActiveBlock("2001:db8::/64", 6, HOUR, HOUR).key == b"\x20\x01\x0d\xb8" + bytes(12)
     with pytest.raises(ValueError, match="damaged"):
         _ = ActiveBlock("damaged", 4, HOUR, HOUR).key
+
+
+def test_proven_are_decoys_visitors_and_blocks_by_hand(ledger: Ledger) -> None:
+    proven = BLOCK._replace(address="192.0.2.1", forgeable=False, scan="decoy-scan")
+    by_hand = manual_entry("192.0.2.2", 4, HOUR, BLOCKED_AT, "why not")
+    found = manual_entry("192.0.2.3", 4, HOUR, BLOCKED_AT)._replace(reason=FOUND)
+    ledger.add([BLOCK, proven, by_hand, found])
+    assert proven_blocks(ledger, BLOCKED_AT + 1) == {"192.0.2.1", "192.0.2.2"}
+    assert proven_blocks(ledger, BLOCKED_AT + HOUR + 1) == set()
+
+
+def test_the_newest_block_decides_if_a_source_is_proven(ledger: Ledger) -> None:
+    proven = BLOCK._replace(forgeable=False)
+    ledger.add([proven, BLOCK])
+    assert proven_blocks(ledger, BLOCKED_AT + 1) == set()
+    ledger.add([proven])
+    assert proven_blocks(ledger, BLOCKED_AT + 1) == {BLOCK.address}
+    ledger.unblocked(BLOCK.address, BLOCKED_AT + 1)
+    assert proven_blocks(ledger, BLOCKED_AT + 2) == set()

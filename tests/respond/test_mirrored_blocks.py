@@ -145,3 +145,70 @@ def test_a_changed_section_withdraws_its_blocks() -> None:
     assert made.mirror._all is None
     made.blocks.withdraw(before, after)
     assert made.mirror._all == set()
+
+
+# --- mirrors that other systems act on
+
+
+class MadeFar(Made):
+    """Mirrored blocks with a mirror of this host, and one that other systems act on."""
+
+    def __init__(self, *never_block: str) -> None:
+        super().__init__(*never_block)
+        self.far = BlockMirror("bgp", lambda _: {}, lambda _: None, self.results, is_far=True)
+        self.blocks._mirrors = [self.mirror, self.far]
+
+    @property
+    def told(self) -> dict[str, bool]:
+        return self.far._wanted
+
+
+def test_only_proven_blocks_go_far() -> None:
+    made = MadeFar()
+    made.blocks.begin(A, 60.0)
+    made.blocks.begin(B, 60.0, is_proven=True)
+    assert made.wanted == {A: True, B: True}
+    assert made.told == {B: True}
+    made.blocks.end(A)
+    made.blocks.end(B)
+    assert made.told == {B: False}
+
+
+def test_a_newer_block_without_proof_ends_it_far_away() -> None:
+    made = MadeFar()
+    made.blocks.begin(A, 60.0, is_proven=True)
+    made.blocks.begin(A, 60.0)
+    assert (made.wanted, made.told) == ({A: True}, {A: False})
+
+
+def test_a_never_block_network_does_not_go_far() -> None:
+    made = MadeFar("198.18.0.0/30")
+    made.blocks.begin(A, 60.0, is_proven=True)
+    assert made.told == {}
+    assert len(made.results) == 2
+    made.blocks.restore({A: 60.0, "198.18.0.9": 60.0}, {A, "198.18.0.9"})
+    assert made.far._all == {"198.18.0.9"}
+
+
+def test_restored_are_the_proven_blocks_that_are_active() -> None:
+    made = MadeFar()
+    made.blocks.restore({A: 60.0, B: 60.0}, {B, "198.18.0.9"})
+    assert (made.mirror._all, made.far._all) == ({A, B}, {B})
+    made.blocks.end(None)
+    assert made.far._all == made.blocks.proven == set()
+
+
+def test_what_is_far_ends_with_the_daemon_and_the_rest_stays() -> None:
+    made = MadeFar()
+    made.blocks.begin(A, 60.0, is_proven=True)
+    assert made.blocks.withdraw_far()
+    assert (made.far._all, made.mirror._all) == (set(), None)
+    assert not Made().blocks.withdraw_far()
+
+
+def test_without_a_far_mirror_nothing_is_remembered() -> None:
+    made = Made()
+    made.blocks.begin(A, 60.0, is_proven=True)
+    made.blocks.restore({A: 60.0}, {A})
+    assert not made.blocks.need_proof
+    assert made.blocks.proven == set()

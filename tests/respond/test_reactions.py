@@ -33,6 +33,7 @@ def _names(config: dict[str, Any], helper: Path | None = None) -> list[str]:
         ({"webhook": [{"url": "https://a.example/"}] * 2}, ["webhook", "webhook-2"]),
         (DENY, ["hosts_deny"]),
         ({"route": {"enabled": True}}, ["route"]),
+        ({"bgp": {"enabled": True}}, ["bgp"]),
         ({"dns": {"enabled": True}}, ["dns"]),
         ({"route": {"enabled": True}, **COMMAND, **DENY}, ["command", "hosts_deny", "route"]),
     ],

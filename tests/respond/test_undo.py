@@ -7,7 +7,7 @@ import pytest
 from sentryfw.config.respond import Respond
 from sentryfw.respond.hosts_deny import HostsDenyFile
 from sentryfw.respond.route import Routes
-from sentryfw.respond.undo import undo
+from sentryfw.respond.undo import remove_routes, undo, wanted_tables
 from sentryfw.tools.drill.namespace import Namespace
 
 pytestmark = [pytest.mark.netns]
@@ -52,3 +52,23 @@ def test_without_leftovers_nothing_is_changed(tmp_path: Path, namespace: Namespa
     missing = tmp_path / "hosts.deny"
     assert namespace.call(lambda: undo(_respond(missing), None)) == []
     assert not missing.exists()
+
+
+def test_routes_of_every_table_are_removed_but_those_that_are_wanted(
+    path: Path, namespace: Namespace
+) -> None:
+    routes = Routes(5277)
+    namespace.call(lambda: routes.apply({"198.18.0.2": True, "198.18.0.3": True}))
+    routes.close()
+    announced = Respond.model_validate({"bgp": {"enabled": True}})
+    assert wanted_tables(announced) == {5277}
+    assert wanted_tables(Respond.model_validate({"route": {"enabled": True}})) == {254}
+    assert namespace.call(lambda: remove_routes("198.18.0.3")) == [
+        "blackhole 198.18.0.3/32 in table 5277"
+    ]
+    assert namespace.call(lambda: remove_routes(None, wanted_tables(announced))) == [
+        "blackhole 198.18.0.2/32", "blackhole 2001:2:0:1::/64",
+    ]  # fmt: skip
+    assert namespace.call(lambda: undo(_respond(path), None))[-1:] == [
+        "blackhole 198.18.0.2/32 in table 5277"
+    ]

@@ -1,0 +1,1 @@
+"""Other systems that act on our blocks: routers."""
