@@ -4,23 +4,27 @@ A victim with real sockets, real connection tracking and the installed table sta
 recorder there sees what a capture would hold, our own packets included, and gives it to the model.
 Packets go one by one: behind each one a datagram is sent and awaited, so that what the first one
 caused has happened.
+
+No time passes: the model's clock stands still, and nothing that the kernel remembers ends while a
+test runs, however slow the machine is. What a timeout does is done by the test, on both sides.
 """
 
+import re
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from sentryfw.config.model import Config
 from sentryfw.engine.model import ACCEPT, DROP, Block, Evidence, Meta, Packet, parse_source
 from sentryfw.engine.networks import LINK_LOCAL_ONLY
 from sentryfw.engine.packet import TCP, UDP, decode
-from sentryfw.host.protected import Protected
 from sentryfw.host.whole6 import onlink
-from sentryfw.netfilter.install import install
+from sentryfw.netfilter.load import load
 from sentryfw.netfilter.packet_queue import PacketQueue
+from sentryfw.netfilter.ruleset import render
 from sentryfw.netfilter.schema import FRESH_SET_SIZE, FRESH_SETS, FRESH_TIMEOUT_S, TABLE
 from sentryfw.netfilter.table import Table
 from sentryfw.netfilter.verdicts import Queued
@@ -38,6 +42,12 @@ FENCE: Final = "198.18.0.250"
 FENCE_PORT: Final = 5353
 _DROPPED: Final = ("blocked_early", "blocked_late", "over_source", "over_limit", "asked")
 _IP: Final = frozenset((b"\x08\x00", b"\x86\xdd"))
+_NOW_S: Final = 1000.0
+"""The model's clock."""
+_SHORT: Final = re.compile(r"^(\t\ttimeout )\d+[sm]$", re.MULTILINE)
+"""Timeouts of sets in rulesets/sets.nft that a slow test would see end."""
+_CONNTRACK: Final = Path("/proc/sys/net/netfilter")
+_LONG_S: Final = 86400
 
 
 class Sent(NamedTuple):
@@ -57,6 +67,7 @@ class Twin:
         self.ether = Lab.mac(self.victim) + Lab.mac(self.wire_end)
         add_address(self.victim, INTERFACE, f"{US[4]}/24")
         add_address(self.victim, INTERFACE, f"{US[6]}/48")
+        self._stop_time()
         mac = self.ether[6:].hex(":")
         for source in (*sources, FENCE):
             self.victim.ip("neigh", "replace", source, "lladdr", mac, "dev", INTERFACE)
@@ -64,8 +75,9 @@ class Twin:
         self._open: list[socket.socket] = []
         self.table = self.victim.call(Table)
         never_block = config.never_block.addresses
-        protected = [Protected(network, "test") for network in never_block]
-        self.victim.call(lambda: install(self.table, config, protected))
+        ruleset = render(config, never_block, self.victim.call(onlink))
+        ruleset = ruleset._replace(body=_SHORT.sub(rf"\g<1>{_LONG_S}s", ruleset.body))
+        self.victim.call(lambda: load(self.table, ruleset))
         self._queued: list[Queued] = []
         self._queue = self.victim.call(lambda: PacketQueue(config.queue.number, 1024, self._judge))
         for address in US.values():
@@ -88,6 +100,18 @@ class Twin:
         self.table.close()
         self.wire_end.close()
         self.victim.close()
+
+    def _stop_time(self) -> None:
+        """Let connection tracking forget nothing, and TCP acknowledge at once, not 40 ms later."""
+        for knob in self.victim.call(lambda: list(_CONNTRACK.glob("nf_conntrack_*_timeout*"))):
+            self.victim.call(lambda: knob.write_text(str(_LONG_S)))  # noqa: B023 - called at once
+        routes = ((f"{US[4]}/24", ("src", US[4])), (f"{US[6]}/48", ("metric", "256")))
+        for network, options in routes:
+            prefix = str(ip_network(network, strict=False))
+            self.victim.ip(
+                "route", "replace", prefix, "dev", INTERFACE, "proto", "kernel", *options,
+                "quickack", "1",
+            )  # fmt: skip
 
     def _bind(self, peer: str, kind: socket.SocketKind, port: int) -> socket.socket:
         """Return a socket at the victim's address of the peer's family."""
@@ -157,12 +181,14 @@ class Twin:
                 forgeable=True,
                 reason="",
                 evidence=evidence,
-                at=time.monotonic(),
+                at=_NOW_S,
             )
         )
 
     def mature(self) -> None:
         """Do what a minute does: partners are fresh no more."""
+        self._settle()
+        self._replay(b"")
         for name in FRESH_SETS:
             self.victim.run("nft", "flush", "set", "inet", TABLE, name)
         fresh = DynamicSet(FRESH_SET_SIZE, FRESH_TIMEOUT_S)
@@ -185,12 +211,11 @@ class Twin:
             packet = decode(recorded[14:])
             if not isinstance(packet, Packet) or packet.source == socket.inet_aton(FENCE):
                 continue
-            now = time.monotonic()
-            found = self.model.receive(packet, now)
+            found = self.model.receive(packet, _NOW_S)
             if recorded == frame:
                 fate = found
                 if isinstance(found, Meta) and not found.unlisted:
-                    self.model.confirm(packet, now)
+                    self.model.confirm(packet, _NOW_S)
             elif packet.protocol == TCP and found in ("sent", "answer"):
                 key = (packet.target, packet.dport, packet.sport)
                 self.sent[key] = Sent(*_numbers(recorded, packet.transport), packet.flags)
