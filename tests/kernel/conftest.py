@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support.lab import Lab, Sentry
+from support.router import Router
 from support.shared import Shared
 
 StartDaemon = Callable[[str], Sentry]
@@ -35,6 +36,13 @@ def start_daemon(make_daemon: StartDaemon) -> StartDaemon:
 def daemon(start_daemon: StartDaemon) -> Sentry:
     """The daemon with the default configuration."""
     return start_daemon("")
+
+
+@pytest.fixture
+def router(lab: Lab) -> Iterator[Router]:
+    """The lab's victim as a router, with a host behind."""
+    with Router(lab) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,12 +30,6 @@ SCANNERS: Final = pytest.mark.parametrize(
     ("scan", "family"),
     [pytest.param(scan, family, id=name) for name, scan, family in raw_scanners.SCANNERS],
 )
-
-
-@pytest.fixture
-def router(lab: Lab) -> Iterator[Router]:
-    with Router(lab) as made:
-        yield made
 
 
 @pytest.fixture

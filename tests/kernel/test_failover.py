@@ -22,12 +22,6 @@ BURST = 50
 
 
 @pytest.fixture
-def router(lab: Lab) -> Iterator[Router]:
-    with Router(lab) as made:
-        yield made
-
-
-@pytest.fixture
 def guard(router: Router, lab: Lab) -> Iterator[Sentry]:
     sentry = Sentry(lab, FORWARD)
     try:

@@ -31,12 +31,6 @@ table inet nobody_tracks {
 
 
 @pytest.fixture
-def router(lab: Lab) -> Iterator[Router]:
-    with Router(lab) as made:
-        yield made
-
-
-@pytest.fixture
 def guard(router: Router, lab: Lab) -> Iterator[Sentry]:
     """The daemon, with hosts behind."""
     sentry = Sentry(lab, FORWARD)

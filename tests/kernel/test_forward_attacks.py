@@ -1,7 +1,6 @@
 """Partners and distributed scans against hosts behind: as against this host."""
 
 import time
-from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -22,12 +21,6 @@ SERVED_WITHIN_S: Final = 0.5
 FAMILIES: Final = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 OPTIONS: Final = bytes.fromhex("020405b40402080a000000010000000001030307")
 """Options of an ordinary system's SYN: only a finding can defer it."""
-
-
-@pytest.fixture
-def router(lab: Lab) -> Iterator[Router]:
-    with Router(lab) as made:
-        yield made
 
 
 @pytest.fixture

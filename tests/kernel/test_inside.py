@@ -7,7 +7,7 @@ import pytest
 
 from sentryfw.tools.drill.namespace import Namespace, add_address, connect
 from support.lab import ATTACKER, INTERFACE, LISTED, UNLISTED, Lab, Sentry, drain
-from support.router import BEHIND, LAN, ROUTER, Router
+from support.router import BEHIND, ROUTER, Router
 from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns]
@@ -16,12 +16,6 @@ INSIDE: Final = '[watch]\ninside = ["lan*"]\n[inside]\ntrigger = 8\n'
 BLOCKING: Final = f'{INSIDE}mode = "block"\n'
 FORWARD: Final = INSIDE.replace("[inside]", "forward = true\n[inside]")
 PORTS: Final = tuple(range(7001, 7009))
-
-
-@pytest.fixture
-def router(lab: Lab) -> Iterator[Router]:
-    with Router(lab, LAN) as made:
-        yield made
 
 
 @pytest.fixture
