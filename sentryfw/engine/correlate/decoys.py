@@ -20,6 +20,8 @@ MAX_GROUP: Final = 64
 """Sources remembered of a decoy group."""
 MIN_SENDER_GROUPS: Final = 3
 """Groups with otherwise different members that show their one common source to be the sender."""
+CONTINUES_S: Final = 10.0
+"""Seconds for which a smaller group within a source's last one is taken for that one."""
 MEMBERSHIP_S: Final = 86400.0
 """Seconds for which the groups of a source are remembered, after the last one."""
 MAX_MEMBERS: Final = 8192
@@ -51,20 +53,27 @@ class Senders:
     def __len__(self) -> int:
         return len(self._once) + len(self._more)
 
-    def learn(self, group: Group, now: float) -> None:
-        """Add a group to which no source is added any more."""
+    def learn(self, group: Group, at: float) -> None:
+        """Add a group of this time, to which no source is added any more.
+
+        The members of a group are blocked one after another. Its last probes come from those that
+        are left, and show who was blocked first, not who sends.
+        """
         members = frozenset(group)
         for source in group:
             before = self._once.pop(source, None) or self._more.pop(source, None)
-            if before is None or before.until <= now:
-                place, known = self._once, _Membership(members, members, 1, 0.0)
+            if before is None or before.until <= at:
+                known = _Membership(members, members, 1, at + MEMBERSHIP_S)
+            elif members < before.last and at <= before.until - MEMBERSHIP_S + CONTINUES_S:
+                known = before
             else:
                 groups = before.groups + (members != before.last)
-                place = self._more if groups > 1 else self._once
-                known = _Membership(before.common & members, members, groups, 0.0)
+                common = before.common & members
+                known = _Membership(common, members, groups, at + MEMBERSHIP_S)
+            place = self._more if known.groups > 1 else self._once
             if len(place) >= MAX_MEMBERS:
                 del place[next(iter(place))]
-            place[source] = known._replace(until=now + MEMBERSHIP_S)
+            place[source] = known
 
     def is_sender(self, source: Source, now: float) -> bool:
         """Return whether this source sent what the decoys it was seen with seemed to send."""
@@ -79,7 +88,7 @@ class DecoyDetector:
     """Finds groups of sources that send equal probes at once."""
 
     def __init__(self) -> None:
-        self._born = 0.0
+        self._born = self._born_before = 0.0
         self._now: dict[bytes, Source | Group] = {}
         self._before: dict[bytes, Source | Group] = {}
         self._groups: list[Group] = []
@@ -97,9 +106,7 @@ class DecoyDetector:
         else:
             return None
         if now - self._born > MOMENT_S or len(self._now) >= MAX_KEYS:
-            stale = now - self._born > 2 * MOMENT_S
-            self._before, self._now, self._born = ({} if stale else self._now), {}, now
-            self._end_groups(now, stale=stale)
+            self._begin_generation(now)
         key = packet.payload[16 if len(packet.source) == 4 else 24 : end]
         home = self._now if key in self._now else self._before
         seen = home.get(key)
@@ -116,12 +123,15 @@ class DecoyDetector:
             seen[source] = None
         return seen
 
-    def _end_groups(self, now: float, *, stale: bool) -> None:
-        """Learn from the groups to which no source is added any more."""
+    def _begin_generation(self, now: float) -> None:
+        """Begin a generation; learn from the groups to which no source is added any more."""
+        stale = now - self._born > 2 * MOMENT_S
         for group in self._groups_before:
-            self.senders.learn(group, now)
+            self.senders.learn(group, self._born_before)
         if stale:
             for group in self._groups:
-                self.senders.learn(group, now)
+                self.senders.learn(group, self._born)
             self._groups = []
         self._groups_before, self._groups = self._groups, []
+        self._before, self._now = ({} if stale else self._now), {}
+        self._born_before, self._born = self._born, now

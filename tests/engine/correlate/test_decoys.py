@@ -259,6 +259,40 @@ def test_groups_that_are_not_complete_yet_show_no_sender() -> None:
     assert not any(senders.is_sender(parse_source(name), run.now) for name in (A, B, C))
 
 
+@pytest.mark.parametrize("names", [(A, B, C), (A6, B6, "2001:db8:c::1")], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("trigger", [3, 100])
+def test_groups_without_members_that_were_just_blocked_show_no_sender(
+    names: tuple[str, str, str], trigger: int
+) -> None:
+    """Two of three probes of a round come from who is not blocked yet."""
+    run = scenario(trigger=trigger, slow_trigger=100).at(0.0)
+    for number in range(4):
+        start = number * 700.0
+        first, second, third = names
+        run.at(start).decoys(names, 10 * number + 1, 10 * number + 2)
+        run.at(start + 0.9).decoys((first, second), 10 * number + 3)
+        run.at(start + 1.3).decoys((second, third), 10 * number + 4)
+        run.at(start + 2.6).decoys((first, third), 10 * number + 5)
+        run.at(start + 600.0).decoys((names[0],), 10 * number + 9)
+    senders = run.engine._decoys.senders
+    assert not any(senders.is_sender(parse_source(name), run.now) for name in names)
+    assert {offence for _, offence in _last_blocks(run).values()} <= {0}
+
+
+@SENDER
+def test_a_large_group_does_not_hide_who_is_alone_in_the_ones_that_follow(
+    sender: str, decoy: str, victim: str
+) -> None:
+    decoys = [decoy.format(number) for number in range(1, 6)]
+    run = scenario().at(0.0)
+    _decoy_round(run, (sender, victim, *decoys), 0)
+    for number, name in enumerate(decoys[:3], 1):
+        _decoy_round(run, (sender, name), number)
+    blocks = _last_blocks(run)
+    assert blocks[_name(sender)][1] >= 1
+    assert {blocks[_name(name)] for name in (victim, *decoys)} == {(GROUP_TIMEOUT_S, 0)}
+
+
 def test_datagrams_that_agree_by_chance_show_no_sender() -> None:
     """Clients of NTP all send from port 123 to port 123."""
     run = scenario(trigger=100, slow_trigger=100).at(0.0)
