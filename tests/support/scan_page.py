@@ -54,7 +54,10 @@ neighbour discovery breaks. It refuses `-f` and `--mtu` there.
   connection costs a second. With `[block] prefixes` strangers of the prefix, or of the hardware
   address, are dropped; datagrams are not deferred, so only that hides UDP services. Below that
   pace, or before the finding (its first 50 probes), it is not noticed; nor is one port of many
-  addresses, each tried by another source.
+  addresses, each tried by another source. In front of 1,024 addresses and more, forged probes can
+  push the scanned one out of memory before it is a finding: that takes 128 for each probe of the
+  scan, each to an address that was not probed before (127 do not suffice), or 8 million to hide a
+  scan of all ports. Its sources are then only judged one by one.
 - `--scanflags` with SYN/ACK, or with RST alone, is not recognised: a host gets such packets as
   answers when its address is forged.
 - Datagrams to ports from 32768 on with at most 30 hops left count as a path trace, up to 96 ports
@@ -74,7 +77,8 @@ neighbour discovery breaks. It refuses `-f` and `--mtu` there.
   next header, a first fragment without its ports) is the kernel's, and the same for every port.
 - The true sender behind decoys (`-D`) is unknown, so each source of the group is blocked for ten
   minutes at most, without an offence. From its third group with other decoys on, the source that
-  is alone in all of them is known to be the sender; decoys that never change hide it.
+  is alone in all of them is known to be the sender; decoys that never change hide it. A group that
+  only lacks members of the one seconds before does not count: they were blocked first.
 
 ## Traffic that is not a scan
 
