@@ -7,8 +7,12 @@ direction.
 
 import json
 import logging
+import re
 import time
 from datetime import datetime
+from typing import Final
+
+_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
 
 
 def plain(text: str, keep: str = "") -> str:
@@ -123,3 +127,19 @@ class PlainFormatter(logging.Formatter):
     def formatException(self, ei: object) -> str:  # noqa: N802 - logging's name
         """Return the traceback, with its lines."""
         return plain(super().formatException(ei), keep="\n")  # type: ignore[arg-type]
+
+
+def clean_name(name: str) -> str:
+    """Return a host name without its last dot; empty for other text. It has letters, digits and
+    hyphens (RFC 952, RFC 1123 section 2.1)."""
+    name = name.removesuffix(".")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        return ""
+    return name
+
+
+def full_name(word: str) -> str:
+    """Return a host name with a domain, in lower case; empty for other text. The last label of a
+    name is never a number (RFC 3696, section 2): 192.0.2.300 is a mistyped address."""
+    name = clean_name(word).lower()
+    return name if "." in name and not name.rpartition(".")[2].isdigit() else ""

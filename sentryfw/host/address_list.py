@@ -10,7 +10,7 @@ import re
 from typing import Final, NamedTuple
 
 from sentryfw.config.types import IPAddress, IPNetwork, parse_address, parse_network
-from sentryfw.host.host_name import full_name
+from sentryfw.text import full_name
 
 MAX_BYTES: Final = 1 << 20
 IGNORED: Final = ": ignored"

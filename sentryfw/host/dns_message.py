@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
+MAX_RESOLVERS: Final = 3
+"""MAXNS of resolv.conf(5)."""
 IN: Final = 1
 NXDOMAIN: Final = 3
 MAX_STEPS: Final = 160
@@ -120,11 +122,16 @@ def exchange(server: str, port: int, query: bytes, timeout: float) -> bytes:
 
 
 def resolvers(path: Path = RESOLV_CONF) -> list[str]:
-    """Return the nameservers of resolv.conf(5); the one on this host if there are none."""
+    """Return the nameservers that libc asks; the one on this host if there are none."""
+    return nameservers(path)[:MAX_RESOLVERS] or ["127.0.0.1"]
+
+
+def nameservers(path: Path) -> list[str]:
+    """Return the nameservers of a resolv.conf(5), with their zones; none if it is missing."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:
-        lines = []
+        return []
     found = []
     for line in lines:
         words = line.split()
@@ -134,4 +141,4 @@ def resolvers(path: Path = RESOLV_CONF) -> list[str]:
             except ValueError:
                 continue
             found.append(words[1])
-    return found[:3] or ["127.0.0.1"]
+    return found

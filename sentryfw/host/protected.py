@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from sentryfw.config.model import Config, Paths
 from sentryfw.config.types import IPNetwork, matches, parse_address
 from sentryfw.errors import ConfigError
-from sentryfw.host import address_list, allow_file
+from sentryfw.host import address_list, allow_file, dns_message
 from sentryfw.host.private_files import read_as_owner
 from sentryfw.netlink import message as nl
 from sentryfw.netlink import route
@@ -25,7 +25,7 @@ from sentryfw.netlink import route
 log: Final = logging.getLogger("sentryfwd")
 
 RESOLV_CONF: Final = (
-    Path("/etc/resolv.conf"),
+    dns_message.RESOLV_CONF,
     Path("/run/systemd/resolve/resolv.conf"),  # the servers behind the stub at 127.0.0.53
 )
 MAX_ANCESTORS: Final = 32
@@ -194,19 +194,8 @@ def _peers(links: set[int]) -> Iterator[Address]:
 
 def resolvers(paths: Iterable[Path] = RESOLV_CONF) -> list[IPv4Address | IPv6Address]:
     """Return the nameservers of resolv.conf(5) that are not on loopback."""
-    found = []
-    for path in paths:
-        try:
-            lines = path.read_text(errors="replace").splitlines()
-        except OSError:  # a missing file names no resolver
-            continue
-        for line in lines:
-            words = line.split()
-            if len(words) > 1 and words[0] == "nameserver":
-                address = _address(words[1])
-                if address is not None and not address.is_loopback:
-                    found.append(address)
-    return found
+    names = (name for path in paths for name in dns_message.nameservers(path))
+    return [a for a in map(_address, names) if a is not None and not a.is_loopback]
 
 
 def ssh_peers() -> list[IPv4Address | IPv6Address]:

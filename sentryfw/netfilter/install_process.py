@@ -9,7 +9,6 @@ See docs/decisions.md: libnftables-child.
 """
 
 import json
-import os
 import subprocess
 import sys
 from contextlib import closing
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sentryfw import errors
 from sentryfw.errors import SentryError
+from sentryfw.host import child
 from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.load import load
 from sentryfw.netfilter.script import Ruleset
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sentryfw.config.model import Config
     from sentryfw.host.protected import Protected
 
-COMMAND: Final = [sys.executable, "-I", "-m", "sentryfw.netfilter.install_process"]
+COMMAND: Final = child.command_of("sentryfw.netfilter.install_process")
 ANSWER_TIMEOUT_S: Final = 60.0
 """On two shared cores the child takes less than a second."""
 START_TIMEOUT_S: Final = 900.0
@@ -50,17 +50,14 @@ def install_in_subprocess(
 
     ruleset = render(config, (protected.network for protected in never_block), onlink())
     try:
-        done = subprocess.run(
-            COMMAND, input=json.dumps(ruleset), capture_output=True, text=True, check=False,
-            cwd="/", env={"PATH": os.defpath}, timeout=timeout,
-        )  # fmt: skip
-        answer = json.loads(done.stdout or "{}")
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        ended = child.run(COMMAND, ruleset, timeout)
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise SentryError(f"cannot install the table: {error}") from error
+    answer = ended.answer or {}
     if "divert" not in answer:
-        reason = answer.get("error") or done.stderr.strip()[-MAX_ERROR_CHARACTERS:]
+        reason = answer.get("error") or ended.errors.strip()[-MAX_ERROR_CHARACTERS:]
         kind = getattr(errors, answer.get("kind", ""), SentryError)
-        raise kind(f"cannot install the table: {reason or f'status {done.returncode}'}")
+        raise kind(f"cannot install the table: {reason or f'status {ended.status}'}")
     divert: Divert = answer["divert"]
     return divert
 

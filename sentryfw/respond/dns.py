@@ -22,9 +22,9 @@ from sentryfw.host.dns_message import (
     read_name,
     resolvers,
 )
-from sentryfw.host.host_name import clean_name
 from sentryfw.respond.incident import Incident
 from sentryfw.respond.reaction_queue import ReactionQueue, Report
+from sentryfw.text import clean_name
 
 PTR: Final = 12
 RETRY_INTERVAL_S: Final = 30.0

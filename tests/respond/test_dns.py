@@ -17,8 +17,8 @@ from scapy.layers.dns import DNS, DNSQR, DNSRR
 from sentryfw.config.respond import Dns
 from sentryfw.errors import ReactionFailed
 from sentryfw.host.dns_message import BadAnswer
-from sentryfw.host.host_name import clean_name
 from sentryfw.respond.dns import Resolver, answer_name, query
+from sentryfw.text import clean_name
 from sentryfw.tools.drill.namespace import Namespace
 
 ASKED = ip_address("198.18.0.2")

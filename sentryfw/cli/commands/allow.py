@@ -21,11 +21,11 @@ from sentryfw.config.types import IPNetwork, is_within, parse_duration
 from sentryfw.errors import NotFound, SentryError, UsageError
 from sentryfw.host import address_list, allow_file, allowed_names, privileges
 from sentryfw.host.allow_file import Allowed
-from sentryfw.host.host_name import full_name
 from sentryfw.host.protected import ALLOWLIST
 from sentryfw.netfilter.lock import TableLock
 from sentryfw.netfilter.table import Table
 from sentryfw.record.events import timestamp
+from sentryfw.text import full_name
 
 COLUMNS: Final = ("network", "why", "until", "comment")
 

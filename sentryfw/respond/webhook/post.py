@@ -6,12 +6,13 @@ certificates and names. See docs/decisions.md: webhook-process.
 """
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any, Final, NamedTuple
 
-COMMAND: Final = [sys.executable, "-I", "-m", "sentryfw.respond.webhook.post"]
+from sentryfw.host import child
+
+COMMAND: Final = child.command_of("sentryfw.respond.webhook.post")
 START_TIMEOUT_S: Final = 10.0
 """Seconds for the child besides those for its request; on two busy cores it starts in one."""
 MAX_ANSWER_BYTES: Final = 1 << 16
@@ -37,17 +38,14 @@ def post(
         "timeout": timeout,
     }  # fmt: skip
     try:
-        done = subprocess.run(
-            COMMAND, input=json.dumps(request), capture_output=True, text=True, check=False,
-            cwd="/", env={"PATH": os.defpath}, timeout=timeout + START_TIMEOUT_S,
-        )  # fmt: skip
-        return Posted(**json.loads(done.stdout))
+        ended = child.run(COMMAND, request, timeout + START_TIMEOUT_S)
+        return Posted(**ended.answer)
     except subprocess.TimeoutExpired:
         return Posted(f"no end within {timeout:g}s")
     except OSError as error:
         return Posted(f"cannot start a process: {error.strerror}")
-    except (ValueError, TypeError):  # its stderr could quote the token
-        return Posted(f"the process that sends ended with status {done.returncode}")
+    except TypeError:  # no answer, or none of ours; its stderr could quote the token
+        return Posted(f"the process that sends ended with status {ended.status}")
 
 
 def _send(request: dict[str, Any]) -> Posted:

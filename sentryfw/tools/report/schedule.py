@@ -3,11 +3,9 @@
 The time of the last report outlasts the daemon, in a file. A report that fails is tried again.
 """
 
-import json
 import logging
 import os
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,10 +13,11 @@ from typing import Any, Final
 
 from sentryfw.config.model import Config
 from sentryfw.errors import SentryError
+from sentryfw.host import child
 from sentryfw.host.private_files import open_private
 from sentryfw.record.recorder import Recorder
 
-COMMAND: Final = [sys.executable, "-I", "-m", "sentryfw.cli.scheduled_report"]
+COMMAND: Final = child.command_of("sentryfw.cli.scheduled_report")
 TIMEOUT_S: Final = 600.0
 RETRY_INTERVAL_S: Final = 3600.0
 NAME: Final = "report-at"
@@ -76,19 +75,12 @@ class ReportSchedule:
 def _run(request: dict[str, Any]) -> dict[str, Any]:
     """Run the process to its end, and return its answer: "done", or "error"."""
     try:
-        done = subprocess.run(
-            COMMAND, input=json.dumps(request), capture_output=True, text=True, check=False,
-            cwd="/", env={"PATH": os.defpath}, timeout=TIMEOUT_S,
-        )  # fmt: skip
+        answer, status, errors = child.run(COMMAND, request, TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"error": f"the process that makes it: {error}"[:MAX_ERROR_CHARS]}
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError:
-        answer = None
     if isinstance(answer, dict) and ("done" in answer or "error" in answer):
         return answer
-    reason = done.stderr.strip()[-MAX_ERROR_CHARS:] or f"status {done.returncode}"
+    reason = errors.strip()[-MAX_ERROR_CHARS:] or f"status {status}"
     return {"error": f"the process that makes it ended: {reason}"}
 
 
