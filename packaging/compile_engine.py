@@ -28,8 +28,8 @@ PACKAGE: Final = "sentryfw"
 MODULES: Final = (
     "engine/caps", "engine/classify", "engine/correlate/decoys", "engine/correlate/distributed",
     "engine/counters", "engine/decide", "engine/decided", "engine/deferral", "engine/engine",
-    "engine/flows", "engine/model", "engine/networks", "engine/packet", "engine/strays",
-    "engine/table", "engine/track", "netfilter/schema", "netfilter/verdicts",
+    "engine/flows", "engine/model", "engine/networks", "engine/packed", "engine/packet",
+    "engine/strays", "engine/table", "engine/track", "netfilter/schema", "netfilter/verdicts",
 )  # fmt: skip
 """Modules of the packet path; fingerprint.py runs once a block and stays as it is."""
 SHARED: Final = f"{PACKAGE}.engine.packet_path"
@@ -89,8 +89,9 @@ def is_fresh(root: Path = ROOT) -> bool:
 
 
 def digest(root: Path = ROOT) -> str:
-    """Return a digest of the sources, the Python version and the mypy version."""
-    found = hashlib.sha256(f"{sys.implementation.cache_tag} {_mypy_version()}\0".encode())
+    """Return a digest of the sources, their list, the Python version and the mypy version."""
+    made_by = f"{sys.implementation.cache_tag} {_mypy_version()} {MODULES}\0"
+    found = hashlib.sha256(made_by.encode())
     for path in sources(root):
         found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     return found.hexdigest()

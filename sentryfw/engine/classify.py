@@ -5,7 +5,7 @@ TCP part is a table with one row for each of the 64 combinations of six flags, s
 combination is left out. ECN's flags (RFC 3168) are masked: they do not depend on the scan.
 """
 
-from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from sentryfw.engine.model import Kind, Meta, Packet, Probe, Stray, source_of
@@ -109,7 +109,7 @@ def _classify_tcp(packet: Packet, meta: Meta) -> Probe | Stray:
     return _probe(packet, kind, packet.dport) if meta.unlisted else _LISTED
 
 
-def refine(packet: Packet, probe: Probe, decoys: frozenset[int], seen: Counter[str]) -> Probe:
+def refine(packet: Packet, probe: Probe, decoys: frozenset[int], seen: Mapping[str, int]) -> Probe:
     """Return the probe with what the packet alone does not show.
 
     `decoys`: TCP ports at which a decoy answers; `seen`: the number of probes so far, by kind.

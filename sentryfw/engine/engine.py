@@ -33,6 +33,7 @@ from sentryfw.engine.model import (
     Packet,
     Probe,
     Refusal,
+    Scan,
     Source,
     Stray,
     Verdict,
@@ -46,8 +47,7 @@ from sentryfw.engine.track import Horizons, Observation, Tracker
 
 _DROP: Final = Outcome(DROP)
 _ACCEPT: Final = Outcome(ACCEPT)
-_PLAIN: Final = (_DROP, _ACCEPT, Outcome(REJECT))
-"""Outcomes without evidence; the index is the verdict."""
+_REJECT: Final = Outcome(REJECT)
 _CONNECTED: Final = Meta(unlisted=True, partner=False)
 """Facts about a finished handshake with a decoy: proven, so a partner is blocked too."""
 
@@ -134,11 +134,11 @@ class Engine:
             source = source_of(packet.source, self.whole6)
             if len(source) == 8:  # the anycast address of a shared /64: all of it would be blocked
                 self.counters.strays["anycast source"] += 1
-                return _PLAIN[self._unlisted] if meta.unlisted else _ACCEPT
+                return _plain(self._unlisted) if meta.unlisted else _ACCEPT
             probe = Probe(source, probe.target, probe.kind, listed=probe.listed)
         if now < self.flows_unknown_until and may_be_flow(packet, listed=probe.listed):
             outcome = self._stray(UNKNOWN_FLOW, packet, meta, now)
-            return _PLAIN[self._unlisted] if meta.unlisted else outcome
+            return _plain(self._unlisted) if meta.unlisted else outcome
         if meta.deferred:
             return self._defer(packet, probe, meta, now)
         probe = refine(packet, probe, self.decider.policy.decoys, self.counters.probes)
@@ -158,7 +158,7 @@ class Engine:
         observed = self.tracker.observe(probe, now)
         if not observed.is_scan:
             return self._count(observed, probe, DROP)
-        evidence = observed.evidence()._replace(last=probe, address=source)
+        evidence = observed.evidence(probe, source)
         decision = self.decider.judge(evidence, _CONNECTED, now, flood=self.flood)
         return self._conclude(decision, DROP, _CONNECTED)
 
@@ -224,15 +224,17 @@ class Engine:
             crowd = self._distributed.observe(
                 probe, now, flood=self._flood.is_flood, hardware=packet.hardware
             )
-        if not observed.is_scan and (crowd is None or not _has_two(observed)):
+        if not observed.is_scan and (crowd is None or not observed.has_two_unlisted):
             return self._count(observed, probe, verdict)
         kinds = observed.state.kinds
         known = self._refusals.known(probe.source, kinds, now, partner=meta.partner)
         if known is not None:
             self.counters.refusals[known] += 1
-            return _PLAIN[verdict]
-        evidence = _evidence(observed, crowd, packet, probe, inside=self._is_inside)
-        evidence = evidence._replace(is_sender=self._decoys.senders.is_sender(probe.source, now))
+            return _plain(verdict)
+        is_sender = self._decoys.senders.is_sender(probe.source, now)
+        evidence = _evidence(
+            observed, crowd, packet, probe, inside=self._is_inside, is_sender=is_sender
+        )
         decision = self.decider.judge(evidence, meta, now, flood=self.flood)
         outcome = self._conclude(decision, verdict, meta)
         if is_answered and outcome.verdict == DROP:
@@ -250,11 +252,9 @@ class Engine:
             if outcome.action != "count":
                 return outcome
             # Not kept for a restart: it is taken back when the SYN comes again.
-            return (
-                _PLAIN[DROP] if outcome.verdict == DROP else Outcome(ACCEPT, "defer", probe=probe)
-            )
+            return _DROP if outcome.verdict == DROP else Outcome(ACCEPT, "defer", probe=probe)
         if age < AGAIN_AFTER_S:
-            return _PLAIN[self._first_time]
+            return _plain(self._first_time)
         self.counters.came_again += 1
         self.tracker.take_back(probe, now)
         return _ACCEPT
@@ -269,7 +269,7 @@ class Engine:
         """Return the outcome below the trigger; a new target is reported, except in a flood."""
         if observed.is_new and not self.flood:
             return Outcome(verdict, "count", probe=probe)
-        return _PLAIN[verdict]
+        return _plain(verdict)
 
     def _conclude(
         self, decision: Block | Confinement | Refusal, verdict: Verdict, meta: Meta
@@ -291,7 +291,7 @@ class Engine:
         if refusal.reason.startswith("block."):  # a cap is the only obstacle
             self.draining.begin(refusal.source, None, refusal.at)
         if not self._refusals.add(refusal, partner=meta.partner):
-            return _PLAIN[verdict]
+            return _plain(verdict)
         return Outcome(verdict, "refuse", refusals=(refusal,))
 
     def _malformed(self, reason: str, payload: bytes, meta: Meta, now: float) -> Outcome:
@@ -299,7 +299,7 @@ class Engine:
         source = source_address(payload)
         if source is not None and self.draining.holds(source_of(source, self.whole6), now):
             return _DROP
-        return _PLAIN[self._unlisted] if meta.unlisted else _ACCEPT
+        return _plain(self._unlisted) if meta.unlisted else _ACCEPT
 
     def _stray(self, stray: Stray, packet: Packet, meta: Meta, now: float) -> Outcome:
         self.counters.strays[stray.reason] += 1
@@ -307,6 +307,13 @@ class Engine:
             return _DROP
         is_silent = meta.unlisted and gets_no_answer(stray, packet, meta)
         return _DROP if is_silent and self._unlisted != ACCEPT else _ACCEPT
+
+
+def _plain(verdict: Verdict) -> Outcome:
+    """Return the outcome of a packet without evidence."""
+    if verdict == DROP:
+        return _DROP
+    return _ACCEPT if verdict == ACCEPT else _REJECT
 
 
 def _join_group(tracker: Tracker, twins: Group | None, state: SourceState) -> None:
@@ -321,25 +328,20 @@ def _join_group(tracker: Tracker, twins: Group | None, state: SourceState) -> No
                 known.group = twins
 
 
-def _has_two(observed: Observation) -> bool:
-    """Return whether a source has two unlisted targets: any client may have listed ones."""
-    if observed.targets < 2:
-        return False
-    return sum(not seen[3] for seen in observed.state.targets.values()) >= 2
-
-
 def _evidence(
-    observed: Observation, crowd: Crowd | None, packet: Packet, probe: Probe, *, inside: bool
-) -> Evidence:
+    observed: Observation, crowd: Crowd | None, packet: Packet, probe: Probe, *, inside: bool,
+    is_sender: bool,
+) -> Evidence:  # fmt: skip
     """Return the evidence against the source, with what it shares with other sources."""
-    evidence = observed.evidence()._replace(
-        tool=attribute(packet.payload, packet, probe.kind), last=probe, address=packet.source,
-        inside=inside,
-    )  # fmt: skip
+    scan: Scan | None = None
+    companions: tuple[Source, ...] = ()
     if observed.state.group is not None:
+        scan = "decoy-scan"
         companions = tuple(other for other in observed.state.group if other != probe.source)
-        return evidence._replace(scan="decoy-scan", companions=companions)
-    if crowd is not None:
+    elif crowd is not None:
+        scan = "distributed-scan"
         companions = tuple(sorted(s for s in crowd.members if s != probe.source))
-        return evidence._replace(scan="distributed-scan", companions=companions)
-    return evidence
+    return observed.evidence(
+        probe, packet.source, tool=attribute(packet.payload, packet, probe.kind), inside=inside,
+        scan=scan, companions=companions, is_sender=is_sender,
+    )  # fmt: skip

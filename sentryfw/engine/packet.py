@@ -28,6 +28,7 @@ HIDDEN: Final = 0
 than are read, or beyond the bytes that the queue copies. (0 is hop-by-hop options, never a
 transport.)"""
 
+_IPV4_TCP = struct.Struct("!2xH2xH4x4s4sHH8xBB")
 _IPV4 = struct.Struct("!BxHxxHxBxx4s4s")
 _IPV6 = struct.Struct("!IHBx16s16s")
 _PORTS = struct.Struct("!HH")
@@ -75,8 +76,15 @@ def source_address(payload: bytes) -> bytes | None:
 
 
 def _decode_ipv4(payload: bytes) -> Packet | Malformed:
+    if payload[0] == 0x45 and len(payload) >= 40 and payload[9] == TCP:
+        found = _decode_ipv4_tcp(payload)
+        if found is not None:
+            return found
     if len(payload) < 20:
         return SHORT_IPV4
+    first: int
+    total: int
+    fragment: int
     first, total, fragment, protocol, source, target = _IPV4.unpack_from(payload)
     offset = (first & 0x0F) << 2
     if offset < 20 or offset > len(payload):
@@ -86,6 +94,17 @@ def _decode_ipv4(payload: bytes) -> Packet | Malformed:
     if fragment & 0x1FFF:
         return LATER_FRAGMENT
     return _decode_transport(payload, min(total, len(payload)), offset, protocol, source, target)
+
+
+def _decode_ipv4_tcp(payload: bytes) -> Packet | None:
+    """Return a TCP packet without IPv4 options in one step; None: it has a fault, or is shorter."""
+    total: int
+    fragment: int
+    words: int
+    total, fragment, source, target, sport, dport, words, flags = _IPV4_TCP.unpack_from(payload)
+    if total < 40 or fragment & 0x1FFF or words < 0x50:
+        return None
+    return Packet(source, target, TCP, sport, dport, flags, transport=20, payload=payload)
 
 
 def _decode_ipv6(payload: bytes) -> Packet | Malformed:
@@ -139,6 +158,7 @@ def _decode_transport(
     if protocol == TCP:
         if offset + 20 > end:
             return SHORT_TCP
+        words: int
         sport, dport, words, flags = _TCP.unpack_from(payload, offset)
         if words < 0x50:
             return BAD_OFFSET

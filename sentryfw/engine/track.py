@@ -36,7 +36,8 @@ ROUND_S: Final = 1.0
 """Seconds between the rounds of a monitor, at least."""
 _ROUNDING_SHARE: Final = 1e-9
 """Added to a sum of shares: six times 1/6 is slightly below 1."""
-
+_PACKED: Final = SourceState(0.0)
+"""State in the observation of a source that was packed at once."""
 
 SERVICES: Final = (
     # Sharing files; looking for a name, a printer, a player. NetBIOS (RFC 1001, 1002), SMB
@@ -99,8 +100,22 @@ class Observation:
     def is_scan(self) -> bool:
         return self.score >= 1 or self.slow_score >= 1
 
-    def evidence(self) -> Evidence:
-        """Return the evidence against the source, with its finding and its targets."""
+    @property
+    def has_two_unlisted(self) -> bool:
+        """Whether the source has two unlisted targets: any client may have listed ones."""
+        if self.targets < 2:
+            return False
+        return sum(not seen[3] for seen in self.state.targets.values()) >= 2
+
+    def evidence(
+        self, last: Probe | None = None, address: bytes = b"", *, tool: str = "unknown",
+        inside: bool = False, scan: Scan | None = None, companions: tuple[Source, ...] = (),
+        is_sender: bool = False,
+    ) -> Evidence:  # fmt: skip
+        """Return the evidence against the source, with its targets; see Evidence for the rest.
+
+        `scan`: the finding; None: the one that the targets show.
+        """
         state = self.state
         trace = tuple(
             Seen(target, at, kind, listed)
@@ -110,8 +125,9 @@ class Observation:
         return Evidence(
             self.source, self.targets, state.probes, state.kinds,
             first_seen=state.first_seen, last_seen=self.at, score=self.score,
-            slow_score=self.slow_score, scan=_finding(sample, state.kinds), sample=sample,
-            is_new=self.is_new, trace=trace,
+            slow_score=self.slow_score, scan=scan or _finding(sample, state.kinds), sample=sample,
+            is_new=self.is_new, trace=trace, tool=tool, last=last, address=address, inside=inside,
+            companions=companions, is_sender=is_sender,
         )  # fmt: skip
 
 
@@ -163,8 +179,12 @@ class Tracker:
         home = self._table(probe.source)
         state = home.take(probe.source) or self._unpack(home, probe.source, now)
         if state is None:
-            state = SourceState(now)
             self.new_sources += 1
+            if is_lone and self._is_flood and home.packs_newcomers:
+                observed = self._pack(home, probe, now)
+                if observed is not None:
+                    return observed
+            state = SourceState(now)
         state.last_seen = now
         state.probes += 1
         if probe.kind not in state.kinds:
@@ -246,15 +266,28 @@ class Tracker:
     def _table(self, source: Source) -> SourceTable:
         return self._four if len(source) == 4 else self._six
 
-    def _unpack(self, home: SourceTable, source: Source, now: float) -> SourceState | None:
-        """Return a source of the buffer with the share of its target, or None."""
-        state = home.take_packed(source)
-        if state is None or state.last_seen < now - self._slow_window:
+    def _pack(self, home: SourceTable, probe: Probe, now: float) -> Observation | None:
+        """Pack a new source and return its score; None: its first probe is a scan."""
+        share = self._share(probe.kind, listed=probe.listed)
+        score = share + _ROUNDING_SHARE
+        if score >= 1:
             return None
-        for target, (at, _, kind, listed) in state.targets.items():
-            share = self._share(kind, listed=listed)
-            share = share * state.probes if self._repeats else share
-            state.targets[target] = (at, share, kind, listed)
+        home.pack(probe, now, self._window)
+        slow = share * self._slow_share + _ROUNDING_SHARE
+        return Observation(probe.source, _PACKED, now, 1, score, slow, is_new=True)
+
+    def _unpack(self, home: SourceTable, source: Source, now: float) -> SourceState | None:
+        """Return a packed source with the share of its target, or None."""
+        packed = home.take_packed(source)
+        if packed is None or packed.last_seen < now - self._slow_window:
+            return None
+        state = SourceState(packed.first_seen)
+        state.last_seen = packed.last_seen
+        state.probes = packed.probes
+        state.kinds = (packed.kind,)
+        share = self._share(packed.kind, listed=packed.listed)
+        share = share * packed.probes if self._repeats else share
+        state.targets[packed.target] = (packed.last_seen, share, packed.kind, packed.listed)
         return state
 
     def _share(self, kind: Kind, *, listed: bool) -> float:

@@ -8,6 +8,7 @@ matter: the sender chooses them.
 See docs/decisions.md: distributed, hardware-address.
 """
 
+from itertools import islice
 from typing import Final, NamedTuple
 
 from sentryfw.engine.model import (
@@ -169,7 +170,9 @@ class CrowdTiers:
     def _put(self, tier: dict[bytes, Crowd], crowd: Crowd) -> None:
         limit = self._max_crowds * FEW_SHARE if tier is self._few else self._max_crowds
         if len(tier) >= limit:
-            del tier[next(iter(tier))]
+            # Some together: a dict looks for its first key past all that were removed before.
+            for place in list(islice(tier, max(limit // 64, 1))):
+                del tier[place]
         tier[crowd.place] = crowd
 
 
