@@ -1,10 +1,12 @@
-"""The sections of [respond] about other systems that act on our blocks."""
+"""The sections of [respond] about other systems that act on our blocks: routers, CrowdSec."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from sentryfw.config.types import Count, Section
+from sentryfw.config.types import Count, Directory, Duration, Section
+from sentryfw.config.webhook import TOKEN, WebhookUrl
 
 _KERNELS_TABLES: Final = (253, 254, 255)
 """default, main and local (iproute2's rt_tables): this host routes by them."""
@@ -24,3 +26,29 @@ class Bgp(Section):
     """Routing table that the BGP daemon reads; no packet of this host is routed by it."""
     max_routes: Annotated[Count, Field(ge=1, le=100_000)] = 1000
     """Routes of both families; later blocks wait until others have ended."""
+
+
+class Crowdsec(Section):
+    """Blocks at CrowdSec's local API, for its bouncers to enforce."""
+
+    url: WebhookUrl | None = None
+    """URL of the local API; None: off."""
+    credentials: Directory | None = None
+    """TOML file with a machine's `user` and `password`, mode 0600."""
+    ca: Directory | None = None
+    """File of CA certificates; None: the system's."""
+    forgeable: Literal["off", "alert", "decision"] = "alert"
+    """Form in which blocks are pushed whose evidence can be forged; proven ones get a decision."""
+    max_decisions: Annotated[Count, Field(ge=1, le=100_000)] = 10_000
+    spool: Annotated[Count, Field(ge=1, le=100_000)] = 1000
+    """Alerts that wait while the API is unreachable; more are counted as failed."""
+    timeout: Annotated[Duration, Field(le=120)] = 15.0
+    """Seconds for an answer."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.url is None) != (self.credentials is None):
+            raise ValueError("url and credentials go together")
+        if self.url is not None and (TOKEN in self.url or urlsplit(self.url).query):
+            raise ValueError("write the URL of the local API, like https://lapi.example.org:8080/")
+        return self

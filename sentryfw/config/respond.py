@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from sentryfw.config.neighbours import Bgp
+from sentryfw.config.neighbours import Bgp, Crowdsec
 from sentryfw.config.types import Count, Directory, Duration, Network, Section
 from sentryfw.config.webhook import Webhook
 
@@ -198,6 +198,7 @@ class Respond(Section):
     hosts_deny: HostsDeny = Field(default_factory=HostsDeny)
     route: Route = Field(default_factory=Route)
     bgp: Bgp = Field(default_factory=Bgp)
+    crowdsec: Crowdsec = Field(default_factory=Crowdsec)
     log: LocalLog = Field(default_factory=LocalLog)
     syslog: RemoteSyslog = Field(default_factory=RemoteSyslog)
     history: History = Field(default_factory=History)

@@ -6,9 +6,10 @@ are one, none is lost, and a change that failed is tried again.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from sentryfw.respond.incident import Incident
 from sentryfw.respond.reaction_queue import EXPECTED, Report, ResultReporter, reason_of
 from sentryfw.respond.worker_thread import WorkerThread
 
@@ -42,7 +43,7 @@ class BlockMirror(WorkerThread):
         """`retry`: seconds between attempts; `close`: called in the thread when it ends; `is_far`:
         other systems act on the copy: it has proven blocks only, and ends with the daemon."""
         super().__init__(name)
-        self.is_far = is_far
+        self.proven_only = self.ends_with_daemon = is_far
         self.reporter = ResultReporter(name, report)
         self._apply = apply
         self._sync = sync
@@ -65,6 +66,13 @@ class BlockMirror(WorkerThread):
             self._wanted[address] = present
             self._not_before = 0.0
             self._condition.notify()
+
+    def describe(self, address: str, timeout: float, incident: Incident | None) -> None:
+        """Ignore what is known about a block: these mirrors have its address alone."""
+
+    def restore(self, active: Mapping[str, float]) -> None:
+        """Make exactly these addresses present."""
+        self.want_exactly(set(active))
 
     def want_exactly(self, addresses: set[str]) -> None:
         """Make these addresses present and all others absent."""

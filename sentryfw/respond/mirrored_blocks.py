@@ -6,16 +6,14 @@ expected at its time, and the kernel asked then.
 
 import heapq
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from sentryfw.config.respond import Respond
 from sentryfw.errors import SentryError
+from sentryfw.respond.incident import Incident
 from sentryfw.respond.reaction_queue import ResultReporter, reason_of
-
-if TYPE_CHECKING:
-    from sentryfw.respond.mirror import BlockMirror
 
 END_DELAY_S: Final = 1.0
 """Seconds after a timeout when the kernel is asked whether the block has ended."""
@@ -24,6 +22,32 @@ CHECK_INTERVAL_S: Final = 60.0
 MAX_WAIT_S: Final = 3600.0
 
 Network = IPv4Network | IPv6Network
+
+
+class Mirror(Protocol):
+    """A copy of the blocks elsewhere."""
+
+    reporter: ResultReporter
+
+    @property
+    def proven_only(self) -> bool:
+        """Whether it has proven blocks only: others act on it, who cannot weigh the evidence."""
+
+    @property
+    def ends_with_daemon(self) -> bool:
+        """Whether it is emptied when the daemon ends: its copies do not end by themselves."""
+
+    def describe(self, address: str, timeout: float, incident: Incident | None) -> None:
+        """Take what is known about a block that is wanted next; `incident` None: by hand."""
+
+    def want(self, address: str, *, present: bool) -> None:
+        """Make the copy of one block present or absent."""
+
+    def want_exactly(self, addresses: set[str]) -> None:
+        """Make exactly these copies present."""
+
+    def restore(self, active: Mapping[str, float]) -> None:
+        """Make exactly the copies of these blocks present, by seconds left (0: permanent)."""
 
 
 class BlockEnds:
@@ -69,7 +93,7 @@ class MirroredBlocks:
 
     def __init__(
         self,
-        mirrors: "Sequence[BlockMirror]",
+        mirrors: Sequence[Mirror],
         never_block: Iterable[Network],
         is_blocked: Callable[[str], bool],
         faults: ResultReporter,
@@ -86,7 +110,7 @@ class MirroredBlocks:
     @property
     def need_proof(self) -> bool:
         """Whether a mirror copies proven blocks only."""
-        return any(mirror.is_far for mirror in self._mirrors)
+        return any(mirror.proven_only for mirror in self._mirrors)
 
     def protect(self, never_block: Iterable[Network]) -> None:
         """Replace the networks that are never blocked. May be called from any thread."""
@@ -97,7 +121,8 @@ class MirroredBlocks:
         protected = [address for address in active if self._protected_in(address)]
         self.proven = active.keys() & proven if self.need_proof else set()
         for mirror in self._mirrors:
-            mirror.want_exactly((self.proven if mirror.is_far else active.keys()) - set(protected))
+            copied = (self.proven if mirror.proven_only else active.keys()) - set(protected)
+            mirror.restore({address: active[address] for address in copied})
         for address, seconds in active.items():
             self._expect_end(address, seconds)
 
@@ -111,13 +136,15 @@ class MirroredBlocks:
     def withdraw_far(self) -> bool:
         """Remove every block from the mirrors that end with the daemon; return whether there are
         any."""
-        far = [mirror for mirror in self._mirrors if mirror.is_far]
+        far = [mirror for mirror in self._mirrors if mirror.ends_with_daemon]
         for mirror in far:
             mirror.want_exactly(set())
         return bool(far)
 
-    def begin(self, address: str, timeout: float, *, is_proven: bool = False) -> None:
-        """Mirror a block for `timeout` seconds (0: permanent)."""
+    def begin(self, address: str, timeout: float, incident: Incident | None = None) -> None:
+        """Mirror a block for `timeout` seconds (0: permanent). `incident`: the decision behind it;
+        None: by hand, which is as good as proven."""
+        is_proven = incident is None or not incident.forgeable
         if not self._mirrors:
             return
         if not is_proven:
@@ -126,11 +153,12 @@ class MirroredBlocks:
             self.proven.add(address)
         protected = self._protected_in(address)
         for mirror in self._mirrors:
-            if mirror.is_far and not is_proven:
+            if mirror.proven_only and not is_proven:
                 continue
             if protected:
                 mirror.reporter.failure(address, f"covers {protected}, which is never blocked")
             else:
+                mirror.describe(address, timeout, incident)
                 mirror.want(address, present=True)
         self._expect_end(address, timeout)
 
@@ -139,7 +167,7 @@ class MirroredBlocks:
         for mirror in self._mirrors:
             if address is None:
                 mirror.want_exactly(set())
-            elif not mirror.is_far:
+            elif not mirror.proven_only:
                 mirror.want(address, present=False)
         if address is None:
             self._ends.clear()
@@ -153,7 +181,7 @@ class MirroredBlocks:
         if address in self.proven:
             self.proven.discard(address)
             for mirror in self._mirrors:
-                if mirror.is_far:
+                if mirror.proven_only:
                     mirror.want(address, present=False)
 
     def check_ends(self) -> None:

@@ -1,7 +1,7 @@
 """The configured reactions. Modules are loaded only for them, so that the daemon stays small."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,8 @@ from sentryfw.respond.reaction_queue import ReactionQueue, Report, ResultReporte
 if TYPE_CHECKING:
     from sentryfw.respond.dns import NameLookup
     from sentryfw.respond.mirror import BlockMirror
+    from sentryfw.respond.mirrored_blocks import Mirror
+    from sentryfw.respond.neighbours.crowdsec import CrowdsecPush
     from sentryfw.respond.webhook.sender import WebhookSender
 
 
@@ -53,7 +55,8 @@ class Reactions:
         self.webhooks = self._webhooks()
         self.notifiers = [*self._notifiers(), *self.webhooks]
         """Reactions that print: they get the host's name, if names are looked up."""
-        self.mirrors = self._mirrors()
+        self._lasting = self._mirrors()
+        self.crowdsec = self._crowdsec() if config.crowdsec.url else None
 
     def look_up_names(
         self, found: Callable[[str, str], None], go_on: Callable[[Incident], None]
@@ -65,12 +68,19 @@ class Reactions:
             self.names = NameLookup(self._config.dns, self._report, found, go_on)
 
     @property
+    def mirrors(self) -> "Sequence[Mirror]":
+        """The reactions that last as long as a block."""
+        return [*self._lasting, *([self.crowdsec] if self.crowdsec else [])]
+
+    @property
     def parts(self) -> list[Part]:
         """All reactions with their own threads."""
         parts: list[Part] = [] if self.command is None else [self.command]
         if self.names is not None:
             parts.append(self.names.queue)
-        return [*parts, *self.notifiers, *self.mirrors]
+        if self.crowdsec is not None:
+            parts.append(self.crowdsec)
+        return [*parts, *self.notifiers, *self._lasting]
 
     def _command(self) -> ReactionQueue:
         command = self._config.command
@@ -143,6 +153,11 @@ class Reactions:
         )
         routes.again = functools.partial(mirror.want, present=True)
         return mirror
+
+    def _crowdsec(self) -> "CrowdsecPush":
+        from sentryfw.respond.neighbours.crowdsec import CrowdsecPush  # noqa: PLC0415
+
+        return CrowdsecPush(self._config.crowdsec, self._report)
 
     def _hosts_deny(self) -> "BlockMirror":
         from sentryfw.respond.mirror import BlockMirror  # noqa: PLC0415

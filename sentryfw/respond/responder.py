@@ -210,7 +210,7 @@ class Responder:
             case _Noted():
                 self._notice(item)
             case _Began(address, timeout):
-                self.mirrored.begin(address, timeout, is_proven=True)
+                self.mirrored.begin(address, timeout)
             case _Ended(address):
                 self.mirrored.end(address)
 
@@ -232,8 +232,7 @@ class Responder:
         if item.is_before:
             return
         if incident.action == "blocked":
-            is_proven = not incident.forgeable
-            self.mirrored.begin(incident.address, incident.timeout, is_proven=is_proven)
+            self.mirrored.begin(incident.address, incident.timeout, incident)
         if names is None or not names.put(incident):
             self._notify(incident)
 
@@ -245,3 +244,5 @@ class Responder:
     def _notify(self, incident: Incident) -> None:
         for notifier in self._reactions.notifiers:
             notifier.put(incident)
+        if self._reactions.crowdsec is not None:
+            self._reactions.crowdsec.put(incident)

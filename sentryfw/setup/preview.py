@@ -66,6 +66,7 @@ def _reactions(config: Config) -> Iterator[str]:
         "a line in hosts.deny": respond.hosts_deny.enabled,
         "a blackhole route": respond.route.enabled,
         "if it is proven, a route for BGP": respond.bgp.enabled,
+        "a decision or an alert at CrowdSec": bool(respond.crowdsec.url),
         f"the command {respond.command.argv[:1]}": bool(respond.command.argv),
     }
     chosen = [name for name, is_on in on.items() if is_on]

@@ -10,9 +10,10 @@ from sentryfw.respond import mirrored_blocks as module
 from sentryfw.respond.mirror import BlockMirror
 from sentryfw.respond.mirrored_blocks import BlockEnds, MirroredBlocks
 from sentryfw.respond.reaction_queue import ResultReporter
-from support.reactions import Results
+from support.reactions import INCIDENT, Results
 
 A, B = "198.18.0.2", "198.18.0.3"
+PROVEN = INCIDENT._replace(forgeable=False)
 
 
 # --- expected ends
@@ -165,8 +166,8 @@ class MadeFar(Made):
 
 def test_only_proven_blocks_go_far() -> None:
     made = MadeFar()
-    made.blocks.begin(A, 60.0)
-    made.blocks.begin(B, 60.0, is_proven=True)
+    made.blocks.begin(A, 60.0, INCIDENT)
+    made.blocks.begin(B, 60.0, PROVEN)
     assert made.wanted == {A: True, B: True}
     assert made.told == {B: True}
     made.blocks.end(A)
@@ -174,16 +175,22 @@ def test_only_proven_blocks_go_far() -> None:
     assert made.told == {B: False}
 
 
+def test_a_block_by_hand_goes_far() -> None:
+    made = MadeFar()
+    made.blocks.begin(A, 0.0)
+    assert made.told == {A: True}
+
+
 def test_a_newer_block_without_proof_ends_it_far_away() -> None:
     made = MadeFar()
-    made.blocks.begin(A, 60.0, is_proven=True)
-    made.blocks.begin(A, 60.0)
+    made.blocks.begin(A, 60.0, PROVEN)
+    made.blocks.begin(A, 60.0, INCIDENT)
     assert (made.wanted, made.told) == ({A: True}, {A: False})
 
 
 def test_a_never_block_network_does_not_go_far() -> None:
     made = MadeFar("198.18.0.0/30")
-    made.blocks.begin(A, 60.0, is_proven=True)
+    made.blocks.begin(A, 60.0, PROVEN)
     assert made.told == {}
     assert len(made.results) == 2
     made.blocks.restore({A: 60.0, "198.18.0.9": 60.0}, {A, "198.18.0.9"})
@@ -200,7 +207,7 @@ def test_restored_are_the_proven_blocks_that_are_active() -> None:
 
 def test_what_is_far_ends_with_the_daemon_and_the_rest_stays() -> None:
     made = MadeFar()
-    made.blocks.begin(A, 60.0, is_proven=True)
+    made.blocks.begin(A, 60.0, PROVEN)
     assert made.blocks.withdraw_far()
     assert (made.far._all, made.mirror._all) == (set(), None)
     assert not Made().blocks.withdraw_far()
@@ -208,7 +215,7 @@ def test_what_is_far_ends_with_the_daemon_and_the_rest_stays() -> None:
 
 def test_without_a_far_mirror_nothing_is_remembered() -> None:
     made = Made()
-    made.blocks.begin(A, 60.0, is_proven=True)
+    made.blocks.begin(A, 60.0, PROVEN)
     made.blocks.restore({A: 60.0}, {A})
     assert not made.blocks.need_proof
     assert made.blocks.proven == set()

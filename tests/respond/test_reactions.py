@@ -34,6 +34,7 @@ def _names(config: dict[str, Any], helper: Path | None = None) -> list[str]:
         (DENY, ["hosts_deny"]),
         ({"route": {"enabled": True}}, ["route"]),
         ({"bgp": {"enabled": True}}, ["bgp"]),
+        ({"crowdsec": {"url": "https://a.example/", "credentials": "/a"}}, ["crowdsec"]),
         ({"dns": {"enabled": True}}, ["dns"]),
         ({"route": {"enabled": True}, **COMMAND, **DENY}, ["command", "hosts_deny", "route"]),
     ],

@@ -1,1 +1,1 @@
-"""Other systems that act on our blocks: routers."""
+"""Other systems that act on our blocks: routers, and CrowdSec's bouncers."""
