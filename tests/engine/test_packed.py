@@ -68,7 +68,7 @@ def test_memory_is_allocated_when_it_is_needed_and_freed_when_all_is_old() -> No
 
 
 def test_full_buckets_give_up_what_was_packed_longest_ago() -> None:
-    """A source has a slot until its bucket has come round, whatever the hashes are."""
+    """With any hashes a source keeps its slot until its bucket has come round."""
     ring = PackedSources(4, 16)  # two buckets
     lost = sum(_add(ring, _number(n), float(n)) for n in range(1, 201))
     assert ring.count + lost == 200
