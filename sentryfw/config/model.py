@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from sentryfw.config.decoy import Decoy
 from sentryfw.config.forward import ListedForward
 from sentryfw.config.metrics import Metrics
 from sentryfw.config.record import RecordSection
@@ -32,20 +33,7 @@ from sentryfw.engine.decide import Level, Policy
 from sentryfw.engine.model import ACCEPT, DROP, REJECT, Kind, Verdict
 from sentryfw.engine.track import Horizons
 
-MAX_BANNER_BYTES: Final = 512
-"""Bytes of a banner: one datagram, one segment."""
-
-
 Upper = Annotated[Count, Field(ge=1, le=65536)]
-
-
-def _banner(value: str) -> str:
-    if len(value.encode()) > MAX_BANNER_BYTES:
-        raise ValueError(f"longer than {MAX_BANNER_BYTES} bytes")
-    return value
-
-
-Banner = Annotated[str, AfterValidator(_banner)]
 
 
 class Paths(Section):
@@ -141,40 +129,6 @@ class Watch(Section):
         if self.listed_forward and not self.forward:
             raise ValueError("listed_forward needs forward = true")
         return self
-
-
-class Decoy(Section):
-    """Ports that look open: PortSentry's modes tcp and udp."""
-
-    tcp: tuple[Ports, ...] = ()
-    udp: tuple[Ports, ...] = ()
-    banner: Banner = ""
-    """Text sent to a client that connects, and to a source blocked for a datagram."""
-    port: Annotated[Count, Field(ge=1, le=65535)] = 5278
-    """Port of the listener behind all decoys; it is reached through a decoy only."""
-    connections: Annotated[Count, Field(ge=1, le=4096)] = 256
-    """Connections open at once; more are closed immediately, and are evidence as well."""
-    timeout: Annotated[Duration, Field(le=60)] = 5.0
-    """Seconds that a connection may take to send its first bytes."""
-
-    @property
-    def wanted(self) -> bool:
-        """Whether a decoy is needed: without a banner, a UDP port is silent."""
-        return bool(self.tcp or self.answered)
-
-    @property
-    def answered(self) -> frozenset[int]:
-        """Return the UDP ports that answer with the banner."""
-        return _ports(self.udp if self.banner else ())
-
-    @property
-    def tcp_ports(self) -> frozenset[int]:
-        """Return the TCP ports."""
-        return _ports(self.tcp)
-
-
-def _ports(ranges: tuple[Ports, ...]) -> frozenset[int]:
-    return frozenset(port for first, last in ranges for port in range(first, last + 1))
 
 
 NAT64: Final = IPv6Network("64:ff9b::/96")

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Final
 
-from sentryfw.config.model import Decoy
+from sentryfw.config.decoy import Decoy
 from sentryfw.daemon.packet_path import PacketPath
 from sentryfw.decoy.process import Decoys
 from sentryfw.decoy.wire import PAYLOAD, Visit, shown

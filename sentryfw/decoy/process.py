@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sentryfw.config.model import Decoy
+from sentryfw.config.decoy import Decoy
 from sentryfw.decoy.wire import MESSAGE, Visit, decode
 from sentryfw.errors import SentryError
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from sentryfw.config.model import Decoy
+from sentryfw.config.decoy import Decoy
 from sentryfw.daemon import decoy_watch
 from sentryfw.daemon.decoy_watch import MAX_PAYLOADS_PER_TICK, DecoyWatch
 from sentryfw.decoy.wire import CONNECTED, PAYLOAD, Visit

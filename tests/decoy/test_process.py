@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sentryfw.config.model import Decoy
+from sentryfw.config.decoy import Decoy
 from sentryfw.decoy import process as module
 from sentryfw.decoy.process import Decoys
 from sentryfw.decoy.wire import CONNECTED, Visit, encode
