@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sentryfw.config.decoy import Decoy
 from sentryfw.config.forward import ListedForward
 from sentryfw.config.metrics import Metrics
+from sentryfw.config.origin import Geo, Labels
 from sentryfw.config.record import RecordSection
 from sentryfw.config.report import ReportSection
 from sentryfw.config.respond import Respond
@@ -243,6 +244,8 @@ class Config(Section):
     metrics: Metrics = Field(default_factory=Metrics)
     respond: Respond = Field(default_factory=Respond)
     report: ReportSection = Field(default_factory=ReportSection)
+    geo: Geo = Field(default_factory=Geo)
+    labels: Labels = Field(default_factory=Labels)
 
     def horizons(self) -> Horizons:
         """Return the engine's triggers and windows."""

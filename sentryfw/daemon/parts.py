@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sentryfw.config.model import Config
+from sentryfw.config.origin import OriginFiles
 from sentryfw.config.types import IPNetwork
 from sentryfw.daemon.block_room import BlockRoom
 from sentryfw.daemon.confine_watch import ConfineWatch
@@ -174,7 +175,8 @@ def make_responder(config: Config, recorder: Recorder, protected: list[Protected
     networks = [item.network for item in protected]
     prefix = "s" if config.watch.mode == "traps" else "a"
     helper = config.paths.helper if os.geteuid() else None
-    return Responder(config.respond, callbacks, networks, prefix, helper)
+    files = OriginFiles(config.geo, config.labels)
+    return Responder(config.respond, callbacks, networks, prefix, helper, files)
 
 
 def block_checker() -> Callable[[str], bool]:

@@ -93,7 +93,7 @@ async def build(parts: Parts, metrics: MetricsService, path: Path | None) -> Rel
             undo.push_async_callback(metrics.replace, old.metrics)
             await metrics.replace(new.metrics)
         responder = None
-        if old.respond != new.respond or old.watch.mode != new.watch.mode:
+        if _reactions(old) != _reactions(new):
             responder = make_responder(new, parts.recorder, ready.protected)
         divert = await _change_table(parts, ready)
         undo.pop_all()
@@ -169,3 +169,8 @@ async def _change_table(parts: Parts, ready: Prepared) -> Divert:
     if not await parts.guard.replace_never_block(networks, parts.packet_path.protect):
         raise NotInstalled("the table was uninstalled: run `sentryfw install`")
     return parts.divert
+
+
+def _reactions(config: Config) -> tuple[object, ...]:
+    """Return what the reactions are made of."""
+    return config.respond, config.geo, config.labels, config.watch.mode

@@ -13,6 +13,7 @@ from typing import Final, NotRequired, TypedDict
 from sentryfw.netfilter import features, queue_rule
 from sentryfw.netfilter.block_sets import Blocked, blocked_of
 from sentryfw.netfilter.table import Table
+from sentryfw.origin.model import OriginItem
 from sentryfw.record.events import timestamp
 from sentryfw.record.lookup import OptionalLedger, Reason, newest_confinements, newest_reasons
 from sentryfw.record.records import DecisionRecord
@@ -50,6 +51,8 @@ class BlockItem(TypedDict):
     dropped_bytes: int
     host: NotRequired[str]
     """Name by a resolver, in `list` only; empty if none is known."""
+    origin: NotRequired[OriginItem]
+    """Country, autonomous system and labels, added by the commands."""
 
 
 class CounterValues(TypedDict):

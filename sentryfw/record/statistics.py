@@ -15,6 +15,8 @@ from sentryfw.record.records import DecisionRecord
 
 MAX_SOURCES: Final = 25
 """Sources that a review names."""
+MAX_COUNTED_SOURCES: Final = 20_000
+"""Sources whose origins are counted."""
 MAX_PORTS: Final = 20
 """Ports that a review names."""
 BUCKET_COUNT: Final = 28
@@ -149,6 +151,17 @@ class Brief(NamedTuple):
     """Sources of scans that were not blocked, by reason."""
     last: DecisionRecord | None
     """The newest scan, blocked or not, of any time."""
+
+
+def blocks_by_source(ledger: Ledger, since: float, until: float) -> dict[str, int]:
+    """Return the blocks of each source in a period, of those with most blocks."""
+    return dict(
+        ledger.database.read(
+            "SELECT address, COUNT(*) AS n FROM blocks WHERE blocked_at >= ? AND blocked_at < ?"
+            f" GROUP BY address ORDER BY n DESC, address LIMIT {MAX_COUNTED_SOURCES}",
+            (since, until),
+        )
+    )
 
 
 def brief(ledger: Ledger, since: float) -> Brief:

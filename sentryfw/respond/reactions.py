@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sentryfw.config.origin import NO_FILES, OriginFiles
 from sentryfw.config.respond import Respond
 from sentryfw.respond.incident import Incident
 from sentryfw.respond.reaction_queue import ReactionQueue, Report, ResultReporter, Work
@@ -43,9 +44,13 @@ class Notifier(Part, Protocol):
 class Reactions:
     """The reactions of one configuration."""
 
-    def __init__(self, config: Respond, report: Report, helper: Path | None) -> None:
-        """`helper`: socket of the program that acts as root; None: this process is root."""
+    def __init__(
+        self, config: Respond, report: Report, helper: Path | None, files: OriginFiles = NO_FILES
+    ) -> None:
+        """`helper`: socket of the program that acts as root; None: this process is root. `files`:
+        of origins, for messages."""
         self._config = config
+        self._files = files
         self._report = report
         self._helper = helper
         self.kill_commands: Callable[[], None] = lambda: None
@@ -120,10 +125,14 @@ class Reactions:
     def _webhooks(self) -> "list[WebhookSender]":
         if not self._config.webhook:
             return []
+        from sentryfw.respond.webhook.origins import OriginFinder  # noqa: PLC0415
         from sentryfw.respond.webhook.sender import WebhookSender  # noqa: PLC0415
 
+        find = OriginFinder(*self._files) if self._files.is_wanted else None
         return [
-            WebhookSender(webhook, self._report, f"webhook-{number}" if number > 1 else "webhook")
+            WebhookSender(
+                webhook, self._report, f"webhook-{number}" if number > 1 else "webhook", find
+            )
             for number, webhook in enumerate(self._config.webhook, 1)
         ]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from sentryfw.config.origin import NO_FILES, OriginFiles
 from sentryfw.config.respond import Respond
 from sentryfw.respond.incident import Decision, Incident, incident_of
 from sentryfw.respond.mirrored_blocks import MirroredBlocks, Network
@@ -77,14 +78,14 @@ class Responder:
         never_block: Iterable[Network],
         prefix: str = "a",
         helper: Path | None = None,
+        files: OriginFiles = NO_FILES,
     ) -> None:
-        """`prefix`: see incident_of(); `helper`: socket of the program that acts as root; None:
-        this process is root."""
+        """`prefix`: see incident_of(); `helper` and `files`: see Reactions."""
         self._config = config
         self._prefix = prefix
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._faults = ResultReporter("respond", callbacks.report, quiet=True)
-        self._reactions = Reactions(config, callbacks.report, helper)
+        self._reactions = Reactions(config, callbacks.report, helper, files)
         self._reactions.look_up_names(callbacks.named, self._named)
         self.mirrored = MirroredBlocks(
             self._reactions.mirrors, never_block, callbacks.is_blocked, self._faults

@@ -13,6 +13,7 @@ import pytest
 
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.records import ProbeRecord, Reaction
+from support import origins
 from support.api_schema import DRAFT, faults, merged, schema_of
 from support.box import Box
 from support.host import OWN
@@ -23,7 +24,8 @@ API: Final = SCHEMAS.parent / "api.md"
 IS_WRITTEN: Final = os.environ.get("SENTRYFW_DOCS") == "write"
 MAPS: Final = frozenset({
     ".counters", ".rates", ".engine", ".engine.*", ".overload", ".faults", ".reactions", ".scans",
-    ".tools", ".kinds", ".families", ".not_blocked", ".today.not_blocked", ".daemon.engine",
+    ".tools", ".kinds", ".families", ".countries", ".networks", ".labels",
+    ".not_blocked", ".today.not_blocked", ".daemon.engine",
     ".daemon.engine.*", ".daemon.overload", ".daemon.faults", ".daemon.reactions", ".healed",
     ".reconciled", ".daemon.healed", ".daemon.reconciled", ".keys[].value", ".keys[].default",
     ".defaults[].value", ".defaults[].default", ".running[].value", ".running[].running",
@@ -66,7 +68,7 @@ def answers(box: Box, words: tuple[str, ...]) -> list[Any]:
         )
     others = ("203.0.113.9", "192.0.2.1", "203.0.114.7") if words[0] == "explain" else ()
     found += [_answer(box, words), *(_answer(box, ("explain", other)) for other in others)]
-    box.configure("[detect]\ntrigger = 4\n")
+    box.configure(f"[detect]\ntrigger = 4\n{origins.settings(box.home)}")
     found.append(_answer(box, words))
     if words[0] == "check":
         box.configure("[detect]\ntrigger = 'x'\n")

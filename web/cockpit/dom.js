@@ -14,6 +14,12 @@ export function el(tag, attributes = {}, ...children) {
 
 export const foreign = text => el("bdi", {}, visible(text));
 
+// Where a source is from: country, autonomous system, labels.
+export function origin(item) {
+  const system = item.origin?.as.number ? `AS${item.origin.as.number} ${item.origin.as.organization.name ?? ""}`.trim() : "";
+  return [item.origin?.geo.country_iso_code, system, ...item.origin?.labels ?? []].filter(Boolean).join(", ");
+}
+
 // Control and bidirectional characters, shown by their number.
 export function visible(text) {
   return String(text).replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,

@@ -2,7 +2,7 @@
 
 import { ask, change, Failed } from "./command.js";
 import { counted, duration, number, time } from "./text.js";
-import { alertBox, button, el, foreign, label, row, table, twice } from "./dom.js";
+import { alertBox, button, el, foreign, label, origin, row, table, twice } from "./dom.js";
 
 const COLUMNS = ["When", "What", "Kind", "Target", "Evidence"];
 
@@ -41,6 +41,7 @@ export class Explain {
   facts(found) {
     const made = [];
     if (found.source !== found.address) made.push(["Source", foreign(found.source)]);
+    if (origin(found)) made.push(["Origin", foreign(origin(found))]);
     if (found.blocked && found.expires_in_s !== null) made.push(["Ends in", found.timeout_s ? duration(found.expires_in_s) : "never"]);
     if (found.dropped_packets !== null) made.push(["Dropped", `${number(found.dropped_packets)} packets`]);
     if (found.within.length) made.push(["Within the blocked", foreign(found.within.join(", "))]);

@@ -2,7 +2,7 @@
 
 import { ask, change } from "./command.js";
 import { counted, left, number, time } from "./text.js";
-import { button, el, foreign, label, row, setText, table, twice } from "./dom.js";
+import { button, el, foreign, label, origin, row, setText, table, twice } from "./dom.js";
 
 const SHOWN = 50;
 const DAY_REFRESH_MS = 300000;
@@ -151,8 +151,9 @@ export class Overview {
     const isConfined = block.decision === "confine";
     const refusal = this.page.refusal("allow", block.address);
     const host = block.host ? el("span", { class: "quiet" }, foreign(block.host)) : null;
+    const from = origin(block) ? el("span", { class: "quiet origin" }, foreign(origin(block))) : null;
     const node = row(COLUMNS, [
-      el("span", { class: "source" }, el("code", {}, foreign(block.address)), host),
+      el("span", { class: "source" }, el("code", {}, foreign(block.address)), host, from),
       el("span", {}, foreign(block.scan || block.reason), block.kinds.length ? el("span", { class: "quiet" }, foreign(block.kinds.join(" "))) : null),
       foreign(block.tool && block.tool !== "unknown" ? block.tool : "–"),
       block.blocked_at ? el("time", { datetime: block.blocked_at }, time(block.blocked_at)) : "unknown",

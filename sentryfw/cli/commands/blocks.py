@@ -21,11 +21,13 @@ from sentryfw.cli.arguments import (
 )
 from sentryfw.cli.by_hand import block_by_hand, unblock_address, unblock_all
 from sentryfw.cli.commands.would_block import would_block as find_would_block
+from sentryfw.cli.origins import with_origins
 from sentryfw.cli.phrases import finding, left
 from sentryfw.config.model import Config
 from sentryfw.errors import NoPrivilege, SentryError, UsageError
 from sentryfw.netfilter.block_sets import Blocked
 from sentryfw.netfilter.table import Table
+from sentryfw.origin.model import origin_text
 from sentryfw.query.blocks import batches, confined, with_reasons
 from sentryfw.query.newest import MAX_LIMIT, Request, newest
 from sentryfw.query.newest import count as count_newest
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = (
     "address", "scan", "kinds", "targets", "probes", "blocked_at", "expires_in_s", "offence",
-    "dropped_packets", "reason",
+    "dropped_packets", "reason", "origin",
 )  # fmt: skip
 SHORT_COLUMNS: Final = ("address", "left", "dropped", "why")
 """The columns that fit a terminal of 80 characters."""
@@ -89,18 +91,19 @@ def list_(
         output.print_json({"count": number}) if json else typer.echo(number)
         return
     if would_block:
-        _print_would_block(find_would_block(config), json=json)
+        _print_would_block(_would_block(config), json=json)
         return
     table = Table()
     for text in notices(config.paths, table):
         output.note(text)
-    items = list_blocks(config, table, output.note, chosen)
+    items = with_origins(config, list_blocks(config, table, output.note, chosen), output.note)
     if json:
         output.print_json(items)
         return
-    output.print_rows(items, COLUMNS, _title(items), short=(map(_shortly, items), SHORT_COLUMNS))
+    rows = [{**item, "origin": origin_text(item["origin"])} for item in items]
+    output.print_rows(rows, COLUMNS, _title(items), short=(map(_shortly, rows), SHORT_COLUMNS))
     if config.detect.mode == "observe" and chosen is None:
-        _add_would_block(find_would_block(config))
+        _add_would_block(_would_block(config))
 
 
 @app.command()
@@ -209,7 +212,15 @@ def _title(items: list[dict[str, Any]]) -> str:
 
 
 def _shortly(item: dict[str, Any]) -> dict[str, Any]:
-    return {**item, "left": left(item), "dropped": item["dropped_packets"], "why": finding(item)}
+    return {**item, "left": left(item), "dropped": item["dropped_packets"], "why": _why(item)}
+
+
+def _why(item: dict[str, Any]) -> str:
+    return finding(item) + (f" ({item['origin']})" if item["origin"] else "")
+
+
+def _would_block(config: Config) -> list[dict[str, Any]]:
+    return with_origins(config, find_would_block(config), output.note)
 
 
 def _add_would_block(items: list[dict[str, Any]]) -> None:
@@ -225,10 +236,11 @@ def _print_would_block(items: list[dict[str, Any]], *, json: bool) -> None:
     if json:
         output.print_json(items)
         return
-    short = ({**item, "at": local_clock(item["blocked_at"]), "for": duration(item["timeout_s"]),
-              "why": finding(item)} for item in items)  # fmt: skip
+    rows = [{**item, "origin": origin_text(item["origin"])} for item in items]
+    short = ({**row, "at": local_clock(row["blocked_at"]), "for": duration(row["timeout_s"]),
+              "why": _why(row)} for row in rows)  # fmt: skip
     title = f'{len(items):,} would be blocked, were it not for mode = "observe" (times in {zone()})'
-    output.print_rows(items, COLUMNS, title, short=(short, WOULD_COLUMNS))
+    output.print_rows(rows, COLUMNS, title, short=(short, WOULD_COLUMNS))
 
 
 def _read_ahead(batches: Iterator[list[Blocked]]) -> Iterator[list[Blocked]]:

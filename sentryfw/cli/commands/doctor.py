@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,6 +21,7 @@ from sentryfw.netfilter import features
 from sentryfw.netfilter.libnftables import Libnftables
 from sentryfw.netfilter.packet_queue import require_library
 from sentryfw.netfilter.table import Table
+from sentryfw.origin.origins import Origins
 from sentryfw.query import conntrack_room, neighbours, saved_ruleset
 from sentryfw.query.notices import control_notices
 
@@ -37,6 +39,8 @@ BRIDGED_AS_ROUTED: Final = (
     " watch.forward connections from inside are judged, too. Do not watch this bridge, or route"
     " instead"
 )
+ANYBODY: Final = "192.0.2.1"
+"""An address to look up, which shows whether a database is broken."""
 CONNTRACK_LOOSE: Final = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose")
 
 app = new_app()
@@ -65,7 +69,14 @@ def doctor_command(context: typer.Context, json: Json = False) -> None:
 
 def doctor(config: Config) -> list[Check]:
     """Check every requirement; one that fails does not prevent the others."""
-    parts = _library(), _kernel(), _installation(config), _system(), _network(config)
+    parts = (
+        _library(),
+        _kernel(),
+        _installation(config),
+        _system(),
+        _network(config),
+        _origins(config),
+    )
     return [*itertools.chain.from_iterable(parts), *_neighbours(config)]
 
 
@@ -154,6 +165,17 @@ def _conntrack() -> Check:
         "conntrack", "warn" if warning else "ok",
         warning or f"loaded, nf_conntrack_tcp_loose={loose}{text}",
     )  # fmt: skip
+
+
+def _origins(config: Config) -> Iterator[Check]:
+    """Check the files that say where sources come from."""
+    origins = Origins.of_config(config)
+    origins.of(ANYBODY)
+    for path, database in origins.databases().items():
+        built = time.strftime("%Y-%m-%d", time.gmtime(database.built))
+        yield Check("origins", "ok", f"{path}: {database.kind}, built on {built}")
+    for fault in origins.faults:
+        yield Check("origins", "warn", fault)
 
 
 def _neighbours(config: Config) -> Iterator[Check]:

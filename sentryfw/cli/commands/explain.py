@@ -12,11 +12,13 @@ from sentryfw.cli import output
 from sentryfw.cli.answers import collect
 from sentryfw.cli.arguments import Json, load_config, new_app
 from sentryfw.cli.completion import blocked_addresses
+from sentryfw.cli.origins import with_origins
 from sentryfw.config.model import Config
 from sentryfw.errors import NoPrivilege, NotFound
 from sentryfw.host.account import acting_as_owner
 from sentryfw.host.private_files import open_private
 from sentryfw.netfilter.table import Table
+from sentryfw.origin.model import origin_text
 from sentryfw.query.explain import LISTS, parts, past_blocks, subject, whole
 from sentryfw.record import pcapng
 from sentryfw.record.captures import captures
@@ -61,10 +63,12 @@ def explain_address(config: Config, text: str) -> Row:
     answers."""
     subject(text)  # a wrong address is an error before any request
     try:
-        return whole(parts(config, Table(), text, output.note))
+        found = whole(parts(config, Table(), text, output.note))
     except NoPrivilege:
         request = {"do": "explain", "address": text}
-        return whole(collect(config.paths.control, request, output.note))
+        found = whole(collect(config.paths.control, request, output.note))
+    [known] = with_origins(config, [found], output.note)
+    return known
 
 
 def is_known(found: Row) -> bool:
@@ -106,6 +110,9 @@ def answer(found: Row) -> list[str]:
         dropped = counted(found["dropped_packets"] or 0, "packet")
         offence = f"; offence {found['offences']}" if found["offences"] else ""
         lines.append(f"It is {what} {lasts}{offence}. {dropped} of it dropped so far.")
+    origin = origin_text(found["origin"])
+    if origin:
+        lines.append(f"Origin: {plain(origin)}.")
     if found["partner"]:
         lines.append("It is a partner: it finished a handshake with a service of ours today.")
     if found["suspect"]:

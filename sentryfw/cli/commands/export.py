@@ -16,7 +16,7 @@ from sentryfw.config.model import Config
 from sentryfw.errors import UsageError
 from sentryfw.netfilter.table import Table
 from sentryfw.tools.export import abuse, firewall
-from sentryfw.tools.export.blocks import AbuseReporter, Say, accused, items
+from sentryfw.tools.export.blocks import AbuseReporter, Say, accused, items, with_origins
 
 FIREWALL: Final = ("plain", "cidr", "nft", "csv", "json", "stix")
 ABUSE: Final = ("xarf", "abuseipdb", "dshield")
@@ -68,6 +68,8 @@ def print_export(
     found = items(config, table, since, say)
     if proven:
         found = (item for item in found if item.entry and not item.entry.forgeable)
+    if form == "json":
+        found = with_origins(config, found, say)
     if form in FIREWALL:
         lines = firewall.RENDER[form](found)
     else:

@@ -13,25 +13,29 @@ from sentryfw.cli.phrases import is_known
 from sentryfw.errors import SentryError
 from sentryfw.host.private_files import open_private
 from sentryfw.netfilter.table import Table
+from sentryfw.origin.model import origin_text
 from sentryfw.text import counted, duration, local_clock, local_time, zone
 from sentryfw.tools.report import page
-from sentryfw.tools.report.report import Report, make, place_text
+from sentryfw.tools.report.report import Report, SourceRow, make, place_text
 
 SHADES: Final = " .:-=+*#%@"
 SOURCES: Final = (
     "address", "blocks", "probes", "dropped_packets", "first_seen", "last_blocked", "scans",
-    "tools",
+    "tools", "origin",
 )  # fmt: skip
 SHORT_SOURCES: Final = ("address", "blocks", "probes", "dropped", "last", "what")
 SHORT_WOULD_BLOCK: Final = ("address", "would_block", "probes", "last", "what")
 WOULD_BLOCK: Final = (
     "address", "would_block", "probes", "first_seen", "last_scan", "scans", "tools",
+    "origin",
 )  # fmt: skip
 PORTS: Final = ("port", "probes", "heat")
 HEAD: Final = (
     "since", "until", "ledger_begins", "blocks", "sources", "unblocked_early", "confinements",
 )  # fmt: skip
-COUNTED: Final = ("scans", "tools", "kinds", "families", "not_blocked")
+COUNTED: Final = (
+    "scans", "tools", "kinds", "families", "countries", "networks", "labels", "not_blocked",
+)  # fmt: skip
 
 app = new_app()
 
@@ -71,12 +75,12 @@ def show(report: Report) -> None:
         for name, count in values[what].items()
     ]
     output.print_rows(seen, ("what", "name", "count"), "What was seen")
-    sources: list[output.Row] = values["top_sources"]
+    sources: list[output.Row] = [_in_words(source) for source in report["top_sources"]]
     title = "Sources, most blocks first" if sources else "No source was blocked"
     output.print_rows(sources, SOURCES, title, short=(map(_short, sources), SHORT_SOURCES))
     if report["would_block"]:
         observed: list[output.Row] = [
-            {**s, "would_block": s["blocks"], "last_scan": s["last_blocked"]}
+            {**_in_words(s), "would_block": s["blocks"], "last_scan": s["last_blocked"]}
             for s in report["would_block"]
         ]
         title = 'Would have been blocked, were it not for mode = "observe"'
@@ -88,8 +92,8 @@ def show(report: Report) -> None:
     since = local_time(report["drawn_since"])
     title = f"Probed ports, from {since} on; a column is {_part(report)}"
     output.print_rows(ports, PORTS, title, short=(short, PORTS))
-    if report["dropped_remark"]:
-        output.note(report["dropped_remark"])
+    for remark in filter(None, (report["dropped_remark"], report["origin_remark"])):
+        output.note(remark)
 
 
 def _head(report: Report) -> dict[str, Any]:
@@ -133,11 +137,16 @@ def _part(report: Report) -> str:
     return duration(report["part_seconds"])
 
 
+def _in_words(source: SourceRow) -> output.Row:
+    return {**source, "origin": origin_text(source["origin"])}
+
+
 def _short(source: output.Row) -> output.Row:
     """Return a source for a row of 80 columns."""
     known = ", ".join(tool for tool in source["tools"].split(",") if is_known(tool))
-    tools = f" by {known}" if known else ""
-    return {**source, "dropped": source["dropped_packets"], "what": f"{source['scans']}{tools}",
+    what = source["scans"] + (f" by {known}" if known else "")
+    what += f" ({source['origin']})" if source["origin"] else ""
+    return {**source, "dropped": source["dropped_packets"], "what": what,
             "last": local_clock(source["last_blocked"])[5:16]}  # fmt: skip
 
 

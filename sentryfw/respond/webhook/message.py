@@ -2,10 +2,13 @@
 
 import json
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from sentryfw.config.webhook import TOKEN, Webhook
+from sentryfw.origin.model import NOWHERE, Origin
 from sentryfw.respond.incident import Incident
 from sentryfw.text import plain
 
@@ -34,6 +37,17 @@ class WebhookMessage(NamedTuple):
     lost: int
     """Events that are only counted."""
     urgent: bool
+    origins: Mapping[str, Origin] = MappingProxyType({})
+    """Origins of the sources, by address, as far as they are known."""
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources of the incidents, each once."""
+        return list(dict.fromkeys(e.address for e in self.events if isinstance(e, Incident)))
+
+    def origin(self, incident: Incident) -> Origin:
+        """Return the origin of an incident's source."""
+        return self.origins.get(incident.address, NOWHERE)
 
     @property
     def title(self) -> str:
@@ -56,7 +70,8 @@ class WebhookMessage(NamedTuple):
         lines: list[str] = []
         left = MAX_TEXT_CHARS
         for event in self.events:
-            line = f"{_time(event.at)} {_sentence(event)}"
+            origin = str(self.origin(event)) if isinstance(event, Incident) else ""
+            line = f"{_time(event.at)} {_sentence(event)}" + (f" [{origin}]" if origin else "")
             left -= len(line.encode()) + 1
             if left < 0:
                 break
@@ -113,13 +128,22 @@ def _json(method: str, url: str, body: dict[str, Any], headers: dict[str, str]) 
 
 def _fields(message: WebhookMessage) -> dict[str, Any]:
     """Return the body of the shape json, which programs read."""
-    incidents = [event._asdict() for event in message.events if isinstance(event, Incident)]
+    incidents = [
+        {**event._asdict(), "source": _source(event, message.origin(event))}
+        for event in message.events
+        if isinstance(event, Incident)
+    ]
     notices = [event._asdict() for event in message.events if isinstance(event, Notice)]
     return {
         "host": message.host, "id": message.identity, "title": message.title,
         "text": message.text, "urgent": message.urgent, "incidents": incidents,
         "notices": notices, "lost": message.lost,
     }  # fmt: skip
+
+
+def _source(incident: Incident, origin: Origin) -> dict[str, Any]:
+    """Return the source as Elastic's Common Schema (ECS) names its fields, and its labels."""
+    return {"ip": incident.ip, "domain": incident.host or None, **origin.item()}
 
 
 def _sentence(event: Event) -> str:

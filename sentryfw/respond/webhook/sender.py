@@ -21,6 +21,7 @@ from sentryfw.host.credentials import read_secrets
 from sentryfw.respond.incident import Incident
 from sentryfw.respond.reaction_queue import EXPECTED, Report, ResultReporter, reason_of
 from sentryfw.respond.webhook.message import Event, Notice, WebhookMessage, request_of
+from sentryfw.respond.webhook.origins import Find
 from sentryfw.respond.webhook.post import Posted, post
 from sentryfw.respond.worker_thread import WorkerThread
 
@@ -72,8 +73,12 @@ class _Outbox:
 class WebhookSender(WorkerThread):
     """Collects events for the next message, and sends it in a thread."""
 
-    def __init__(self, config: Webhook, report: Report, name: str = "webhook") -> None:
+    def __init__(
+        self, config: Webhook, report: Report, name: str = "webhook", origins: Find | None = None
+    ) -> None:
+        """`origins`: finds the origins of sources; None: no files are configured for that."""
         super().__init__(name)
+        self._origins = origins
         self._config = config
         self.reporter = ResultReporter(name, report)
         is_digest = config.when == "digest"
@@ -179,6 +184,8 @@ class WebhookSender(WorkerThread):
     def _post(self, message: WebhookMessage) -> Posted:
         try:
             token = read_token(self._config.credentials) if self._config.credentials else ""
+            if self._origins is not None:
+                message = message._replace(origins=self._origins(message.sources))
             request = request_of(self._config, token, message)
             ca = self._config.ca
             return post(

@@ -12,6 +12,8 @@ from sentryfw.engine.model import Malformed, Packet
 from sentryfw.engine.packet import decode
 from sentryfw.host.account import acting_as_owner
 from sentryfw.netfilter.table import Table
+from sentryfw.origin.model import NOWHERE, Origin
+from sentryfw.origin.origins import Origins
 from sentryfw.record import pcapng, statistics
 from sentryfw.record.captures import captures
 from sentryfw.record.ledger import Ledger
@@ -36,6 +38,7 @@ class ExportedBlock(NamedTuple):
     """Packets dropped so far; None as above."""
     entry: DecisionRecord | None
     """None: the ledger has no row for it."""
+    origin: Origin = NOWHERE
 
     @property
     def network(self) -> str:
@@ -68,6 +71,17 @@ def items(config: Config, table: Table, since: float | None, say: Say) -> Iterat
     if since is not None:
         return _past(config, time.time() - since, say)
     return _present(config, table, say)
+
+
+def with_origins(
+    config: Config, found: Iterable[ExportedBlock], say: Say
+) -> Iterator[ExportedBlock]:
+    """Yield the blocks with the origins of their sources; say which files have a fault."""
+    origins = Origins.of_config(config)
+    for item in found:
+        yield item._replace(origin=origins.of(item.address))
+    for fault in origins.faults:
+        say(fault)
 
 
 def _past(config: Config, start: float, say: Say) -> Iterator[ExportedBlock]:

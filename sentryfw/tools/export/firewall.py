@@ -85,7 +85,7 @@ def objects(found: Iterable[ExportedBlock]) -> Iterator[str]:
     """Yield a JSON array, an object a line; null for unknown values."""
     before = "[\n"
     for item in found:
-        yield before + json.dumps(_facts(item))
+        yield before + json.dumps({**_facts(item), "origin": item.origin.item()})
         before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Self
 
 from sentryfw import __version__
+from sentryfw.origin.model import origin_text
 from sentryfw.text import cell, duration
 from sentryfw.tools.report.report import PortRow, Report, SlowestScan, SourceRow, place_text
 
@@ -63,9 +64,12 @@ def page(report: Report) -> str:
         _counted("Kinds of probes", report["kinds"]),
         _counted("Tools", report["tools"]),
         _counted("Address families", report["families"]),
+        _if_any("Countries", report["countries"]),
+        _if_any("Networks", report["networks"]),
+        _if_any("Labels", report["labels"]),
         _counted("Scans that were not blocked, by reason", report["not_blocked"]),
         _slowest(report["slowest"]),
-        f'<p class="when">{_text(report["dropped_remark"])} SentryFW {_text(__version__)}</p>',
+        _foot(report),
     ))  # fmt: skip
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -177,10 +181,21 @@ def _svg(height: int, content: str, label: str) -> str:
 
 
 def _sources(sources: Sequence[SourceRow]) -> str:
-    head = ("address", "name", "blocks", "probes", "dropped", "last block", "scans", "tools")
+    head = (
+        "address",
+        "name",
+        "blocks",
+        "probes",
+        "dropped",
+        "last block",
+        "scans",
+        "tools",
+        "origin",
+    )
     rows = (
         (s["address"], s["host"], s["blocks"], s["probes"], s["dropped_packets"],
-         s["last_blocked"][:16].replace("T", " "), s["scans"], s["tools"])
+         s["last_blocked"][:16].replace("T", " "), s["scans"], s["tools"],
+         origin_text(s["origin"]))
         for s in sources
     )  # fmt: skip
     return _table(head, rows)
@@ -190,10 +205,11 @@ def _would_block(sources: Sequence[SourceRow]) -> str:
     """Return the sources that mode "observe" did not block; nothing if there are none."""
     if not sources:
         return ""
-    head = ("address", "name", "would block", "probes", "last scan", "scans", "tools")
+    head = ("address", "name", "would block", "probes", "last scan", "scans", "tools", "origin")
     rows = (
         (s["address"], s["host"], s["blocks"], s["probes"],
-         s["last_blocked"][:16].replace("T", " "), s["scans"], s["tools"])
+         s["last_blocked"][:16].replace("T", " "), s["scans"], s["tools"],
+         origin_text(s["origin"]))
         for s in sources
     )  # fmt: skip
     return f"<h2>Would have been blocked (mode = &quot;observe&quot;)</h2>{_table(head, rows)}"
@@ -201,6 +217,15 @@ def _would_block(sources: Sequence[SourceRow]) -> str:
 
 def _counted(title: str, counts: Mapping[str, int]) -> str:
     return f"<h2>{_text(title)}</h2>" + _table(("what", "count"), counts.items())
+
+
+def _foot(report: Report) -> str:
+    remarks = (report["dropped_remark"], report["origin_remark"], f"SentryFW {__version__}")
+    return f'<p class="when">{_text(" ".join(filter(None, remarks)))}</p>'
+
+
+def _if_any(title: str, counts: Mapping[str, int]) -> str:
+    return _counted(title, counts) if counts else ""
 
 
 def _slowest(slowest: SlowestScan | None) -> str:

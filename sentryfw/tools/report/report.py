@@ -2,20 +2,35 @@
 
 import itertools
 import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Final, TypedDict
 
 from sentryfw.config.model import Config
 from sentryfw.errors import SentryError
 from sentryfw.netfilter.table import Table
+from sentryfw.origin.model import OriginItem
+from sentryfw.origin.origins import Origins
 from sentryfw.record.events import timestamp
 from sentryfw.record.ledger import Ledger
-from sentryfw.record.statistics import BUCKET_COUNT, HOUR_S, Review, Source, review
+from sentryfw.record.statistics import (
+    BUCKET_COUNT,
+    HOUR_S,
+    Review,
+    Source,
+    blocks_by_source,
+    review,
+)
 
 IP_PROTOCOLS: Final = {
     2: "IGMP", 4: "IPIP", 41: "6in4", 46: "RSVP", 47: "GRE", 50: "ESP", 51: "AH", 88: "EIGRP",
     89: "OSPF", 94: "IPIP", 103: "PIM", 108: "IPComp", 112: "VRRP", 115: "L2TP", 136: "UDP-Lite",
 }  # fmt: skip
 """Names of protocols that scanners of protocols try (IANA's registry)."""
+
+
+MAX_NAMES: Final = 25
+"""Countries, networks or labels that a report names."""
 
 
 class SourceRow(TypedDict):
@@ -28,6 +43,7 @@ class SourceRow(TypedDict):
     last_blocked: str
     scans: str
     tools: str
+    origin: OriginItem
     dropped_packets: int | None
     """Packets that the ended blocks and the present one have dropped; None: not known."""
     host: str
@@ -83,6 +99,13 @@ class Report(TypedDict):
     tools: dict[str, int]
     kinds: dict[str, int]
     families: dict[str, int]
+    countries: dict[str, int]
+    """Blocks by country; as the next two, the largest of them, by the configured files."""
+    networks: dict[str, int]
+    """Blocks by autonomous system."""
+    labels: dict[str, int]
+    origin_remark: str
+    """The faults of these files."""
     not_blocked: dict[str, int]
     part_seconds: float
     timeline: list[int]
@@ -115,6 +138,8 @@ def make(config: Config, table: Table, seconds: float) -> Report:
     with Ledger(config.paths.ledger) as ledger:
         found = review(ledger, now - seconds, now)
         hosts = ledger.hosts(source.address for source in (*found.top, *found.observed))
+        origins = Origins.of_config(config)
+        blocks = blocks_by_source(ledger, found.since, found.until) if origins.is_wanted else {}
     dropped, by_source, remark = _dropped(table)
     return {
         "since": timestamp(found.since),
@@ -132,20 +157,32 @@ def make(config: Config, table: Table, seconds: float) -> Report:
         "tools": found.tools,
         "kinds": found.kinds,
         "families": found.families,
+        "countries": _counted(blocks, lambda source: [origins.of(source).country]),
+        "networks": _counted(blocks, lambda source: [origins.of(source).network]),
+        "labels": _counted(blocks, lambda source: origins.of(source).labels),
+        "origin_remark": "; ".join(origins.faults),
         "not_blocked": found.refusals,
         "part_seconds": round((found.until - found.drawn_since) / BUCKET_COUNT, 3),
         "timeline": found.timeline,
         "hours": [
             {"at": timestamp(hour * HOUR_S), "blocks": count} for hour, count in found.hours.items()
         ],
-        "top_sources": _sources(found.top, by_source, hosts),
-        "would_block": _sources(found.observed, by_source, hosts),
+        "top_sources": _sources(found.top, by_source, hosts, origins),
+        "would_block": _sources(found.observed, by_source, hosts, origins),
         "ports": [{"port": p.service, "probes": p.probes, "heat": p.heat} for p in found.ports],
     }
 
 
+def _counted(blocks: dict[str, int], names: Callable[[str], Iterable[str]]) -> dict[str, int]:
+    """Return the blocks by the names of their sources, the most frequent names."""
+    found: Counter[str] = Counter()
+    for source, count in blocks.items():
+        found.update(dict.fromkeys(filter(None, names(source)), count))
+    return dict(found.most_common(MAX_NAMES))
+
+
 def _sources(
-    sources: list[Source], dropped: dict[str, int], hosts: dict[str, str]
+    sources: list[Source], dropped: dict[str, int], hosts: dict[str, str], origins: Origins
 ) -> list[SourceRow]:
     return [
         {
@@ -154,6 +191,7 @@ def _sources(
             "probes": source.probes,
             "first_seen": timestamp(source.first_seen),
             "last_blocked": timestamp(source.last_blocked),
+            "origin": origins.of(source.address).item(),
             "scans": source.scans,
             "tools": source.tools,
             "dropped_packets": _sum(dropped.get(source.address), source.dropped),

@@ -27,7 +27,7 @@ from support.waiting import wait_for
 KEYS = [
     "address", "family", "scan", "kinds", "targets", "probes", "first_seen", "blocked_at",
     "timeout_s", "expires_in_s", "offence", "forgeable", "tool", "reason", "decision",
-    "dropped_packets", "dropped_bytes", "host",
+    "dropped_packets", "dropped_bytes", "host", "origin",
 ]  # fmt: skip
 SCANNER = "203.0.113.7"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[bold]\x9b31m\u202egpj.exe\nnext line\tnext field"
@@ -160,6 +160,7 @@ def test_a_confined_partner_is_called_so_once() -> None:
     item = {
         "decision": "confine", "scan": "portscan", "tool": "nmap", "kinds": ["syn"], "targets": 3,
         "reason": "partner", "dropped_packets": 1, "timeout_s": 600.0, "expires_in_s": 60.0,
+        "origin": "",
     }  # fmt: skip
     assert module._shortly(item)["why"].count("confined") == 1
 

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from sentryfw.cli.commands.explain import answer, is_known, story
+from sentryfw.origin.model import NOWHERE
 
 PROBE = {"at": "2026-01-01T10:00:00.1+0000", "kind": "syn", "target": "198.18.0.1 tcp/23",
          "forgeable": True, "listed": False}  # fmt: skip
@@ -19,7 +20,7 @@ REFUSAL = {"id": "r1", "at": "2026-01-01T10:00:02+0000", "rule": "a partner", "k
 def found(**more: Any) -> dict[str, Any]:
     empty: dict[str, Any] = {
         "blocked": False, "never_block": [], "partner": False, "suspect": False, "blocks": [],
-        "refusals": [], "probes": [], "reactions": [],
+        "refusals": [], "probes": [], "reactions": [], "origin": NOWHERE.item(),
     }  # fmt: skip
     return {**empty, **more}
 

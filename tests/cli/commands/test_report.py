@@ -113,7 +113,7 @@ def test_what_was_only_observed_is_in_the_report(host: FakeHost) -> None:
     [head] = [line for line in lines if line.startswith("address\twould_block\t")]
     row = lines[lines.index(head) + 1].split("\t")
     assert row[:3] == [seen.address, "1", str(seen.probes)]
-    assert row[-2:] == [seen.scan, "nmap"]
+    assert row[-3:] == [seen.scan, "nmap", "-"]
     [source] = json.loads(host.sentryfw("report", "--json").stdout)["would_block"]
     assert source["address"] == seen.address
 

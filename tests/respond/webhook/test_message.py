@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sentryfw.config.webhook import Webhook
+from sentryfw.origin.model import Origin
 from sentryfw.respond.webhook.message import (
     MAX_TEXT_CHARS,
     HttpRequest,
@@ -118,3 +119,16 @@ def test_matrix_repeats_a_transaction_with_its_number() -> None:
     )
     assert request.headers["Authorization"] == f"Bearer {TOKEN}"
     assert body(request)["msgtype"] == "m.text"
+
+
+def test_the_origin_of_a_source_is_in_the_line_and_in_ecs_names() -> None:
+    known = ONE._replace(origins={INCIDENT.address: Origin("DE", 64500, "Example", ("Scanner",))})
+    assert known.text.endswith(" [DE, AS64500 Example, Scanner]")
+    [incident] = body(made(known))["incidents"]
+    assert incident["source"] == {
+        "ip": INCIDENT.ip, "domain": INCIDENT.host or None, "geo": {"country_iso_code": "DE"},
+        "as": {"number": 64500, "organization": {"name": "Example"}}, "labels": ["Scanner"],
+    }  # fmt: skip
+    [incident] = body(made())["incidents"]
+    assert incident["source"]["as"] == {"number": None, "organization": {"name": None}}
+    assert MANY.sources == [INCIDENT.address, SIX.address]

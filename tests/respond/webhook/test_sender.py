@@ -9,6 +9,7 @@ import pytest
 
 from sentryfw.config.webhook import Webhook
 from sentryfw.errors import ReactionFailed
+from sentryfw.origin.model import Origin
 from sentryfw.respond.webhook import sender as module
 from sentryfw.respond.webhook.message import HttpRequest, Notice
 from sentryfw.respond.webhook.post import Posted
@@ -246,3 +247,23 @@ def test_nothing_is_sent_to_a_server_that_cannot_be_trusted(
     assert "certificate verify failed" in results[0].detail
     assert "s3cret" not in results[0].detail
     assert server.received == []
+
+
+def test_origins_are_looked_up_when_a_message_is_sent(results: Results, posted: FakePost) -> None:
+    asked: list[list[str]] = []
+
+    def find(sources: list[str]) -> dict[str, Origin]:
+        asked.append(sources)
+        return {INCIDENT.address: Origin("DE")}
+
+    config = Webhook(url="https://push.example.org/x", shape="ntfy", every=0.1)
+    sender = WebhookSender(config, results, origins=find)
+    sender.put(INCIDENT)
+    assert asked == []
+    sender.start()
+    try:
+        wait_for(lambda: posted.requests, "the digest")
+    finally:
+        sender.stop(time.monotonic() + 0.5)
+    assert asked == [[INCIDENT.address]]
+    assert posted.bodies()[0].endswith("[DE]")

@@ -1,5 +1,6 @@
 """The report as a page: escaped texts, and a policy that allows no script."""
 
+from sentryfw.origin.model import NOWHERE, Origin
 from sentryfw.tools.report.page import POLICY, page
 from sentryfw.tools.report.report import Report
 
@@ -20,6 +21,10 @@ REPORT: Report = {
     "tools": {},
     "kinds": {"syn": 3},
     "families": {"ipv4": 1},
+    "countries": {},
+    "networks": {},
+    "labels": {},
+    "origin_remark": "",
     "not_blocked": {},
     "part_seconds": 43200.0,
     "timeline": [0, 1],
@@ -31,6 +36,7 @@ REPORT: Report = {
             "probes": 3,
             "first_seen": "2026-01-01T13:00:00.000000+0000",
             "last_blocked": "2026-01-01T13:00:01.000000+0000",
+            "origin": NOWHERE.item(),
             "scans": "portscan",
             "tools": HOSTILE,
             "dropped_packets": None,
@@ -86,3 +92,18 @@ def test_a_narrow_screen_gets_a_line_for_each_cell_with_its_name() -> None:
 def test_a_protocol_without_ports_is_named() -> None:
     ports = [{"port": "47/0", "probes": 3, "heat": [0, 3]}]
     assert ">GRE (IP protocol 47)</text>" in page({**REPORT, "ports": ports})  # type: ignore[typeddict-item]
+
+
+def test_origins_have_tables_where_they_are_known() -> None:
+    assert "<h2>Countries</h2>" not in page(REPORT)
+    [source] = REPORT["top_sources"]
+    origin = Origin("DE", 64500, HOSTILE, (HOSTILE,)).item()
+    report: Report = {
+        **REPORT, "countries": {"DE": 1}, "networks": {HOSTILE: 1}, "labels": {HOSTILE: 1},
+        "origin_remark": HOSTILE, "top_sources": [{**source, "origin": origin}],
+    }  # fmt: skip
+    text = page(report)
+    for title in ("Countries", "Networks", "Labels"):
+        assert f"<h2>{title}</h2>" in text
+    assert "<script" not in text
+    assert "\x1b" not in text

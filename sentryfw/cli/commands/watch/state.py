@@ -12,6 +12,7 @@ from sentryfw.cli.commands.status import daemon_status, queue_counts
 from sentryfw.config.model import Config
 from sentryfw.errors import NoPrivilege, NotRunning, SentryError
 from sentryfw.netfilter.table import Table
+from sentryfw.origin.origins import Origins
 from sentryfw.query import watch
 from sentryfw.query.summary import summary
 
@@ -67,6 +68,7 @@ class StateReader:
         self._probes: deque[float] = deque(maxlen=MAX_RATES)
         self._blocked: int | None = None
         self._count_after = 0.0
+        self._origins = Origins.of_config(config)
 
     def read(self) -> View:
         """Read the state. An error is part of the view: it may be over at the next reading."""
@@ -87,9 +89,10 @@ class StateReader:
         head: Item = next((part["head"] for part in parts if "head" in part), {})
         counters = head.get("counters", {})
         rates = self._rates(counters, time.monotonic())
+        blocks = [self._with_origin(part["block"]) for part in parts if "block" in part]
         return View(
             at=time.time(),
-            warnings=warnings,
+            warnings=[*warnings, *self._origins.faults],
             daemon=daemon,
             summary=self._summary(daemon, head.get("divert")),
             divert=head.get("divert"),
@@ -99,7 +102,7 @@ class StateReader:
             probes=list(self._probes),
             blocked=blocked,
             queue=queue_counts(self._config.queue.number),
-            blocks=[part["block"] for part in parts if "block" in part],
+            blocks=blocks,
             sources=sources,
         )
 
@@ -111,6 +114,9 @@ class StateReader:
             found = list(ask_stream_unprivileged(self._config.paths.control, {"do": "watch"}))
             warnings += [part["warning"] for part in found if "warning" in part]
             return found
+
+    def _with_origin(self, block: Item) -> Item:
+        return {**block, "origin": self._origins.of(block["address"]).item()}
 
     def _summary(self, daemon: Item, divert: str | None) -> Item:
         return {**summary(self._config, self._table, daemon, divert)}

@@ -32,6 +32,13 @@ function time(iso) {
 	return iso ? new Date(iso).toLocaleString() : _('unknown');
 }
 
+// Where a source is from: country, autonomous system, labels.
+function origin(item) {
+	var system = item.origin['as'];
+	return [ item.origin.geo.country_iso_code, system.number ? 'AS' + system.number + ' ' + (system.organization.name || '') : '' ]
+		.concat(item.origin.labels).filter(Boolean).join(', ');
+}
+
 function evidence(item) {
 	return !item.kinds.length ? _('by hand') : item.forgeable ? _('could be forged') : _('proven');
 }
@@ -111,7 +118,7 @@ return view.extend({
 		var lists = found.never_block.map(function(item) { return E('p', {}, [ _('Never blocked') + ': ' + visible(item.why + ' (' + item.network + ')') ]); });
 		ui.showModal(visible(found.address), [
 			E('p', { 'id': 'because' }, [ visible(found.because) ])
-		].concat(lists, [
+		].concat(origin(found) ? [ E('p', {}, [ _('Origin') + ': ' + visible(origin(found)) ]) ] : [], lists, [
 			table('story', [ _('When'), _('What'), _('Kind'), _('Target') ], rows.map(function(row) {
 				return [ time(row[0]), visible(row[1]), visible(row[2]), visible(row[3]) ];
 			}), _('Nothing else is known of it.')),
@@ -139,7 +146,7 @@ return view.extend({
 		return table('blocks', COLUMNS, blocks.map(L.bind(function(block) {
 			var address = block.address;
 			return [
-				visible(address) + (block.host ? ' (' + visible(block.host) + ')' : ''),
+				visible(address) + [ block.host, origin(block) ].filter(Boolean).map(function(text) { return ' (' + visible(text) + ')'; }).join(''),
 				visible([ block.scan || block.reason ].concat(block.kinds).join(' ')), visible(block.tool), time(block.blocked_at),
 				block.timeout_s ? duration(block.expires_in_s) : _('forever'), String(block.dropped_packets),
 				block.decision === 'confine' ? _('confined') : _('blocked'), evidence(block),

@@ -1,0 +1,20 @@
+"""The origins of sources in the answers of commands: looked up here, never by the daemon."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sentryfw.config.model import Config
+from sentryfw.origin.origins import Origins
+
+Row = dict[str, Any]
+
+
+def with_origins(
+    config: Config, items: Iterable[Row], warn: Callable[[str], None], key: str = "address"
+) -> list[Row]:
+    """Return the items with their origins; each file with a fault gives one warning."""
+    origins = Origins.of_config(config)
+    found = [{**item, "origin": origins.of(str(item[key])).item()} for item in items]
+    for fault in origins.faults:
+        warn(fault)
+    return found

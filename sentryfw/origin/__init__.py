@@ -1,0 +1,1 @@
+"""Origins of sources: country, autonomous system, labels; shown, never a reason for a verdict."""
