@@ -32,6 +32,8 @@ class Decoy(Section):
     """Connections open at once; more are closed immediately, and are evidence as well."""
     timeout: Annotated[Duration, Field(le=60)] = 5.0
     """Seconds that a connection may take to send its first bytes."""
+    hold: Annotated[Duration, Field(le=86400)] | None = None
+    """Seconds for which a visitor is kept with a closed window; None: it is dismissed."""
 
     @property
     def wanted(self) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from sentryfw.config.decoy import Decoy
+from sentryfw.decoy.hold import prepare
 from sentryfw.decoy.wire import MESSAGE, Visit, decode
 from sentryfw.errors import SentryError
 
@@ -115,6 +116,7 @@ class Decoys:
             "banner": config.banner,
             "connections": config.connections,
             "timeout": config.timeout,
+            "hold": config.hold or 0.0,
         }
         return subprocess.Popen(
             [sys.executable, "-I", "-m", "sentryfw.decoy.server", json.dumps(options)],
@@ -152,6 +154,8 @@ class Decoys:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if listening.type == socket.SOCK_STREAM:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self._config.hold:
+                prepare(listening)
         listening.bind((address, self._config.port))
         if listening.type == socket.SOCK_STREAM:
             listening.listen(ACCEPT_LIMIT)

@@ -1,4 +1,5 @@
-"""The decoy process: accepts, reports to the daemon, sends the banner, reads a little, closes.
+"""The decoy process: accepts, reports to the daemon, sends the banner, reads a little, closes or
+keeps the visitor.
 
 process.py starts it with its sockets open. It gives up all privileges before it accepts.
 
@@ -9,7 +10,6 @@ import json
 import os
 import selectors
 import socket
-import struct
 import sys
 import time
 from collections import OrderedDict
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sentryfw.decoy import sandbox
+from sentryfw.decoy.hold import RESET, Holds, is_of_browser
 from sentryfw.decoy.wire import CONNECTED, MAX_PAYLOAD, PAYLOAD, Visit, encode
 
 SO_ORIGINAL_DST: Final = 80
@@ -24,7 +25,6 @@ SO_ORIGINAL_DST: Final = 80
 SOL_IPV6: Final = 41
 ACCEPT_BATCH: Final = 64
 """Connections accepted, or datagrams read, before other sockets get their turn."""
-NO_LINGER: Final = struct.pack("ii", 1, 0)
 MAX_ANSWERS_PER_S: Final = 20
 """Datagrams that are answered in one second, so that the decoy is useless as an amplifier."""
 ANSWER_INTERVAL_S: Final = 60.0
@@ -49,6 +49,7 @@ class DecoyServer:
         self._selector = selectors.DefaultSelector()
         self._visitors: OrderedDict[socket.socket, tuple[float, Visit]] = OrderedDict()
         """Visitors in the order of their arrival, which is that of their end."""
+        self._holds = Holds(float(options["hold"]))
         self._answered: OrderedDict[str, float] = OrderedDict()
         self._second = 0.0
         self._answers = 0
@@ -59,6 +60,9 @@ class DecoyServer:
                 self._selector.register(listening, selectors.EVENT_READ, handler)
         self._report.setblocking(False)
         self._selector.register(self._report, selectors.EVENT_READ, self._end)
+        self._selector.register(
+            self._holds, selectors.EVENT_READ, lambda _: self._holds.close_left()
+        )
 
     def run(self) -> None:
         """Serve until the daemon is gone."""
@@ -66,13 +70,13 @@ class DecoyServer:
             for key, _ in self._selector.select(self._wait_s()):
                 key.data(key.fileobj)
             self._expire()
+            self._holds.expire()
 
     def _wait_s(self) -> float | None:
         """Return the seconds until the oldest visitor is dismissed; None if there is none."""
-        if not self._visitors:
-            return None
-        end, _ = next(iter(self._visitors.values()))
-        return max(0.0, end - time.monotonic())
+        first = next((end for end, _ in self._visitors.values()), None)
+        ends = [end for end in (first, self._holds.first_end) if end is not None]
+        return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPT_BATCH):
@@ -95,37 +99,47 @@ class DecoyServer:
         self._send_report(visit)
         if self._banner:
             connection.send(self._banner)
-        if len(self._visitors) >= self._connections:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        is_full = len(self._visitors) + len(self._holds) >= self._connections
+        if is_full and not self._holds.give_up_oldest():
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             connection.close()
             return
         self._visitors[connection] = (time.monotonic() + self._timeout, visit)
         self._selector.register(connection, selectors.EVENT_READ, self._read)
 
     def _read(self, connection: socket.socket) -> None:
-        """Report the first bytes of a visitor, and dismiss it."""
+        """Report the first bytes of a visitor, and dismiss or keep it."""
         _, visit = self._visitors[connection]
+        flags = socket.MSG_PEEK if self._holds.is_wanted else 0  # what is read opens the window
         try:
-            payload = connection.recv(MAX_PAYLOAD)
+            payload = connection.recv(MAX_PAYLOAD, flags)
         except BlockingIOError:
             return
         except OSError:
             payload = b""
         if payload:
             self._send_report(visit._replace(kind=PAYLOAD, payload=payload))
-        self._dismiss(connection)
+        self._dismiss(connection, keep=bool(payload) and not is_of_browser(payload))
 
     def _expire(self) -> None:
+        """Keep or dismiss the visitors that have sent nothing in time."""
         now = time.monotonic()
         while self._visitors:
             connection, (end, _) = next(iter(self._visitors.items()))
             if end > now:
                 return
-            self._dismiss(connection)
+            self._dismiss(connection, keep=True)
 
-    def _dismiss(self, connection: socket.socket) -> None:
+    def _dismiss(self, connection: socket.socket, *, keep: bool) -> None:
+        """Dismiss a visitor; `keep`: keep it instead, where visitors are kept."""
         del self._visitors[connection]
         self._selector.unregister(connection)
+        try:
+            if keep and self._holds.is_wanted:
+                self._holds.add(connection)
+                return
+        except OSError:  # reset during this
+            pass
         connection.close()
 
     def _answer(self, listening: socket.socket) -> None:

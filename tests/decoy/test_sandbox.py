@@ -88,7 +88,7 @@ def test_the_process_runs_without_capabilities_and_ends_with_its_parent(
     listener, _, theirs = listening
     words = {
         "parent": 0, "report": theirs.fileno(), "tcp": [listener.fileno()], "udp": [], "banner": "",
-        "connections": 8, "timeout": 1.0,
+        "connections": 8, "timeout": 1.0, "hold": 0.0,
     }  # fmt: skip
     command = [*prefix, sys.executable, "-I", "-m", "sentryfw.decoy.server", json.dumps(words)]
     inherited = [theirs.fileno(), listener.fileno()]

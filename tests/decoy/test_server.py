@@ -9,8 +9,10 @@ from typing import NamedTuple
 import pytest
 
 from sentryfw.decoy import server as module
+from sentryfw.decoy.hold import RESET, prepare
 from sentryfw.decoy.server import DecoyServer
 from sentryfw.decoy.wire import CONNECTED, MESSAGE, PAYLOAD, Visit, decode
+from support.waiting import wait_for
 
 VISIT = Visit(CONNECTED, bytes((198, 18, 0, 2)), 40000, bytes((198, 18, 0, 1)), 23)
 PORTS = [(23, 23)]
@@ -42,14 +44,16 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setattr(module, "_visit", lambda *_: VISIT)
     running: list[tuple[threading.Thread, Running]] = []
 
-    def begin(connections: int = 10, timeout: float = 5.0) -> Running:
+    def begin(connections: int = 10, timeout: float = 5.0, hold: float = 0.0) -> Running:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(5)
         listening = socket.create_server(("127.0.0.1", 0))
+        if hold:
+            prepare(listening)
         address = listening.getsockname()
         server = DecoyServer(
             {"report": theirs.detach(), "tcp": [listening.detach()], "udp": [], "banner": "SSH\r\n",
-             "connections": connections, "timeout": timeout}
+             "connections": connections, "timeout": timeout, "hold": hold}
         )  # fmt: skip
 
         def run() -> None:
@@ -67,7 +71,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         thread.join(5)
         assert not thread.is_alive()
         for key in list(decoy.server._selector.get_map().values()):
-            key.fileobj.close()
+            key.fileobj.close()  # those that are kept, too
         decoy.server._selector.close()
 
 
@@ -118,3 +122,91 @@ def test_datagrams_are_answered_rarely_and_only_to_clients(start: Start) -> None
     assert not server._may_answer("192.0.2.2", 53)
     answered = sum(server._may_answer(f"192.0.2.{number}", 40000) for number in range(3, 100))
     assert answered == module.MAX_ANSWERS_PER_S - 1
+
+
+# --- hold
+
+
+def test_a_visitor_is_kept_and_nothing_of_it_is_read(start: Start) -> None:
+    decoy = start(hold=60.0, timeout=0.1)
+    with decoy.connect() as visitor:
+        assert decoy.visit() == VISIT
+        assert visitor.recv(100) == b"SSH\r\n"
+        visitor.sendall(b"SSH-2.0-x\r\n")
+        assert decoy.visit() == VISIT._replace(kind=PAYLOAD, payload=b"SSH-2.0-x\r\n")
+        _assert_kept(visitor)
+        assert len(decoy.server._holds) == 1
+    wait_for(lambda: not len(decoy.server._holds), "a visitor that left is closed")
+
+
+def test_a_silent_visitor_is_kept(start: Start) -> None:
+    decoy = start(hold=60.0, timeout=0.1)
+    with decoy.connect() as visitor:
+        assert visitor.recv(100) == b"SSH\r\n"
+        wait_for(lambda: len(decoy.server._holds) == 1, "kept")
+        _assert_kept(visitor)
+
+
+def test_the_end_of_a_hold_is_a_reset(start: Start) -> None:
+    decoy = start(hold=0.3, timeout=0.1)
+    with decoy.connect() as visitor:
+        visitor.sendall(b"hello")
+        with pytest.raises(ConnectionResetError):
+            _read_all(visitor)
+
+
+@pytest.mark.parametrize(
+    "request_", [b"GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"]
+)
+def test_a_browser_is_reported_and_dismissed(start: Start, request_: bytes) -> None:
+    decoy = start(hold=60.0)
+    with decoy.connect() as visitor, suppress(ConnectionResetError):
+        visitor.sendall(request_)
+        while visitor.recv(100):
+            pass
+    assert decoy.visit() == VISIT
+    assert decoy.visit() == VISIT._replace(kind=PAYLOAD, payload=request_)
+
+
+def test_the_oldest_is_given_up_for_a_newer_visitor(start: Start) -> None:
+    decoy = start(connections=2, hold=60.0, timeout=0.1)
+    visitors = [decoy.connect() for _ in range(2)]
+    wait_for(lambda: len(decoy.server._holds) == 2, "both are kept")
+    visitors.append(decoy.connect())
+    with pytest.raises(ConnectionResetError):
+        _read_all(visitors[0])
+    wait_for(lambda: len(decoy.server._holds) == 2, "the newest is kept")
+    for visitor in visitors[1:]:
+        assert visitor.recv(100) == b"SSH\r\n"
+        _assert_kept(visitor)
+    for visitor in visitors:
+        visitor.close()
+    wait_for(lambda: not len(decoy.server._holds), "all left")
+
+
+def test_visitors_that_have_not_sent_yet_are_not_given_up(start: Start) -> None:
+    decoy = start(connections=1, hold=60.0, timeout=30.0)
+    with decoy.connect() as first:
+        assert first.recv(100) == b"SSH\r\n"
+        with suppress(ConnectionResetError), decoy.connect() as second:
+            while second.recv(100):
+                pass
+        first.sendall(b"still here")
+        wait_for(lambda: len(decoy.server._holds) == 1, "the first is kept")
+
+
+def _assert_kept(visitor: socket.socket) -> None:
+    """Fail unless the other side neither answers, closes nor reads: its window closes."""
+    visitor.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        visitor.recv(100)
+    visitor.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    with pytest.raises(TimeoutError):
+        visitor.sendall(b"x" * 1_000_000)
+    # Its end would wait behind what it could not send.
+    visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+
+def _read_all(visitor: socket.socket) -> None:
+    while visitor.recv(100):
+        pass
