@@ -69,7 +69,7 @@ $(@D)/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $<
 touch $@
 endef
 
-.PHONY: stock-root test-roots test-web apt-web release deb packages packages-here apt-suites wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help table setup apt demo test test-fast test-kernel test-peers check fmt golden bench bench-quick lock clean
+.PHONY: translations stock-root test-roots test-web apt-web release deb packages packages-here apt-suites wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help table setup apt demo test test-fast test-kernel test-peers check fmt golden bench bench-quick lock clean
 
 help:
 	@echo "make demo    set up what is missing, then run the fire drill (sentryfw drill)"
@@ -157,6 +157,10 @@ release: setup
 	rm -rf dist
 	$(MAKE) packages
 	PYTHONPATH=. $(BIN)/python packaging/release.py manifest
+
+# The template of LuCI's translations, web/luci/po, out of the view.
+translations:
+	@$(PYTHON) packaging/translations.py
 
 wheel: setup
 	@$(BIN)/hatchling build --directory dist

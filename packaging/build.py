@@ -25,6 +25,7 @@ from typing import Final
 import lay_out
 import pages
 import sbom
+import translations
 from lay_out import HOME, OWN, ROOT, compress, script, write
 from wheels import PYTHON, glibc_wheels, musl_wheels
 
@@ -176,6 +177,10 @@ def _luci(tree: Path) -> None:
     luci = ROOT / "web" / "luci"
     shutil.copytree(luci / "htdocs", tree / "www", dirs_exist_ok=True)
     shutil.copytree(luci / "root", tree, dirs_exist_ok=True)
+    for name, data in translations.catalogues().items():
+        place = tree / translations.CATALOGUES / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
 
 
 def _cockpit(tree: Path, when: float, release: str) -> None:

@@ -11,6 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, Self
 
+from translations import parse
+
 from sentryfw.tools.drill.namespace import Namespace
 from support.host import environment
 
@@ -24,6 +26,7 @@ URL: Final = "http://127.0.0.1:8088/"
 HTML: Final = (
     '<!DOCTYPE html><meta charset="utf-8"><div id="notes"></div><div id="view"></div>'
     '<div id="modal"></div><script>window.mayWrite = {may_write}</script>'
+    "<script>window.translations = {translations}</script>"
     '<script src="/stub.js"></script>'
 )
 
@@ -45,12 +48,20 @@ def is_permitted(words: Sequence[str], rights: Sequence[str]) -> bool:
     return any(fnmatchcase(line, pattern) for pattern in permitted(rights))
 
 
+def translations_of(language: str) -> dict[str, str]:
+    """Return the translations of a language; of English there are none."""
+    path = ROOT / "po" / language / "sentryfw.po"
+    return parse(path.read_text()) if language != "en" else {}
+
+
 class Luci:
     """A server of the view in a namespace; `command` runs the command line."""
 
     def __init__(
-        self, namespace: Namespace, command: Sequence[str | Path], rights: Sequence[str]
-    ) -> None:
+        self, namespace: Namespace, command: Sequence[str | Path], rights: Sequence[str],
+        language: str = "en",
+    ) -> None:  # fmt: skip
+        self._language = language
         self.refused: list[list[str]] = []
         self._rights = rights
         self._prefix = ["nsenter", f"--net={namespace.path}", *map(str, command)]
@@ -81,7 +92,10 @@ class Luci:
 
     def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
         luci = self
-        page = HTML.format(may_write=json.dumps("write" in self._rights))
+        page = HTML.format(
+            may_write=json.dumps("write" in self._rights),
+            translations=json.dumps(translations_of(self._language)),
+        )
         files = {
             "/": ("text/html", page),
             "/stub.js": ("text/javascript", STUB.read_text()),

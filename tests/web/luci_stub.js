@@ -3,7 +3,7 @@
 'use strict';
 
 String.prototype.format = function (...values) { return this.replace(/%[ds]/g, () => values.shift()); };
-const _ = text => text;
+const _ = text => window.translations?.[text] ?? text;
 
 const dom = {
   append(node, children) {

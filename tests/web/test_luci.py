@@ -21,9 +21,9 @@ Show = Callable[..., Browser]
 def shown(guarded: Box) -> Iterator[Show]:
     with ExitStack() as stack:
 
-        def show(rights: tuple[str, ...] = ALL) -> Browser:
+        def show(rights: tuple[str, ...] = ALL, language: str = "en") -> Browser:
             command = guarded.launch("-c", guarded.config)
-            stack.enter_context(Luci(guarded.namespace, command, rights))
+            stack.enter_context(Luci(guarded.namespace, command, rights, language))
             browser = stack.enter_context(Browser(guarded.namespace))
             browser.open(URL)
             return browser
@@ -63,9 +63,31 @@ def test_an_address_is_explained_and_allowed(guarded: Box, shown: Show) -> None:
     page.press("Close", "#modal")
     page.press("Allow", "#blocks")
     page.press(f"Never block {SCANNER}?", "#modal")
-    page.wait_text("#notes", f"allowed {SCANNER}", SOON_S)
+    page.wait_text("#notes", f"{SCANNER} is never blocked", SOON_S)
     [row] = json.loads(guarded.sentryfw("allow", "list", "--json").stdout)
     assert (row["network"], row["comment"]) == (f"{SCANNER}/32", "LuCI")
+
+
+@pytest.mark.web
+@pytest.mark.netns
+def test_the_view_in_german(guarded: Box, shown: Show) -> None:
+    guarded.add_block(SCANNER)
+    remember(guarded)
+    page = shown(language="de")
+    assert page.wait_text("#state", "Schützt") == "Schützt"
+    for part in (SCANNER, "portscan syn", "fälschbar", "Endet in", "gesperrt", "Min."):
+        assert part in page.text("#blocks")
+    for part in ("Portscans", "Zurzeit gesperrt: 1", "verworfene Pakete: "):
+        assert part in page.text("#view")
+    page.press("Warum", "#blocks")
+    page.wait_text("#story", "Sonde, die zur Sperre führte", SOON_S)
+    assert page.run("return document.querySelector('#because').lang") == "en"
+    page.press("Schließen", "#modal")
+    page.press("Freigeben", "#blocks")
+    page.press(f"{SCANNER} freigeben?", "#modal")
+    page.wait_text("#notes", f"{SCANNER} ist freigegeben", SOON_S)
+    assert SCANNER not in blocked(guarded)
+    page.wait_text("#view", "Nichts ist gesperrt.", SOON_S)
 
 
 @pytest.mark.web

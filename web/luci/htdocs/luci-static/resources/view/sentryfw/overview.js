@@ -6,7 +6,8 @@
 'require poll';
 
 // LuCI's E() reads a string as HTML, and an array of strings as texts: every text is in an array,
-// because attackers choose host names, comments and tools. In commands, "--" ends the options, so
+// because attackers choose host names, comments and tools. What the command line says is English in
+// every language of the page (lang). In commands, "--" ends the options, so
 // that the ACL's "*" can only be an address.
 
 var PROGRAM = '/usr/bin/sentryfw',
@@ -22,10 +23,10 @@ function visible(text) {
 
 function duration(seconds) {
 	var left = Math.max(0, Math.round(seconds));
-	if (left < 60) return left + ' s';
-	if (left < 3600) return Math.floor(left / 60) + ' min';
-	if (left < 86400) return Math.floor(left / 3600) + ' h ' + Math.floor(left % 3600 / 60) + ' min';
-	return Math.floor(left / 86400) + ' d ' + Math.floor(left % 86400 / 3600) + ' h';
+	if (left < 60) return _('%d s').format(left);
+	if (left < 3600) return _('%d min').format(Math.floor(left / 60));
+	if (left < 86400) return _('%d h %d min').format(Math.floor(left / 3600), Math.floor(left % 3600 / 60));
+	return _('%d d %d h').format(Math.floor(left / 86400), Math.floor(left % 86400 / 3600));
 }
 
 function time(iso) {
@@ -108,17 +109,17 @@ return view.extend({
 		found.probes.forEach(function(seen) { probe(seen, _('probe')); });
 		found.blocks.forEach(function(block) {
 			block.evidence.forEach(function(seen) { probe(seen, _('probe that led to the block')); });
-			rows.push([ block.at, _('blocked') + ': ' + block.reason, block.kinds.join(' '), block.scan ]);
+			rows.push([ block.at, _('blocked: %s').format(block.reason), block.kinds.join(' '), block.scan ]);
 		});
 		found.refusals.forEach(function(refused) {
 			refused.evidence.forEach(function(seen) { probe(seen, _('probe that led to no block')); });
-			rows.push([ refused.at, (refused.timeout_s ? _('confined') : _('not blocked')) + ': ' + refused.rule, refused.kinds.join(' '), refused.scan ]);
+			rows.push([ refused.at, (refused.timeout_s ? _('confined: %s') : _('not blocked: %s')).format(refused.rule), refused.kinds.join(' '), refused.scan ]);
 		});
 		rows.sort(function(a, b) { return a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0; });
-		var lists = found.never_block.map(function(item) { return E('p', {}, [ _('Never blocked') + ': ' + visible(item.why + ' (' + item.network + ')') ]); });
+		var lists = found.never_block.map(function(item) { return E('p', {}, [ _('Never blocked: %s').format(visible(item.why + ' (' + item.network + ')')) ]); });
 		ui.showModal(visible(found.address), [
-			E('p', { 'id': 'because' }, [ visible(found.because) ])
-		].concat(origin(found) ? [ E('p', {}, [ _('Origin') + ': ' + visible(origin(found)) ]) ] : [], lists, [
+			E('p', { 'id': 'because', 'lang': 'en' }, [ visible(found.because) ])
+		].concat(origin(found) ? [ E('p', {}, [ _('Origin: %s').format(visible(origin(found))) ]) ] : [], lists, [
 			table('story', [ _('When'), _('What'), _('Kind'), _('Target') ], rows.map(function(row) {
 				return [ time(row[0]), visible(row[1]), visible(row[2]), visible(row[3]) ];
 			}), _('Nothing else is known of it.')),
@@ -127,10 +128,11 @@ return view.extend({
 	},
 
 	renderState: function(status) {
-		var summary = status.summary, text = STATES[summary.state];
-		if (summary.because.length) text += ': ' + visible(summary.because[0]);
-		if (summary.trial_ends_at) text += '. ' + _('On trial until') + ' ' + time(summary.trial_ends_at);
-		return E('div', { 'class': 'alert-message ' + (summary.state === 'guarding' ? 'success' : 'warning'), 'id': 'state' }, [ text ]);
+		var summary = status.summary, trial = summary.trial_ends_at;
+		var because = summary.because.length ? E('span', { 'lang': 'en' }, [ ': ' + visible(summary.because[0]) ]) : '';
+		return E('div', { 'class': 'alert-message ' + (summary.state === 'guarding' ? 'success' : 'warning'), 'id': 'state' }, [
+			STATES[summary.state], because, trial ? '. ' + _('On trial until %s').format(time(trial)) : ''
+		]);
 	},
 
 	renderFigures: function(status) {
@@ -138,7 +140,7 @@ return view.extend({
 			return sum + (counters[name] ? counters[name].packets : 0);
 		}, 0);
 		return E('p', { 'id': 'figures' }, [
-			_('Blocked now') + ': ' + (status.blocked4 + status.blocked6) + ' \u00b7 ' + _('packets dropped') + ': ' + dropped
+			_('Blocked now: %d').format(status.blocked4 + status.blocked6) + ' \u00b7 ' + _('packets dropped: %d').format(dropped)
 		]);
 	},
 
@@ -152,8 +154,8 @@ return view.extend({
 				block.decision === 'confine' ? _('confined') : _('blocked'), evidence(block),
 				[
 					E('button', { 'class': 'btn', 'click': ui.createHandlerFn(this, 'explain', address) }, [ _('Why') ]), ' ',
-					E('button', { 'class': 'btn', 'disabled': L.hasViewPermission() ? null : true, 'click': L.bind(this.confirm, this, _('Unblock') + ' ' + address + '?', [ 'unblock', '--', address ], _('unblocked') + ' ' + address) }, [ _('Unblock') ]), ' ',
-					E('button', { 'class': 'btn', 'disabled': L.hasViewPermission() ? null : true, 'click': L.bind(this.confirm, this, _('Never block') + ' ' + address + '?', [ 'allow', 'add', '--comment', 'LuCI', '--', address ], _('allowed') + ' ' + address) }, [ _('Allow') ])
+					E('button', { 'class': 'btn', 'disabled': L.hasViewPermission() ? null : true, 'click': L.bind(this.confirm, this, _('Unblock %s?').format(address), [ 'unblock', '--', address ], _('%s is unblocked').format(address)) }, [ _('Unblock') ]), ' ',
+					E('button', { 'class': 'btn', 'disabled': L.hasViewPermission() ? null : true, 'click': L.bind(this.confirm, this, _('Never block %s?').format(address), [ 'allow', 'add', '--comment', 'LuCI', '--', address ], _('%s is never blocked').format(address)) }, [ _('Allow') ])
 				]
 			];
 		}, this)), _('Nothing is blocked.'));
