@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from sentryfw.config.model import Config
+from sentryfw.origin.model import NOWHERE
 from sentryfw.origin.origins import Origins
 
 Row = dict[str, Any]
@@ -14,6 +15,9 @@ def with_origins(
 ) -> list[Row]:
     """Return the items with their origins; each file with a fault gives one warning."""
     origins = Origins.of_config(config)
+    if not origins.is_wanted:  # a list of 65,536 blocks: one object for all of them
+        nowhere = NOWHERE.item()
+        return [{**item, "origin": nowhere} for item in items]
     found = [{**item, "origin": origins.of(str(item[key])).item()} for item in items]
     for fault in origins.faults:
         warn(fault)
