@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "explain": ("explain", "Explain why an address is or was blocked, or is not."),
     "watch": ("watch", "Show probes, sources and new blocks live."),
     "report": ("report", "Report who scanned, what, when, and what was dropped."),
+    "import": ("lists", "Block the addresses of a list until its end."),
     "export": ("export", "Print the blocks for other firewalls and abuse desks."),
     "check": ("config", "Check the configuration and report every fault."),
     "metrics": ("config", "Print the daemon's metrics in Prometheus' text format."),

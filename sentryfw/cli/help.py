@@ -7,7 +7,7 @@ SECTIONS: Final[dict[str, tuple[str, ...]]] = {
         "drill", "doctor", "install", "confirm", "uninstall", "panic", "import-portsentry",
     ),
     "See": ("status", "list", "explain", "watch", "report", "metrics"),
-    "Block and allow": ("block", "unblock", "allow"),
+    "Block and allow": ("block", "unblock", "allow", "import"),
     "Configure": ("check", "config", "reload"),
     "Pass on, and look back": ("export", "replay", "support-dump"),
     "Run": ("run",),
@@ -47,6 +47,12 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         'sentryfw allow add 203.0.113.7 --comment "monitoring"',
         "sentryfw allow list",
         "sentryfw allow del 203.0.113.7",
+    ),
+    "import": (
+        "sentryfw import drop.txt --name spamhaus-drop --for 1d",
+        "cscli decisions list -a -o json | sentryfw import - --format crowdsec --name hub --for 4h",
+        "sentryfw import                  # the lists",
+        "sentryfw import --remove spamhaus-drop",
     ),
     "watch": (
         "sentryfw watch                   # ? shows the keys",

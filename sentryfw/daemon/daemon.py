@@ -19,7 +19,7 @@ from sentryfw.daemon import status
 from sentryfw.daemon.metrics.service import MetricsService
 from sentryfw.daemon.overload import FloodWatch, Loss, LossWatch
 from sentryfw.daemon.packet_path import clock
-from sentryfw.daemon.parts import Parts, build_parts, proven_sources, seconds_left, use_limits
+from sentryfw.daemon.parts import Parts, build_parts, restore_reactions, seconds_left, use_limits
 from sentryfw.daemon.requests import Actions, Requests
 from sentryfw.daemon.status import ReloadStatus, Status
 from sentryfw.daemon.systemd import notify
@@ -222,7 +222,7 @@ class Daemon:
         def change() -> None:
             old.withdraw(wanted)
             old.stop()
-            new.restore(blocked, proven_sources(parts.config, old, new))
+            restore_reactions(parts.config, blocked, old, new)
             new.start()
 
         await asyncio.get_running_loop().run_in_executor(None, change)

@@ -45,13 +45,13 @@ from sentryfw.netfilter.install_process import (
 from sentryfw.netfilter.packet_queue import PacketQueue
 from sentryfw.netfilter.schema import MARK_MASK, MARK_MASK_INSIDE
 from sentryfw.netfilter.table import Table
-from sentryfw.record.active_blocks import proven_blocks
+from sentryfw.record.active_blocks import listed_blocks, proven_blocks
 from sentryfw.record.captures import CaptureStore, RecentProbes
 from sentryfw.record.event_file import MIB, EventLimits
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder, RecordLimits
 from sentryfw.record.records import probe_of
-from sentryfw.record.resilient_ledger import ResilientEventFile, ResilientLedger
+from sentryfw.record.resilient_ledger import AnyLedger, ResilientEventFile, ResilientLedger
 from sentryfw.respond.responder import Callbacks, Responder
 from sentryfw.tools.report.schedule import ReportSchedule
 
@@ -230,17 +230,26 @@ def seconds_left(guard: Guard) -> dict[str, float]:
     return {key_text(key): end - now for key, (_, end) in guard.memory.ends.items()}
 
 
-def proven_sources(config: Config, old: Responder, new: Responder) -> set[str]:
-    """Return the sources whose blocks are proven, for new reactions; `old`: those that have ended,
-    which know blocks that are not in the ledger yet."""
-    if not new.mirrored.need_proof or old.mirrored.need_proof:
-        return old.mirrored.proven
-    try:
-        with Ledger(config.paths.ledger) as ledger:
-            return proven_blocks(ledger, time.time())
-    except LedgerFault as error:
-        log.error("blocks of before this reload are not announced: %s", error)
-        return set()
+def restore_reactions(
+    config: Config, blocked: dict[str, float], old: Responder, new: Responder
+) -> None:
+    """Give the blocks to new reactions; `old`: those that have ended, which know proven blocks that
+    are not in the ledger yet."""
+    proven, listed = old.mirrored.proven, set[str]()
+    if new.is_needed:
+        try:
+            with Ledger(config.paths.ledger) as ledger:
+                listed = _listed(ledger)
+                if new.mirrored.need_proof and not old.mirrored.need_proof:
+                    proven = proven_blocks(ledger, time.time())
+        except LedgerFault as error:
+            log.error("which blocks are proven, or of an imported list, is not known: %s", error)
+    new.restore({a: left for a, left in blocked.items() if a not in listed}, proven)
+
+
+def _listed(ledger: AnyLedger) -> set[str]:
+    """Return the sources of imported lists, which reactions do not mirror."""
+    return {block.address for block in listed_blocks(ledger, time.time())}
 
 
 def restore(packet_path: PacketPath, guard: Guard, ledger: ResilientLedger, config: Config) -> None:
@@ -257,7 +266,9 @@ def restore(packet_path: PacketPath, guard: Guard, ledger: ResilientLedger, conf
     responder = packet_path.responder
     if responder.is_needed:
         proven = proven_blocks(ledger, now) if responder.mirrored.need_proof else ()
-        responder.restore(seconds_left(guard), proven)
+        listed = _listed(ledger)
+        active = {a: left for a, left in seconds_left(guard).items() if a not in listed}
+        responder.restore(active, proven)
     epoch = now - clock()
     for probe in ledger.probes(now - config.detect.slow_window):
         if probe.at <= now:  # a later one was recorded before the clock was set back

@@ -152,6 +152,19 @@ class BlockSets:
         transaction.append(_network_request(nl.NFT_MSG_NEWSETELEM, network, life))
         self._netlink.transact(transaction, f"block {network}")
 
+    def change_networks(
+        self, removed: "Iterable[IPNetwork]", added: "Iterable[tuple[IPNetwork, float]]"
+    ) -> None:
+        """Unblock networks, which are blocked, and block others for as many seconds, in one
+        transaction. None of the others may overlap a network that stays."""
+        transaction = [_network_request(nl.NFT_MSG_DELSETELEM, network) for network in removed]
+        for network, seconds in added:
+            life = Lifetime(seconds, seconds)
+            transaction.append(_network_request(nl.NFT_MSG_NEWSETELEM, network, life))
+        if transaction:
+            self._netlink.grow(TRANSACTION_BUFFER_BYTES)
+            self._netlink.transact(transaction, "change blocked networks")
+
     def unblock_network(self, network: "IPNetwork") -> None:
         """Unblock a network. Raise NotFound if it is not blocked."""
         if str(network) not in {blocked.address for blocked in self.blocked_networks()}:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from socket import AF_INET6, inet_aton, inet_pton
 from typing import Final, NamedTuple
 
-from sentryfw.record.records import BY_HAND, DecisionRecord, manual_entry
+from sentryfw.record.records import BY_HAND, LIST_REASON, DecisionRecord, manual_entry
 from sentryfw.record.resilient_ledger import AnyLedger
 
 FOUND: Final = "found in the kernel"
@@ -48,6 +48,16 @@ class ActiveBlock(NamedTuple):
             raise ValueError(self.address) from error
 
 
+class ListedBlock(NamedTuple):
+    """An active block of an imported list."""
+
+    name: str
+    address: str
+    is_network: bool
+    left: float
+    """Seconds."""
+
+
 def active_blocks(
     ledger: AnyLedger, now: float, upto: tuple[int, float] | None = None
 ) -> Iterator[ActiveBlock]:
@@ -63,6 +73,19 @@ def active_blocks(
     for address, family, timeout, end in ledger.database.iterate(query, values):
         left = min(end - now, timeout) if timeout else 0.0
         yield ActiveBlock(address, family, timeout, left)
+
+
+def listed_blocks(ledger: AnyLedger, now: float) -> Iterator[ListedBlock]:
+    """Yield the active blocks of all imported lists."""
+    query = (
+        f"SELECT address, family, timeout_s, {_ENDS}, reason FROM blocks WHERE {_NEWEST}"
+        f" AND (timeout_s = 0 OR {_ENDS} > ?) AND substr(reason, 1, ?) = ?"
+    )
+    values = (now, len(LIST_REASON), LIST_REASON)
+    for address, family, timeout, end, reason in ledger.database.iterate(query, values):
+        left = min(end - now, timeout) if timeout else 0.0
+        block = ActiveBlock(address, family, timeout, left)
+        yield ListedBlock(reason.removeprefix(LIST_REASON), address, block.is_network, left)
 
 
 def proven_blocks(ledger: AnyLedger, now: float) -> set[str]:

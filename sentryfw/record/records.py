@@ -25,6 +25,8 @@ MAX_COMMENT: Final = 200
 """Characters of a comment that are kept."""
 BY_HAND: Final = "blocked by hand"
 """The reason of a block that an operator made, before the comment."""
+LIST_REASON: Final = "list "
+"""The reason of a block of an imported list, before the name of the list."""
 LOG_FIELDS: Final = "sentryfw"
 """The attribute of a log record that holds its fields; set through logging's `extra`."""
 
@@ -169,6 +171,12 @@ def manual_entry(
         sample=[],
         blocked=True,
     )
+
+
+def list_entry(name: str, address: str, timeout: float, now: float) -> DecisionRecord:
+    """Return the record of a block of an imported list; `timeout`: seconds."""
+    family = 6 if ":" in address else 4
+    return manual_entry(address, family, timeout, now)._replace(reason=f"{LIST_REASON}{name}")
 
 
 def _entry(evidence: Evidence, epoch: float) -> DecisionRecord:

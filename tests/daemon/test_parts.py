@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,12 +18,14 @@ from sentryfw.daemon.parts import (
     make_responder,
     open_capture_store,
     restore,
+    restore_reactions,
     seconds_left,
 )
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import SentryError
 from sentryfw.guard.block_index import BlockIndex
-from sentryfw.record.records import ProbeRecord
+from sentryfw.record.ledger import Ledger
+from sentryfw.record.records import ProbeRecord, list_entry, manual_entry
 
 SCANNER = "192.0.2.1"
 
@@ -105,6 +107,8 @@ class FakeLedger:
             ProbeRecord("192.0.2.2", now + 3600, "syn", listed=False, target="198.18.0.1 tcp/22"),
         ]
 
+        self.database = SimpleNamespace(iterate=lambda *_: iter(()))  # no list was imported
+
     def probes(self, since: float) -> list[ProbeRecord]:
         return [probe for probe in self._probes if probe.at >= since]
 
@@ -162,3 +166,57 @@ def test_the_queue_is_bound_first_and_unbound_if_the_start_fails(
     with pytest.raises(SentryError, match="no disk"):
         parts.build_parts(config(tmp_path))
     assert calls == ["bound", "ledger", "unbound"]
+
+
+# --- the blocks that reactions get
+
+
+class Mirroring:
+    """Reactions that note the blocks that they get."""
+
+    def __init__(self, *, need_proof: bool, proven: tuple[str, ...] = ()) -> None:
+        self.is_needed = True
+        self.mirrored = SimpleNamespace(need_proof=need_proof, proven=set(proven))
+        self.given: Any = None
+
+    def restore(self, active: dict[str, float], proven: set[str]) -> None:
+        self.given = (active, proven)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Config:
+    wanted = config(tmp_path)
+    now = time.time()
+    with Ledger(wanted.paths.ledger) as ledger:
+        ledger.add([list_entry("drop", "192.0.2.1", 60.0, now)])
+        ledger.add([manual_entry("192.0.2.2", 4, 60.0, now)])
+    return wanted
+
+
+ACTIVE = {"192.0.2.1": 60.0, "192.0.2.2": 60.0, "192.0.2.3": 60.0}
+
+
+def test_imported_lists_are_not_mirrored_and_the_ledger_knows_the_proof(recorded: Config) -> None:
+    old: Any = Mirroring(need_proof=False)
+    new: Any = Mirroring(need_proof=True)
+    restore_reactions(recorded, dict(ACTIVE), old, new)
+    assert new.given == ({"192.0.2.2": 60.0, "192.0.2.3": 60.0}, {"192.0.2.2"})
+
+
+def test_a_proven_block_that_is_not_in_the_ledger_yet_is_kept(recorded: Config) -> None:
+    old: Any = Mirroring(need_proof=True, proven=("192.0.2.3",))
+    new: Any = Mirroring(need_proof=True)
+    restore_reactions(recorded, dict(ACTIVE), old, new)
+    assert new.given[1] == {"192.0.2.3"}
+
+
+def test_a_ledger_that_cannot_be_read_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = config(tmp_path)
+    wanted.paths.ledger.parent.mkdir(parents=True, exist_ok=True)
+    wanted.paths.ledger.write_bytes(b"x" * 4096)
+    new: Any = Mirroring(need_proof=True)
+    restore_reactions(wanted, dict(ACTIVE), cast("Any", Mirroring(need_proof=False)), new)
+    assert new.given == (ACTIVE, set())
+    assert "is not known" in caplog.text

@@ -157,6 +157,22 @@ def test_a_network_is_blocked_until_it_is_unblocked(namespace: Namespace, table:
     assert (blocked.timeout, blocked.expires) == (0.0, 0.0)
 
 
+def test_networks_are_changed_in_one_transaction(namespace: Namespace, table: Table) -> None:
+    """Also a network that is replaced by a part of it, and one that only gets another time."""
+    before = ["198.18.0.0/24", "198.18.2.0/24", "2001:db8::/32"]
+    for network in before:
+        _block_network(namespace, table, network, 60)
+    added = [(f"198.19.{n}.0/24", 600.0) for n in range(200)]
+    added += [("198.18.0.0/25", 300.0), ("198.18.2.0/24", 300.0)]
+    namespace.call(
+        lambda: table.sets.change_networks(
+            map(ip_network, before), [(ip_network(text), seconds) for text, seconds in added]
+        )
+    )
+    assert {(b.address, b.timeout) for b in _networks(namespace, table)} == set(added)
+    namespace.call(lambda: table.sets.change_networks([], []))
+
+
 def test_adjacent_networks_remain_two_blocks(namespace: Namespace, table: Table) -> None:
     _block_network(namespace, table, "198.18.0.0/25", 600)
     _block_network(namespace, table, "198.18.0.128/25", 60)

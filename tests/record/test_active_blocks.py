@@ -9,13 +9,14 @@ from sentryfw.record.active_blocks import (
     add_found,
     count_ended,
     is_active,
+    listed_blocks,
     newest_id,
     proven_blocks,
     set_dropped,
     set_ends,
 )
 from sentryfw.record.ledger import Ledger
-from sentryfw.record.records import manual_entry
+from sentryfw.record.records import list_entry, manual_entry
 from support.entries import BLOCK, BLOCKED_AT, SIX
 
 HOUR = 3600.0
@@ -129,3 +130,19 @@ def test_the_newest_block_decides_if_a_source_is_proven(ledger: Ledger) -> None:
     assert proven_blocks(ledger, BLOCKED_AT + 1) == {BLOCK.address}
     ledger.unblocked(BLOCK.address, BLOCKED_AT + 1)
     assert proven_blocks(ledger, BLOCKED_AT + 2) == set()
+
+
+def test_listed_blocks_are_the_newest_of_their_sources(ledger: Ledger) -> None:
+    by_hand = manual_entry("192.0.2.3", 4, HOUR, BLOCKED_AT, "of the list drop")
+    ledger.add([
+        list_entry("drop", "192.0.2.1", HOUR, BLOCKED_AT),
+        list_entry("drop", "192.0.2.0/24", HOUR, BLOCKED_AT),
+        list_entry("hub", "2001:db8::/64", HOUR, BLOCKED_AT),
+        list_entry("hub", "192.0.2.3", HOUR, BLOCKED_AT), by_hand,
+        list_entry("hub", "192.0.2.4", 1.0, BLOCKED_AT),
+    ])  # fmt: skip
+    found = {(b.name, b.address, b.is_network) for b in listed_blocks(ledger, BLOCKED_AT + 2)}
+    assert found == {
+        ("drop", "192.0.2.1", False), ("drop", "192.0.2.0/24", True),
+        ("hub", "2001:db8::/64", False),
+    }  # fmt: skip

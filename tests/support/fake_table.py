@@ -358,6 +358,17 @@ class FakeBlockSets(BlockSets):
 
         self._kernel.transact(change, "block network")
 
+    def change_networks(
+        self, removed: Iterable[IPNetwork], added: Iterable[tuple[IPNetwork, float]]
+    ) -> None:
+        def change(state: FakeState) -> None:
+            for network in removed:
+                del state.networks[network]
+            for network, seconds in added:
+                state.networks[network] = self._kernel.element(seconds)
+
+        self._kernel.transact(change, "change blocked networks")
+
     def unblock_network(self, network: IPNetwork) -> None:
         if network not in self._kernel.require("set block_net4").networks:
             raise NotFound(f"{network} is not blocked")
