@@ -1,5 +1,6 @@
 """The sections of [respond] about other systems that act on our blocks: routers, CrowdSec."""
 
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -44,6 +45,11 @@ class Crowdsec(Section):
     """Alerts that wait while the API is unreachable; more are counted as failed."""
     timeout: Annotated[Duration, Field(le=120)] = 15.0
     """Seconds for an answer."""
+
+    @property
+    def place(self) -> tuple[str | None, Path | None]:
+        """The API and the machine there: decisions elsewhere, or of another one, are not these."""
+        return self.url, self.credentials
 
     @model_validator(mode="after")
     def _check(self) -> Self:

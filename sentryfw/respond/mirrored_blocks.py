@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, Protocol
 
+from sentryfw.config.neighbours import Crowdsec
 from sentryfw.config.respond import Respond
 from sentryfw.errors import SentryError
 from sentryfw.respond.incident import Incident
@@ -130,7 +131,10 @@ class MirroredBlocks:
         """Remove the blocks from mirrors whose section of the configuration has changed."""
         for mirror in self._mirrors:
             name = mirror.reporter.name
-            if getattr(kept, name) != getattr(config, name):
+            old, new = getattr(config, name), getattr(kept, name)
+            if isinstance(old, Crowdsec) and old.place == new.place:
+                continue  # the new reaction compares; this one could delete what that one finds
+            if old != new:
                 mirror.want_exactly(set())
 
     def withdraw_far(self) -> bool:

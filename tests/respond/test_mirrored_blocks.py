@@ -219,3 +219,20 @@ def test_without_a_far_mirror_nothing_is_remembered() -> None:
     made.blocks.restore({A: 60.0}, {A})
     assert not made.blocks.need_proof
     assert made.blocks.proven == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "is_withdrawn"),
+    [({"spool": 7}, False), ({"url": "https://b.example/"}, True), ({"credentials": "/b"}, True)],
+)
+def test_decisions_at_the_same_place_are_left_to_the_new_reaction(
+    change: dict[str, object], *, is_withdrawn: bool
+) -> None:
+    before = {"url": "https://a.example/", "credentials": "/a"}
+    made = Made()
+    made.mirror.reporter.name = "crowdsec"
+    made.blocks.withdraw(
+        Respond.model_validate({"crowdsec": before}),
+        Respond.model_validate({"crowdsec": before | change}),
+    )
+    assert (made.mirror._all == set()) == is_withdrawn

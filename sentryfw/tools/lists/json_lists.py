@@ -45,7 +45,8 @@ def _add_indicator(reading: Reading, place: str, item: dict[str, Any], now: floa
     seconds = None
     if until is not None:
         try:
-            seconds = datetime.fromisoformat(str(until)).replace(tzinfo=UTC).timestamp() - now
+            end = datetime.fromisoformat(str(until))
+            seconds = (end if end.tzinfo else end.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, OverflowError):
             reading.refuse(place, f"valid_until: {quoted(str(until))} is not a time")
             return

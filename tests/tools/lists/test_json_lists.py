@@ -36,13 +36,14 @@ def test_indicators_of_addresses_and_networks() -> None:
         _indicator(
             "[ ipv4-addr:value ISSUBSET '198.51.100.0/24' OR ipv6-addr:value='2001:db8::1' ]"
         ),
+        _indicator("[ipv4-addr:value = '192.0.2.4']", valid_until="2026-11-26T14:00:00+01:00"),
         _indicator("[ipv4-addr:value = '192.0.2.2']", revoked=True),
         _indicator("[ipv4-addr:value = '192.0.2.3']", valid_until="2026-11-26T11:00:00Z"),
     )
     parsed = stix_list(text, NOW)
     assert _found(parsed) == [
         ("object 2", "192.0.2.1/32", 3600.0), ("object 3", "198.51.100.0/24", None),
-        ("object 3", "2001:db8::1/128", None),
+        ("object 3", "2001:db8::1/128", None), ("object 4", "192.0.2.4/32", 3600.0),
     ]  # fmt: skip
     assert parsed.left_out == {"revoked": 1, "their time is over": 1}
     assert parsed.bad == []
