@@ -50,7 +50,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "import": (
         "sentryfw import drop.txt --name spamhaus-drop --for 1d",
-        "cscli decisions list -a -o json | sentryfw import - --format crowdsec --name hub --for 4h",
+        "sentryfw import hub.json --format crowdsec --name hub --for 4h",
         "sentryfw import                  # the lists",
         "sentryfw import --remove spamhaus-drop",
     ),
