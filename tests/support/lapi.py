@@ -13,6 +13,13 @@ from support.reactions import Certificate
 MACHINE: Final = {"sentryfw": "pass", "other": "word"}
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Write nothing: a client that does not trust the certificate hangs up."""
+
+
 class FakeLapi:
     """Knows decisions as (id, machine, origin, source)."""
 
@@ -42,8 +49,7 @@ class FakeLapi:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.certificate, certificate.key)
         self._server.socket = context.wrap_socket(

@@ -74,7 +74,7 @@ def import_(
     ] = None,
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Block the addresses and networks of a list until its end, or show or remove such lists."""
+    """Block the addresses of a list until its end. Without a file, show the lists."""
     config = load_config(context)
     if remove is not None:
         _remove(config, remove, is_alone=file is None and not name)
