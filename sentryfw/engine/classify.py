@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sentryfw.engine.model import Kind, Meta, Packet, Probe, Stray, source_of
-from sentryfw.engine.packet import HIDDEN, ICMP, ICMPV6, SCTP, TCP, UDP
+from sentryfw.engine.packet import DCCP, HIDDEN, ICMP, ICMPV6, SCTP, TCP, UDP
 from sentryfw.engine.strays import LATE, REPEATED, is_of_stack, udp_stray
 
 FIN: Final = 0x01
@@ -23,10 +23,15 @@ FLAGS: Final = 0x3F
 SCTP_INIT: Final = 1
 SCTP_COOKIE_ECHO: Final = 10
 
-ICMP_REQUESTS: Final = {8: "echo", 13: "timestamp", 15: "information", 17: "address mask"}
-"""Requests that find out whether a host exists (RFC 792, RFC 950)."""
-ICMPV6_REQUESTS: Final = {128: "echo", 139: "node information"}
-"""Requests of ICMPv6 (RFC 4443, section 4.1; RFC 4620)."""
+DCCP_ANSWERS: Final = frozenset((1, 7))
+"""Response and Reset (RFC 4340, section 5.1)."""
+
+ICMP_REQUESTS: Final = {
+    8: "echo", 13: "timestamp", 15: "information", 17: "address mask", 42: "extended echo",
+}  # fmt: skip
+"""Requests that find out whether a host exists (RFC 792, RFC 950, RFC 8335)."""
+ICMPV6_REQUESTS: Final = {128: "echo", 139: "node information", 160: "extended echo"}
+"""Requests of ICMPv6 (RFC 4443, section 4.1; RFC 4620; RFC 8335)."""
 
 BACKSCATTER: Final = frozenset[Kind](("synack", "rst"))
 """Kinds that answer packets which another host sent with our address as the source. A reset of a
@@ -136,7 +141,9 @@ def _classify_other(packet: Packet, meta: Meta) -> Probe | Stray:
     if packet.protocol in (ICMP, ICMPV6):
         requests = ICMP_REQUESTS if packet.protocol == ICMP else ICMPV6_REQUESTS
         return _probe(packet, "icmp", packet.flags) if packet.flags in requests else _NO_REQUEST
-    return _probe(packet, "protocol", 0)
+    if packet.protocol == DCCP and packet.flags in DCCP_ANSWERS:
+        return _BACKSCATTER
+    return _probe(packet, "protocol", packet.dport)  # 0 where the protocol has no ports
 
 
 def _probe(packet: Packet, kind: Kind, port: int, *, listed: bool = False) -> Probe | Stray:

@@ -46,7 +46,9 @@ Target = tuple[bytes, int, int]
 ARPHRD_ETHER: Final = b"\x00\x01"
 """Type of Ethernet addresses (linux/if_arp.h), in network byte order."""
 
-PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
+PROTOCOLS: Final = {
+    1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 58: "icmpv6", 132: "sctp", 136: "udp-lite",
+}  # fmt: skip
 """Names of the protocols that have ports, or types in their place."""
 
 DROP: Final = 0

@@ -16,6 +16,8 @@ UDP: Final = 17
 ICMP: Final = 1
 ICMPV6: Final = 58
 SCTP: Final = 132
+DCCP: Final = 33
+UDP_LITE: Final = 136
 FRAGMENT: Final = 44
 NO_NEXT_HEADER: Final = 59
 AUTHENTICATION: Final = 51
@@ -50,6 +52,8 @@ SHORT_TCP = Malformed("TCP header cut short")
 BAD_OFFSET = Malformed("TCP data offset below 5 words")
 SHORT_UDP = Malformed("UDP header cut short")
 SHORT_SCTP = Malformed("SCTP header cut short")
+SHORT_DCCP = Malformed("DCCP header cut short")
+SHORT_UDP_LITE = Malformed("UDP-Lite header cut short")
 SHORT_ICMP = Malformed("ICMP header cut short")
 BAD_VERSION = Malformed("IP version neither 4 nor 6")
 
@@ -179,6 +183,17 @@ def _decode_other(
             return SHORT_SCTP
         sport, dport, chunk = _SCTP.unpack_from(payload, offset)
         return Packet(source, target, SCTP, sport, dport, chunk, transport=offset, payload=payload)
+    if protocol == DCCP:  # RFC 4340, section 5.1
+        if offset + 12 > end:
+            return SHORT_DCCP
+        sport, dport = _PORTS.unpack_from(payload, offset)
+        kind = payload[offset + 8] >> 1 & 0x0F
+        return Packet(source, target, DCCP, sport, dport, kind, transport=offset, payload=payload)
+    if protocol == UDP_LITE:  # RFC 3828, section 3.1
+        if offset + 8 > end:
+            return SHORT_UDP_LITE
+        sport, dport = _PORTS.unpack_from(payload, offset)
+        return Packet(source, target, UDP_LITE, sport, dport, 0, transport=offset, payload=payload)
     kind = 0
     if protocol in (ICMP, ICMPV6):
         if offset + 8 > end:

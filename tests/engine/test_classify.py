@@ -1,5 +1,6 @@
 """Packets that are evidence, and their kinds."""
 
+import struct
 from itertools import combinations
 
 import pytest
@@ -12,8 +13,18 @@ from sentryfw.engine.classify import (
     UNCERTAIN,
     classify,
 )
-from sentryfw.engine.model import KINDS, Kind, Meta, Packet, Probe, Stray
-from sentryfw.engine.packet import HIDDEN, ICMP, ICMPV6, SCTP, TCP, UDP, decode
+from sentryfw.engine.model import KINDS, Kind, Malformed, Meta, Packet, Probe, Stray
+from sentryfw.engine.packet import (
+    DCCP,
+    HIDDEN,
+    ICMP,
+    ICMPV6,
+    SCTP,
+    TCP,
+    UDP,
+    UDP_LITE,
+    decode,
+)
 from support import forge
 
 UNLISTED = Meta(unlisted=True, partner=False)
@@ -95,12 +106,38 @@ def test_a_packet_that_a_listed_port_would_receive_is_not_a_probe(protocol: int)
     assert found == Stray("listed")
 
 
-@pytest.mark.parametrize("protocol", [2, 47, 50, 59, 136, 253, 255])
+@pytest.mark.parametrize("protocol", [2, 47, 50, 59, 253, 255])
 def test_a_packet_of_another_protocol_is_a_probe_of_the_protocol(protocol: int) -> None:
     found = classify(_packet(protocol=protocol), UNLISTED)
     assert isinstance(found, Probe)
     assert found.kind == "protocol"
     assert found.target == (forge.packed("192.0.2.1"), protocol, 0)
+
+
+@pytest.mark.parametrize("port", [1, 23, 65535])
+def test_a_packet_of_udp_lite_is_a_probe_of_its_port(port: int) -> None:
+    found = classify(_read("198.51.100.7", UDP_LITE, forge.udp(port, 40000)), UNLISTED)
+    assert isinstance(found, Probe)
+    assert (found.kind, found.target[1:]) == ("protocol", (UDP_LITE, port))
+
+
+@pytest.mark.parametrize("kind", range(16))
+def test_a_packet_of_dccp_is_a_probe_of_its_port_unless_it_answers(kind: int) -> None:
+    header = struct.pack("!HHBBHBBH", 40000, 23, 3, 0, 0, kind << 1, 0, 0)
+    found = classify(_read("198.51.100.7", DCCP, header), UNLISTED)
+    if kind in (1, 7):  # Response, Reset
+        assert found == Stray("backscatter")
+    else:
+        assert isinstance(found, Probe)
+        assert (found.kind, found.target[1:]) == ("protocol", (DCCP, 23))
+
+
+@pytest.mark.parametrize(("protocol", "size"), [(DCCP, 12), (UDP_LITE, 8)])
+def test_a_header_without_its_ports_is_malformed(protocol: int, size: int) -> None:
+    whole = forge.ip("198.51.100.7", "192.0.2.1", protocol, bytes(size))
+    short = forge.ip("198.51.100.7", "192.0.2.1", protocol, bytes(size - 1))
+    assert isinstance(decode(whole), Packet)
+    assert isinstance(decode(short), Malformed)
 
 
 @pytest.mark.parametrize("chunk", range(256))
@@ -117,7 +154,7 @@ def test_only_the_beginning_of_an_sctp_association_is_a_probe(chunk: int) -> Non
 
 @pytest.mark.parametrize(
     ("protocol", "source", "requests"),
-    [(ICMP, "198.51.100.7", {8, 13, 15, 17}), (ICMPV6, "2001:db8:a::7", {128, 139})],
+    [(ICMP, "198.51.100.7", {8, 13, 15, 17, 42}), (ICMPV6, "2001:db8:a::7", {128, 139, 160})],
     ids=["icmp", "icmpv6"],
 )
 def test_only_icmp_requests_are_probes(protocol: int, source: str, requests: set[int]) -> None:

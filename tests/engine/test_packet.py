@@ -266,13 +266,16 @@ def _check_claims(payload: bytes) -> None:
     assert found.source == payload[start : start + size]
     assert found.target == payload[start + size : start + 2 * size]
     assert found.payload is payload
-    header = {6: 20, 17: 8, 132: 16, 1: 8, 58: 8}.get(found.protocol)
+    header = {6: 20, 17: 8, 132: 16, 1: 8, 58: 8, 33: 12, 136: 8}.get(found.protocol)
     assert header is None or found.transport + header <= len(payload)
-    if found.protocol in (6, 17, 132):
+    if found.protocol in (6, 17, 33, 132, 136):
         ports = struct.unpack_from("!HH", payload, found.transport)
         assert (found.sport, found.dport) == ports
     else:
         assert (found.sport, found.dport) == (0, 0)
+    if found.protocol == 33:
+        assert found.flags == payload[found.transport + 8] >> 1 & 15
+        return
     flags = {6: 13, 132: 12, 1: 0, 58: 0}.get(found.protocol)
     assert found.flags == (0 if flags is None else payload[found.transport + flags])
 

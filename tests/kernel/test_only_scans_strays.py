@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from sentryfw.engine.packet import DCCP, UDP_LITE
 from support.frames import ACK, RST, SYN, icmp_frame, ip_frame, udp_frame
 from support.lab import ATTACKER, BYSTANDER, VICTIM, Lab, drain
 from support.shared import Shared, accept
@@ -164,7 +165,7 @@ def test_icmp_without_a_request_is_not_judged(quiet: Shared, family: int) -> Non
     assert quiet.count("judged") == 0
 
 
-TUNNELS: Final = (2, 4, 41, 46, 47, 50, 51, 59, 88, 89, 97, 103, 112, 115, 136, 137)
+TUNNELS: Final = (2, 4, 41, 46, 47, 50, 51, 59, 88, 89, 97, 103, 112, 115, 137)
 
 
 def test_tunnels_and_routing_protocols_are_not_judged(quiet: Shared) -> None:
@@ -173,6 +174,37 @@ def test_tunnels_and_routing_protocols_are_not_judged(quiet: Shared) -> None:
     frames = [ip_frame(lab.ether, ATTACKER[4], VICTIM[4], p, body) for p in TUNNELS]
     _through_witness(quiet, frames)
     assert quiet.count("judged") == 0
+
+
+@both_families
+@pytest.mark.parametrize("protocol", [DCCP, UDP_LITE], ids=["dccp", "udp-lite"])
+def test_a_client_of_a_protocol_with_ports_is_not_blocked(
+    quiet: Shared, protocol: int, family: int
+) -> None:
+    """No socket lookup knows these protocols: one service is one target, however often."""
+    _send_of(quiet, protocol, family, *[5004] * 20)
+    wait_for(lambda: quiet.count("judged") >= 1, "it is judged")
+
+
+@both_families
+@pytest.mark.parametrize("protocol", [DCCP, UDP_LITE], ids=["dccp", "udp-lite"])
+def test_a_scan_of_the_ports_of_a_protocol_is_blocked(
+    fresh: Shared, protocol: int, family: int
+) -> None:
+    _send_of(fresh, protocol, family, 5004, 5005, 5006)
+    assert fresh.await_alert()["kinds"] == ["protocol"]
+    assert fresh.lab.is_blocked(ATTACKER[family])
+
+
+def _send_of(lab: Shared, protocol: int, family: int, *ports: int) -> None:
+    """Send requests of DCCP, or datagrams of UDP-Lite, from different source ports."""
+    for number, port in enumerate(ports):
+        ends = struct.pack("!HH", 40000 + number, port)
+        body = ends + bytes((3, 0, 0, 0, 1, 0, 0, 0)) + bytes(8)
+        if protocol == UDP_LITE:
+            body = ends + struct.pack("!HH", 8, 0)
+        frame = ip_frame(lab.lab.ether, ATTACKER[family], VICTIM[family], protocol, body)
+        lab.lab.wire.send(frame)
 
 
 def test_sctp_on_a_port_listed_by_hand_is_not_judged(quiet: Shared) -> None:

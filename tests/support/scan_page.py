@@ -64,7 +64,8 @@ neighbour discovery breaks. It refuses `-f` and `--mtu` there.
   of a source within the window; they are answered. Beyond that each is a target: a UDP scan whose
   TTL fits the distance (`-sU --ttl`) finds out about 96 ports from each of its sources.
 - Datagrams that look like late replies (DNS, NTP, SNMP, NetBIOS, SSDP, RTCP) are no evidence. They
-  get no answer, unless their source answered this host before.
+  get no answer, unless their source answered this host before: such a server can find closed UDP
+  ports by them, as fast as the kernel answers (one a second for each source, `icmp_ratelimit`).
 - With `[watch] forward` a ping, or a packet of a tunnel (GRE, IP in IP, 6in4, IPsec), reaches the
   host behind, and its answer shows that the address is used. Ten pinged addresses are a portsweep.
   Tunnels are not judged: after a boot, the far end of many tunnels sends to all of them, as a sweep
@@ -73,6 +74,8 @@ neighbour discovery breaks. It refuses `-f` and `--mtu` there.
 - Datagrams to broadcast and multicast addresses are not judged: they are sent to all, and discovery
   sends many. A neighbour can find by them which UDP services answer there; routers do not forward
   them.
+- UDP-Lite and DCCP are judged by their ports, and not dropped below the trigger: as for SCTP, the
+  kernel does not say which of them are open.
 - An ICMP error about a header that this host does not process (ESP or AH without a key, an unknown
   next header, a first fragment without its ports) is the kernel's, and the same for every port.
 - The true sender behind decoys (`-D`) is unknown, so each source of the group is blocked for ten

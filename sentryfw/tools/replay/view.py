@@ -18,7 +18,7 @@ Line = tuple[bytes, bytes, int, int, int]
 
 MAX_ADDRESSES: Final = 32768
 
-LEGITIMATE: Final = frozenset((2, 4, 41, 46, 47, 50, 51, 59, 88, 89, 97, 103, 112, 115, 136, 137))
+LEGITIMATE: Final = frozenset((2, 4, 41, 46, 47, 50, 51, 59, 88, 89, 97, 103, 112, 115, 137))
 """The protocols that chain divert_other accepts."""
 
 
