@@ -34,8 +34,11 @@ def place_of(path: Path | None) -> Path:
 
 
 def save(path: Path | None, sources: Sources) -> None:
-    """Write the copy, readable by those who can read the files. Raise SentryError."""
+    """Write the copy, readable by those who can read the files. Without files and without their
+    directory there is nothing to keep. Raise SentryError."""
     place = place_of(path)
+    if not sources.files and not place.parent.parent.exists():
+        return
     new = place.with_name(f".{place.name}.new")
     try:
         place.parent.mkdir(mode=0o755, exist_ok=True)

@@ -40,6 +40,25 @@ def test_without_a_copy_there_is_none(tmp_path: Path) -> None:
     assert last_good.load(tmp_path / "sentryfw.toml") is None
 
 
+def test_a_missing_directory_of_configuration_has_nothing_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The case of `install --no-service` by a wheel, before a configuration was written."""
+    monkeypatch.setattr(config, "DEFAULT_PATH", tmp_path / "sentryfw" / "sentryfw.toml")
+    last_good.save(None, config.load_with_sources(None).sources)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_configuration_an_older_copy_does_not_stay(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.unlink()
+    (place.parent / "conf.d" / "50.toml").unlink()
+    monkeypatch.setattr(config, "DEFAULT_PATH", place)
+    last_good.save(None, config.load_with_sources(None).sources)
+    assert last_good.load(None) == config.load(None)
+
+
 @pytest.mark.parametrize("damage", ["group", "others", "directory", "link", "truncated"])
 def test_a_copy_that_another_user_could_have_written_is_ignored(place: Path, damage: str) -> None:
     copy = last_good.place_of(place)
