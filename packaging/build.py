@@ -36,7 +36,7 @@ STAGE: Final = ROOT / "build" / "packages"
 TOOLS: Final = ROOT / ".venv-package" / "bin"
 BILL: Final = Path("usr/share/doc/sentryfw/sbom.cdx.json")
 """Place of the bill of materials, below the root."""
-COCKPIT_BILL: Final = Path("usr/share/doc/sentryfw-cockpit/sbom.cdx.json")
+COCKPIT_DOCUMENTS: Final = Path("usr/share/doc/sentryfw-cockpit")
 MAINTAINER: Final = "SentryFW maintainers <maintainers@sentryfw.invalid>"
 LEFT_OUT: Final = ("*.data", "*.dist-info/RECORD", "*/.agents")
 """Parts of wheels that the private environment does not need: scripts, pip's list of files, hints
@@ -64,16 +64,20 @@ def main() -> None:
     }
     for name in arguments.formats:
         contents[name](STAGE / name)
-    _cockpit(STAGE / "cockpit", when, arguments.release)
+        if name in COCKPIT_FORMATS:
+            _cockpit(STAGE / f"cockpit-{name}", name)
+    if "deb" in arguments.formats:
+        _cockpit_deb(STAGE / "cockpit-deb", when, arguments.release)
     for path in STAGE.rglob("*"):
         os.utime(path, (when, when), follow_symlinks=False)
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name in arguments.formats:
+        release = arguments.release.partition("~")[0] if name == "rpm" else arguments.release
         # The tag of an rpm names the Python that it is for: RHEL and Fedora differ in that.
-        release = f"{arguments.release.partition('~')[0]}.py{PYTHON.replace('.', '')}"
-        _pack(name, release if name == "rpm" else arguments.release, when, arguments.output)
+        own = f"{release}.py{PYTHON.replace('.', '')}" if name == "rpm" else release
+        _pack(name, own, when, arguments.output)
         if name in COCKPIT_FORMATS:
-            _pack(name, arguments.release, when, arguments.output, "cockpit.yaml")
+            _pack(name, release, when, arguments.output, "cockpit.yaml")
 
 
 def _pack(
@@ -94,7 +98,9 @@ def _pack(
         cwd=ROOT,
         env={**os.environ, **values},
     )
-    bill = STAGE / name / BILL if definition == "nfpm.yaml" else STAGE / "cockpit" / COCKPIT_BILL
+    bill = STAGE / name / BILL
+    if definition != "nfpm.yaml":
+        bill = STAGE / f"cockpit-{name}" / COCKPIT_DOCUMENTS / BILL.name
     for package in set(output.iterdir()) - before:
         shutil.copy(bill, package.with_name(f"{package.name}.cdx.json"))
 
@@ -183,17 +189,21 @@ def _luci(tree: Path) -> None:
         place.write_bytes(data)
 
 
-def _cockpit(tree: Path, when: float, release: str) -> None:
+def _cockpit(tree: Path, kind: str) -> None:
     """Lay out the page for Cockpit."""
     shutil.copytree(ROOT / "web" / "cockpit", tree / "usr/share/cockpit/sentryfw")
-    documents = tree / "usr/share/doc/sentryfw-cockpit"
+    documents = tree / COCKPIT_DOCUMENTS
     licence = (ROOT / "web" / "cockpit" / "patternfly" / "LICENSE").read_text()
     notice = (ROOT / "debian" / "copyright").read_text().rstrip()
     write(documents / "copyright", f"{notice}\n\nThe licence of PatternFly:\n\n{licence}")
     (tree / "usr/share/cockpit/sentryfw/patternfly/LICENSE").unlink()
-    needed = sbom.depends((OWN / "cockpit.yaml").read_text(), "deb", PYTHON)
-    write(tree / COCKPIT_BILL, sbom.cockpit_bill(__version__, needed))
+    needed = sbom.depends((OWN / "cockpit.yaml").read_text(), kind, PYTHON)
+    write(documents / BILL.name, sbom.cockpit_bill(__version__, needed))
     compress(documents / "changelog.gz", (ROOT / "CHANGELOG.md").read_text())
+
+
+def _cockpit_deb(tree: Path, when: float, release: str) -> None:
+    """Add what only a Debian package of the page has."""
     overrides = (OWN / "deb" / "lintian-cockpit").read_text()
     write(tree / "usr/share/lintian/overrides/sentryfw-cockpit", overrides)
     _debian_changelog(tree, "sentryfw-cockpit", when, release)

@@ -86,10 +86,10 @@ def depends(definition: str, kind: str, version: str) -> list[str]:
     """Return the names of the packages that a package depends on, by nfpm's definition. `version`:
     of Python."""
     section = definition.partition(f"\n  {kind}:\n")[2].partition("    depends:")[2]
-    section = re.split(r"\n {2,4}\w", section)[0].replace("${SENTRYFW_PYTHON}", version)
+    section = re.split(r"\n {0,4}\w", section)[0].replace("${SENTRYFW_PYTHON}", version)
     lines = (line for line in section.splitlines() if not line.lstrip().startswith("#"))
     words = (word.strip(' []"') for line in lines for word in line.lstrip(" -").split(","))
-    return [re.sub(r" \(.*?\)", "", word) for word in words if word]
+    return [re.sub(r" (\(.*?\)|[<>]=? \S+)", "", word) for word in words if word]
 
 
 def metadata(path: Path) -> Message:

@@ -1,4 +1,5 @@
-"""The .rpm's files and scripts, installed and erased by rpm(8) in a Debian 12 (Python 3.11).
+"""The files and scripts of the .rpm, and of that of the page for Cockpit, installed and erased by
+rpm(8) in a Debian 12 (Python 3.11).
 
 How dnf resolves its dependencies on RHEL 9 is not tested.
 """
@@ -13,8 +14,13 @@ from support.machine import Machine
 from support.packaged import Packaged
 from support.waiting import wait_for
 
-pytestmark = [pytest.mark.package, pytest.mark.netns]
+pytestmark = [
+    pytest.mark.package,
+    pytest.mark.netns,
+    pytest.mark.parametrize("machine", ["bookworm"], indirect=True),
+]
 
+PAGE: Final = "/srv/page.rpm"
 RPM: Final = ("rpm", "--force-debian", "--nodeps")
 NEEDED: Final = ("rpm", "python3", "python3-nftables", "libnetfilter-queue1", "nftables", "netbase")
 
@@ -46,6 +52,27 @@ def test_the_service_of_the_rpm_blocks_a_scanner(packaged: Packaged) -> None:
 
 def test_every_file_of_the_rpm_is_as_shipped(packaged: Packaged) -> None:
     assert packaged.machine.said(*RPM, "--verify", "sentryfw") == ""
+
+
+def test_the_rpm_of_the_page_is_for_this_version_and_cockpit(packaged: Packaged) -> None:
+    """Here rpm misses Cockpit, which is there as a Debian package only, and finds SentryFW."""
+    done = packaged.machine.run("rpm", "--force-debian", "--install", "--test", PAGE)
+    missed = {line.split()[0] for line in done.stderr.splitlines() if "is needed by" in line}
+    assert missed == {"cockpit-bridge", "cockpit-ws"}, done.stderr
+
+
+def test_cockpit_finds_the_page_of_the_rpm(packaged: Packaged) -> None:
+    machine = packaged.machine
+    machine.apt("install", "cockpit-bridge")
+    machine.said(*RPM, "--install", PAGE)
+    assert "/usr/share/cockpit/sentryfw" in machine.said("cockpit-bridge", "--packages")
+    assert machine.said(*RPM, "--verify", "sentryfw-cockpit") == ""
+    listed = machine.said("rpm", "--query", "--list", "sentryfw-cockpit")
+    assert "/usr/share/doc/sentryfw-cockpit/sbom.cdx.json" in listed
+    assert "lintian" not in listed, "nothing of Debian's"
+    assert "changelog.Debian" not in listed, "nothing of Debian's"
+    machine.said(*RPM, "--erase", "sentryfw-cockpit")
+    assert not machine.path("/usr/share/cockpit/sentryfw").exists()
 
 
 def test_erasing_the_rpm_deletes_the_table_and_keeps_state(packaged: Packaged) -> None:

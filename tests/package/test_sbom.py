@@ -120,3 +120,10 @@ def test_dependencies_are_read_from_the_definition_of_the_packages() -> None:
     assert sbom.depends(DEFINITION, "deb", "3.11") == ["python3.11", "libc6", "a | b"]
     assert sbom.depends(DEFINITION, "rpm", "3.13") == ["python(abi) = 3.13", "nftables"]
     assert sbom.depends(DEFINITION, "apk", "3.13") == ["one", "two"]
+
+
+@pytest.mark.parametrize("kind", ["deb", "rpm"])
+def test_the_page_depends_on_cockpit_and_sentryfw_in_every_format(kind: str) -> None:
+    """The section of the rpm is the last one, and rpm writes bounds without parentheses."""
+    definition = (ROOT / "packaging" / "cockpit.yaml").read_text()
+    assert sbom.depends(definition, kind, "3.11") == ["sentryfw", "cockpit-bridge", "cockpit-ws"]

@@ -27,10 +27,10 @@ rm -rf dist sentryfw/engine/compiled  # build.py adds it to a wheel that must no
 
 def build(
     kind: str, release: str, place: Path, *, suite: str = "bookworm", tree: Path = ROOT,
-    inside: str = "build/sentryfw",
+    inside: str = "build/sentryfw", page: Path | None = None,
 ) -> None:  # fmt: skip
     """Build one package in a root of its suite as the file `place`. `tree`: the sources; `inside`:
-    their place in the root."""
+    their place in the root. `page`: a file for the package of the page for Cockpit."""
     output = place.with_suffix(".d")
     command: list[str | Path] = [
         sys.executable, "-P", tree / "packaging" / "suites.py", suite, "--formats", kind,
@@ -40,6 +40,9 @@ def build(
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     [package] = output.glob(f"sentryfw[-_][0-9]*.{kind}")
     package.rename(place)
+    if page is not None:
+        [package] = output.glob(f"sentryfw-cockpit[-_]*.{kind}")
+        package.rename(page)
     shutil.rmtree(output)
 
 
@@ -67,6 +70,12 @@ class Packaged:
     @property
     def lab(self) -> Lab:
         return self.machine.lab
+
+    @property
+    def suite(self) -> str:
+        """Debian's name of the machine's release."""
+        text = self.machine.path("/etc/os-release").read_text()
+        return text.partition("VERSION_CODENAME=")[2].split()[0]
 
     def is_running(self) -> bool:
         """Return whether the daemon answers."""
