@@ -21,6 +21,9 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 MIRROR: Final = "http://deb.debian.org/debian"
 SUITES: Final = {"bookworm": "deb12", "trixie": "deb13", "sid": "sid"}
 """Debian's suites, and the mark of each in a version: 0.2.0-1~deb12u1."""
+SOURCE_OPTIONS: Final = {"sid": "[check-valid-until=no] "}
+"""Options of a suite's entry in sources.list(5). unstable's Release file is valid for a week;
+a mirror or a clock may be further away. Its signature is checked all the same."""
 INCLUDE: Final = "ca-certificates,make"
 MARK: Final = "made-of"
 PLACE: Final = PurePosixPath("build/sentryfw")
@@ -82,11 +85,18 @@ def made(suite: str, roots: Path) -> Path:
         words = ("--variant=minbase", f"--include={INCLUDE}", suite, str(root), MIRROR)
         subprocess.run(["debootstrap", *words], check=True, stdout=sys.stderr)
         mark.write_text(f"{suite} {INCLUDE}\n")
+    entry = f"deb {SOURCE_OPTIONS.get(suite, '')}{MIRROR} {suite} main\n"
+    (root / "etc" / "apt" / "sources.list").write_text(entry)
+    provide_host_files(root)
+    return root
+
+
+def provide_host_files(root: Path) -> None:
+    """Copy into a root what it needs to reach the networks that this host reaches."""
     for path in (Path("/etc/resolv.conf"), Path("/etc/hosts")):
         shutil.copy(path, root / "etc")
     if Path(CERTIFICATES).is_file():
         shutil.copy(CERTIFICATES, root / "root" / "authorities.crt")
-    return root
 
 
 def copy_sources(copy: Path) -> None:
