@@ -1,4 +1,4 @@
-"""The .deb in a Debian 12 made for it: installed, used, upgraded, removed, purged.
+"""The .deb of each suite in a Debian made for it: installed, used, upgraded, removed, purged.
 
 `make test-deb`. The fixtures are one sequence: each state follows from the one before it.
 """
@@ -6,14 +6,20 @@
 from typing import Final
 
 import pytest
+import suites
 
 from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED
 from support.machine import Machine
 from support.packaged import Packaged
 from support.waiting import wait_for
 
-pytestmark = [pytest.mark.package, pytest.mark.netns]
+pytestmark = [
+    pytest.mark.package,
+    pytest.mark.netns,
+    pytest.mark.parametrize("machine", ["bookworm", "trixie"], indirect=True),
+]
 
+PYTHONS: Final = {"bookworm": "python3.11", "trixie": "python3.13"}
 EDITED: Final = "/etc/sentryfw/sentryfw.toml"
 
 
@@ -114,7 +120,8 @@ def test_only_root_may_change_programs_that_root_runs(machine: Machine) -> None:
 
 def test_the_service_is_the_packages_own_and_runs(running: Packaged) -> None:
     assert running.show("ActiveState") == "active"
-    assert running.show("FragmentPath") == "/lib/systemd/system/sentryfw.service"
+    place = "/lib/systemd/system/sentryfw.service"
+    assert running.show("FragmentPath") in (place, f"/usr{place}")
     assert running.show("UnitFileState") == "enabled"
     assert running.is_running()
     assert not running.machine.path("/etc/systemd/system/sentryfw.service").exists()
@@ -125,6 +132,12 @@ def test_the_daemon_is_not_root(running: Packaged) -> None:
     assert running.machine.said("stat", "-c", "%U", f"/proc/{pid}") == "sentryfw\n"
     status = running.machine.said("cat", f"/proc/{pid}/status")
     assert "\nCapEff:\t0000000000001000\n" in status, "CAP_NET_ADMIN alone"
+
+
+def test_the_daemon_runs_on_the_suites_own_python(running: Packaged) -> None:
+    pid = running.show("MainPID")
+    used = running.machine.said("readlink", f"/proc/{pid}/exe").strip()
+    assert used.endswith(f"/usr/bin/{PYTHONS[running.suite]}")
 
 
 def test_the_service_blocks_a_scanner(running: Packaged) -> None:
@@ -142,7 +155,8 @@ def test_the_service_blocks_a_scanner(running: Packaged) -> None:
 
 def test_an_upgrade_keeps_the_edited_configuration(upgraded: Packaged) -> None:
     machine = upgraded.machine
-    assert machine.said("dpkg-query", "-W", "-f", "${Version}", "sentryfw").endswith("-2~deb12u1")
+    version = machine.said("dpkg-query", "-W", "-f", "${Version}", "sentryfw")
+    assert version.endswith(f"-2~{suites.SUITES[upgraded.suite]}u1")
     assert "\ntrigger = 4 " in machine.path(EDITED).read_text()
 
 

@@ -10,7 +10,11 @@ from support.machine import Machine
 from support.packaged import Packaged
 from support.waiting import wait_for
 
-pytestmark = [pytest.mark.package, pytest.mark.netns]
+pytestmark = [
+    pytest.mark.package,
+    pytest.mark.netns,
+    pytest.mark.parametrize("machine", ["bookworm", "trixie"], indirect=True),
+]
 
 EDITED: Final = "/etc/sentryfw/sentryfw.toml"
 BY_HAND: Final = "203.0.113.7"
