@@ -70,7 +70,7 @@ $(@D)/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $<
 touch $@
 endef
 
-.PHONY: translations stock-root test-roots test-web apt-web release deb packages packages-here apt-suites wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help table setup apt demo test test-fast test-kernel test-peers check fmt golden bench bench-quick lock clean
+.PHONY: readable translations stock-root test-roots test-web apt-web release deb packages packages-here apt-suites wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help table setup apt demo test test-fast test-kernel test-peers check fmt golden bench bench-quick lock clean
 
 help:
 	@echo "make demo    set up what is missing, then run the fire drill (sentryfw drill)"
@@ -92,8 +92,16 @@ help:
 demo: setup
 	@$(BIN)/sentryfw drill
 
+# The tests start programs of the checkout as other users, which /root keeps out.
+readable:
+	@other="setpriv --reuid 65534 --regid 65534 --clear-groups"
+	if $$other true 2>/dev/null && ! $$other test -r "$(CURDIR)/Makefile"; then
+	  echo "make: the tests run programs as other users, who cannot read $(CURDIR): clone to /srv or /opt" >&2
+	  exit 1
+	fi
+
 # The tests marked `serial` measure time or memory, so no other test runs at the same time.
-test: setup apt-test
+test: readable setup apt-test
 	@rm -f $(ALONE)
 	$(BIN)/python -P tests/support/alone.py -m "$(NOT_DEFAULT) and not serial" $(call PARALLEL,$(KERNEL_WORKERS))
 	$(BIN)/pytest -m "$(NOT_DEFAULT) and serial"
@@ -107,7 +115,7 @@ test: setup apt-test
 test-fast: $(STAMP) $(ENGINE)
 	@$(BIN)/pytest -m "$(NOT_DEFAULT) and not netns and not root and not peers and not slow" $(call PARALLEL,$(WORKERS))
 
-test-kernel: setup apt-test
+test-kernel: readable setup apt-test
 	@$(BIN)/pytest -m "$(NOT_DEFAULT) and netns and not peers and not serial" $(call PARALLEL,$(KERNEL_WORKERS))
 	$(BIN)/pytest -m "$(NOT_DEFAULT) and netns and not peers and serial"
 
