@@ -18,9 +18,8 @@ table inet divert {{
     chain prerouting {{
         type filter hook prerouting priority mangle;
         iifname != {INTERFACE} accept
-        tcp dport != {SERVICE} accept
-        ip daddr {BEHIND[4]} tproxy ip to 127.0.0.1:{PROXY} meta mark set 1 accept
-        ip6 daddr {BEHIND[6]} tproxy ip6 to [::1]:{PROXY} meta mark set 1 accept
+        ip daddr {BEHIND[4]} tcp dport {SERVICE} tproxy ip to 127.0.0.1:{PROXY} meta mark set 1
+        ip6 daddr {BEHIND[6]} tcp dport {SERVICE} tproxy ip6 to [::1]:{PROXY} meta mark set 1
     }}
 }}
 """
