@@ -1,0 +1,1 @@
+"""Firewalls share their blocks; the word of another one is weighed."""

@@ -1,0 +1,203 @@
+"""Decide what an entry of another member is worth here: (Entry, Trust, clock) -> effect or refusal.
+
+The rules of this file, in order; the first that applies decides.
+1. Only members of the configuration are heard, and never our own name: no echo.
+2. The number is above the last one of that member: a repeated or older entry changes nothing.
+   Numbers that were left out are counted.
+3. Never-block, the allowlist, partners, own addresses and gateways win.
+4. Only hosts: an address, or an IPv6 /64. Blocks without end, and more than `max_s` seconds, are
+   for trust = "full" alone.
+5. The caps of a member without full trust: sources alive, entries a minute. A member that was away
+   has saved up what it did not use, up to its sources alive: catching up is not a flood.
+6. trust = "show" has no effect. Proven evidence blocks. With trust = "weigh", forgeable evidence
+   only lowers what this host needs to see itself: one own probe defers the source.
+7. A withdraw ends the entry of the same member, and nothing else.
+
+See docs/decisions.md: fleet-trust.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NamedTuple
+
+from sentryfw.fleet.entry import Entry
+
+MAX_ALIVE: Final = 2000
+MAX_PER_MINUTE: Final = 60
+MAX_S: Final = 4 * 3600
+
+Trust = Literal["full", "weigh", "show"]
+Effect = Literal["block", "weigh", "show", "lift"]
+Reason = Literal[
+    "unknown-member", "echo", "replay", "never-block", "network", "permanent", "too-many-alive",
+    "too-fast", "over", "nothing-to-withdraw",
+]  # fmt: skip
+Exempt = Callable[[Entry], bool]
+"""Returns whether a source is never to be touched by what others say."""
+
+
+class Member(NamedTuple):
+    """An operator's choices about another member."""
+
+    trust: Trust = "weigh"
+    max_alive: int = MAX_ALIVE
+    """Sources of its entries in effect at once."""
+    per_minute: int = MAX_PER_MINUTE
+    max_s: int = MAX_S
+    """Longest block, in seconds; longer ones are shortened."""
+
+
+class Admitted(NamedTuple):
+    """An entry that has an effect here, or is shown."""
+
+    effect: Effect
+    entry: Entry
+    seconds: float
+    """Seconds from now on; 0: without end."""
+    gap: int
+    """Numbers of the member that were left out before this one."""
+
+
+class Rejected(NamedTuple):
+    """An entry that has none."""
+
+    reason: Reason
+
+
+class Alive(NamedTuple):
+    """A source that a member's entry holds."""
+
+    effect: Effect
+    end: float
+    """Clock value; infinity: without end."""
+
+
+class Standing:
+    """One member's entries in effect, and its credit."""
+
+    __slots__ = ("alive", "credit", "last", "member", "refused", "since")
+
+    def __init__(self, member: Member, now: float, last: int = 0) -> None:
+        self.member = member
+        self.last = last
+        """The number of its last entry."""
+        self.alive: dict[str, Alive] = {}
+        self.refused: Counter[str] = Counter()
+        """Entries without effect, by the reason."""
+        self.credit = float(member.max_alive)
+        self.since = now
+
+    def spend(self, now: float) -> bool:
+        """Take one entry off the credit; return False where there is none."""
+        earned = max(0.0, now - self.since) * self.member.per_minute / 60
+        self.credit = min(float(self.member.max_alive), self.credit + earned)
+        self.since = now
+        if self.credit < 1:
+            return False
+        self.credit -= 1
+        return True
+
+    def expire(self, now: float) -> None:
+        """Forget the entries that have ended."""
+        for address in [name for name, held in self.alive.items() if held.end <= now]:
+            del self.alive[address]
+
+
+class Admission:
+    """Decides about entries whose signatures were checked; remembers what is in effect."""
+
+    def __init__(self, own: str, members: Mapping[str, Member], exempt: Exempt) -> None:
+        """`own`: our name; `exempt`: rule 3."""
+        self._own = own
+        self._exempt = exempt
+        self._standings = {name: Standing(member, 0.0) for name, member in members.items()}
+
+    @property
+    def standings(self) -> Mapping[str, Standing]:
+        """The members by their names."""
+        return self._standings
+
+    def restore(self, name: str, last: int, alive: Mapping[str, Alive], now: float) -> None:
+        """Continue after a restart; a member that the configuration names no longer is left out."""
+        standing = self._standings.get(name)
+        if standing is not None:
+            standing.last = last
+            standing.alive.update(alive)
+            standing.since = now
+
+    def forget(self, name: str) -> list[str]:
+        """Take back every entry of a member; return their sources. Its last number stays known."""
+        standing = self._standings.get(name)
+        if standing is None:
+            return []
+        addresses = list(standing.alive)
+        standing.alive.clear()
+        return addresses
+
+    def admit(self, entry: Entry, now: float, wall: float) -> Admitted | Rejected:
+        """Decide about an entry. `now`: a clock value; `wall`: seconds since the epoch."""
+        standing = self._standings.get(entry.member)
+        if entry.member == self._own:
+            return Rejected("echo")
+        if standing is None:
+            return Rejected("unknown-member")
+        if entry.seq <= standing.last:
+            return self._refuse(standing, "replay")
+        gap = entry.seq - standing.last - 1 if standing.last else 0
+        standing.last = entry.seq
+        if entry.op == "withdraw":
+            return self._withdraw(entry, standing, gap)
+        seconds = _seconds_left(entry, standing.member, wall)
+        if seconds is None:
+            return self._refuse(standing, "over")
+        obstacle = self._obstacle(entry, standing, now)
+        if obstacle is not None:
+            return self._refuse(standing, obstacle)
+        effect = _effect(entry, standing.member.trust)
+        end = now + seconds if seconds else float("inf")
+        standing.alive[entry.address] = Alive(effect, end)
+        return Admitted(effect, entry, seconds, gap)
+
+    def _withdraw(self, entry: Entry, standing: Standing, gap: int) -> Admitted | Rejected:
+        if standing.alive.pop(entry.address, None) is None:
+            return self._refuse(standing, "nothing-to-withdraw")
+        return Admitted("lift", entry, 0.0, gap)
+
+    def _obstacle(self, entry: Entry, standing: Standing, now: float) -> Reason | None:
+        member = standing.member
+        if self._exempt(entry):
+            return "never-block"
+        if not entry.is_host:
+            return "network"
+        if member.trust == "full":
+            return None
+        if not entry.duration_s:
+            return "permanent"
+        if not standing.spend(now):
+            return "too-fast"
+        if entry.address not in standing.alive and len(standing.alive) >= member.max_alive:
+            standing.expire(now)
+            if len(standing.alive) >= member.max_alive:
+                return "too-many-alive"
+        return None
+
+    def _refuse(self, standing: Standing, reason: Reason) -> Rejected:
+        standing.refused[reason] += 1
+        return Rejected(reason)
+
+
+def _seconds_left(entry: Entry, member: Member, wall: float) -> float | None:
+    """Return how long an entry has effect; None if it is over. The time since it was made counts,
+    but a clock that is ahead does not prolong it."""
+    if not entry.duration_s:
+        return 0.0
+    left = entry.duration_s - max(0.0, wall - entry.at)
+    if member.trust != "full":
+        left = min(left, float(member.max_s))
+    return left if left > 0 else None
+
+
+def _effect(entry: Entry, trust: Trust) -> Effect:
+    if trust == "show":
+        return "show"
+    return "block" if trust == "full" or entry.evidence != "forgeable" else "weigh"

@@ -1,0 +1,147 @@
+"""Entries: the statements that the members of a fleet exchange, and their canonical bytes.
+
+An entry is a JSON object in one form alone, so that its signature covers every byte: sorted keys,
+no spaces, ASCII. parse() takes hostile bytes. A duration is the truth about how long a block
+lasts; the time at which it was made can only shorten it: a wrong clock does not prolong it.
+
+See docs/decisions.md: fleet-entry.
+"""
+
+import json
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+SCHEMA: Final = 1
+MAX_ENTRY_BYTES: Final = 1024
+MAX_SEQUENCE: Final = (1 << 53) - 1
+"""The largest number that every reader of JSON keeps exactly."""
+MAX_DURATION_S: Final = 10 * 365 * 86400
+MAX_TIME_S: Final = 1 << 40
+MAX_REASON: Final = 200
+
+Operation = Literal["block", "withdraw"]
+Proof = Literal["forgeable", "proven", "hand"]
+"""Evidence of a block: packets of any sender, a decoy's finished handshake, an operator."""
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_SCAN: Final = re.compile(r"[a-z0-9-]{0,32}")
+_REASON: Final = re.compile(rf"[\x20-\x7e]{{0,{MAX_REASON}}}")
+_FIELDS: Final = frozenset((
+    "v", "op", "member", "seq", "address", "duration_s", "evidence", "scan", "reason", "at",
+))  # fmt: skip
+
+
+class BadEntry(ValueError):
+    """A refusal of bytes; its text is one of few words, the label of a counter."""
+
+
+class Entry(NamedTuple):
+    """A statement of one member about one source."""
+
+    op: Operation
+    member: str
+    seq: int
+    """Number of the entry among those of its member, increasing."""
+    network: IPv4Network | IPv6Network
+    """The source: a host, an IPv6 /64, or a network blocked by hand."""
+    duration_s: int
+    """Seconds from `at` on; 0: without end."""
+    evidence: Proof
+    scan: str
+    reason: str
+    at: int
+    """Seconds since the epoch, by the member's clock."""
+
+    @property
+    def address(self) -> str:
+        """The source as text: a host without its prefix length."""
+        return network_text(self.network)
+
+    @property
+    def is_host(self) -> bool:
+        """Whether this is one source: an address, or an IPv6 /64."""
+        return self.network.prefixlen in ((32,) if self.network.version == 4 else (64, 128))
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes, which are signed."""
+        fields = {
+            "v": SCHEMA, "op": self.op, "member": self.member, "seq": self.seq,
+            "address": self.address, "duration_s": self.duration_s, "evidence": self.evidence,
+            "scan": self.scan, "reason": self.reason, "at": self.at,
+        }  # fmt: skip
+        return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+
+
+def network_text(network: IPv4Network | IPv6Network) -> str:
+    """Return a network as text, a single address without its prefix length."""
+    is_single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if is_single else str(network)
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be a member's name: 32 letters, digits and hyphens at most."""
+    return _NAME.fullmatch(text) is not None
+
+
+def parse(raw: bytes) -> Entry:
+    """Return the entry in hostile bytes. Raise BadEntry for all but the canonical form."""
+    if len(raw) > MAX_ENTRY_BYTES:
+        raise BadEntry("too-long")
+    try:
+        fields = json.loads(raw.decode("ascii"))
+    except (ValueError, RecursionError):
+        raise BadEntry("not-json") from None
+    if not isinstance(fields, dict):
+        raise BadEntry("not-an-object")
+    if _number(fields, "v", MAX_SEQUENCE) != SCHEMA:
+        raise BadEntry("unknown-version")
+    if fields.keys() != _FIELDS:
+        raise BadEntry("unknown-fields")
+    entry = Entry(
+        op=_word(fields, "op", Operation),
+        member=_text(fields, "member", _NAME),
+        seq=_number(fields, "seq", MAX_SEQUENCE),
+        network=_network(fields["address"]),
+        duration_s=_number(fields, "duration_s", MAX_DURATION_S),
+        evidence=_word(fields, "evidence", Proof),
+        scan=_text(fields, "scan", _SCAN),
+        reason=_text(fields, "reason", _REASON),
+        at=_number(fields, "at", MAX_TIME_S),
+    )
+    if entry.encode() != raw:  # spaces, other orders, a key twice: the signature is of one form
+        raise BadEntry("not-canonical")
+    return entry
+
+
+def _number(fields: dict[str, Any], name: str, highest: int) -> int:
+    value = fields.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= highest:
+        raise BadEntry(f"bad-{name}")
+    return value
+
+
+def _text(fields: dict[str, Any], name: str, pattern: re.Pattern[str]) -> str:
+    value = fields[name]
+    if not isinstance(value, str) or pattern.fullmatch(value) is None:
+        raise BadEntry(f"bad-{name}")
+    return value
+
+
+def _word(fields: dict[str, Any], name: str, words: Any) -> Any:  # noqa: ANN401 - a Literal
+    value = fields[name]
+    if not isinstance(value, str) or value not in get_args(words):
+        raise BadEntry(f"bad-{name}")
+    return value
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    if not isinstance(value, str) or "%" in value:  # an interface here means nothing there
+        raise BadEntry("bad-address")
+    try:
+        network = ip_network(value)
+    except ValueError:
+        raise BadEntry("bad-address") from None
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+        raise BadEntry("bad-address")  # no packet carries it
+    return network

@@ -1,0 +1,119 @@
+"""Entries: one form alone, and hostile bytes."""
+
+import json
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentryfw.fleet.entry import MAX_ENTRY_BYTES, MAX_SEQUENCE, BadEntry, Entry, is_name, parse
+
+ENTRY = Entry(
+    op="block", member="fw1", seq=4711, network=ip_network("192.0.2.7/32"), duration_s=3600,
+    evidence="forgeable", scan="portscan", reason="3 distinct targets within the window",
+    at=1_764_000_000,
+)  # fmt: skip
+
+
+def read(raw: bytes) -> bytes:
+    """Return the bytes of the entry that was read, or the word by which it was refused."""
+    try:
+        return parse(raw).encode()
+    except BadEntry as error:
+        return str(error).encode()
+
+
+def changed(**fields: object) -> bytes:
+    """Return the canonical bytes of ENTRY with other fields."""
+    given = json.loads(ENTRY.encode()) | fields
+    return json.dumps(given, sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_an_entry_survives_its_bytes() -> None:
+    assert parse(ENTRY.encode()) == ENTRY
+
+
+def test_its_bytes_are_what_the_documentation_shows() -> None:
+    assert ENTRY.encode() == (
+        b'{"address":"192.0.2.7","at":1764000000,"duration_s":3600,"evidence":"forgeable",'
+        b'"member":"fw1","op":"block","reason":"3 distinct targets within the window",'
+        b'"scan":"portscan","seq":4711,"v":1}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "is_host"),
+    [
+        ("192.0.2.7/32", True), ("2001:db8::/64", True), ("2001:db8::1/128", True),
+        ("192.0.2.0/24", False), ("0.0.0.0/0", False), ("2001:db8::/48", False), ("::/0", False),
+    ],
+)  # fmt: skip
+def test_a_source_is_an_address_or_a_64(network: str, is_host: object) -> None:
+    assert ENTRY._replace(network=ip_network(network)).is_host is is_host
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"", "not-json"),
+        (b"\xff\xfe", "not-json"),
+        (b"[" * 1000, "not-json"),
+        (b"[]", "not-an-object"),
+        (b" " * (MAX_ENTRY_BYTES + 1), "too-long"),
+        (changed(v=2), "unknown-version"),
+        (changed(v=True), "bad-v"),
+        (changed(more=1), "unknown-fields"),
+        (changed(op="drop"), "bad-op"),
+        (changed(op=["block"]), "bad-op"),
+        (changed(member="FW 1"), "bad-member"),
+        (changed(member=""), "bad-member"),
+        (changed(seq=-1), "bad-seq"),
+        (changed(seq=1.0), "bad-seq"),
+        (changed(seq=MAX_SEQUENCE + 1), "bad-seq"),
+        (changed(address="192.0.2.7/24"), "bad-address"),
+        (changed(address="::ffff:192.0.2.7"), "bad-address"),
+        (changed(address="fe80::1%eth0"), "bad-address"),
+        (changed(address=7), "bad-address"),
+        (changed(address="192.0.2.7/32"), "not-canonical"),
+        (changed(duration_s=10**12), "bad-duration_s"),
+        (changed(evidence="certain"), "bad-evidence"),
+        (changed(scan="a b"), "bad-scan"),
+        (changed(reason="\x1b[2J"), "bad-reason"),
+        (changed(reason="x" * 201), "bad-reason"),
+        (changed(at="now"), "bad-at"),
+        (ENTRY.encode() + b" ", "not-canonical"),
+        (ENTRY.encode().replace(b'"v":1', b'"v":1,"v":1'), "not-canonical"),
+    ],
+)
+def test_hostile_bytes_are_refused_by_a_word(raw: bytes, why: str) -> None:
+    with pytest.raises(BadEntry, match=f"^{why}$"):
+        parse(raw)
+
+
+@given(st.binary(max_size=2000))
+def test_any_bytes_are_an_entry_or_refused(raw: bytes) -> None:
+    assert read(raw) == raw or len(read(raw)) < 20  # a counter's label
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(sorted(json.loads(ENTRY.encode()))), JSON)
+def test_any_value_in_any_field_is_read_exactly_or_refused(name: str, value: object) -> None:
+    raw = changed(**{name: value})
+    assert read(raw) == raw or len(read(raw)) < 20
+
+
+@pytest.mark.parametrize("name", ["fw1", "a", "0", "edge-2", "x" * 32])
+def test_names(name: str) -> None:
+    assert is_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a_b", "a b", "x" * 33, "a\n"])
+def test_texts_that_cannot_be_names(name: str) -> None:
+    assert not is_name(name)
