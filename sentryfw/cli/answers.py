@@ -73,6 +73,7 @@ class StatusAnswer(TypedDict, total=False):
     reactions: dict[str, dict[str, int]]
     decoys: DecoyAnswer | None
     metrics: ExportAnswer | None
+    fleet: dict[str, Any]
     reload: ReloadAnswer
 
 

@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "replay": ("replay", "Judge a capture as the daemon would have."),
     "import-portsentry": ("import_portsentry", "Convert PortSentry's configuration."),
     "allow": ("allow", "Edit the allowlist of sources that are never blocked."),
+    "fleet": ("fleet", "Share blocks with other firewalls."),
     "config": ("config", "Show and change the configuration."),
 }
 """The module of each command in commands/, and its help in one line."""

@@ -211,14 +211,16 @@ def _blocked_form(table: Table, text: str, whole: Whole6) -> Source | IPNetwork:
 
 
 def unblockable(table: Table) -> list[str]:
-    """Return the addresses of the sources that are blocked or confined."""
-    confined = map(blocked_of, table.decisions.confined())
-    found = itertools.chain(table.sets.blocked_sources(), confined)
+    """Return the addresses of the sources that are blocked, also by the fleet, or confined."""
+    others = itertools.chain(table.decisions.confined(), table.decisions.of_fleet())
+    found = itertools.chain(table.sets.blocked_sources(), map(blocked_of, others))
     return list(dict.fromkeys(blocked.address for blocked in found))
 
 
 def _is_unblockable(table: Table, source: Source) -> bool:
-    return table.sets.is_blocked(source) or table.decisions.find(source) is not None
+    decisions = table.decisions
+    others = decisions.find(source) or decisions.find_of_fleet(source)
+    return table.sets.is_blocked(source) or others is not None
 
 
 def unblock_all(config: Config, table: Table) -> int:

@@ -7,7 +7,7 @@ SECTIONS: Final[dict[str, tuple[str, ...]]] = {
         "drill", "doctor", "install", "confirm", "uninstall", "panic", "import-portsentry",
     ),
     "See": ("status", "list", "explain", "watch", "report", "metrics"),
-    "Block and allow": ("block", "unblock", "allow", "import"),
+    "Block and allow": ("block", "unblock", "allow", "import", "fleet"),
     "Configure": ("check", "config", "reload"),
     "Pass on, and look back": ("export", "replay", "support-dump"),
     "Run": ("run",),
@@ -84,6 +84,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "support-dump": ("sentryfw support-dump --redact",),
     "import-portsentry": ("sentryfw import-portsentry       # print it; --write to keep it",),
+    "fleet": (
+        "sentryfw fleet key               # the public key, for the others' [fleet.members]",
+        "ssh fw2 sentryfw fleet send | sentryfw fleet receive",
+        "sentryfw fleet members",
+    ),
     "metrics": ("sentryfw metrics | grep blocked",),
     "doctor": ("sentryfw doctor",),
 }

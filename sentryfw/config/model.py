@@ -12,10 +12,11 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from sentryfw.config.decoy import Decoy
+from sentryfw.config.fleet import Fleet
 from sentryfw.config.forward import ListedForward
 from sentryfw.config.metrics import Metrics
 from sentryfw.config.origin import Geo, Labels
-from sentryfw.config.record import RecordSection
+from sentryfw.config.record import EvidenceSection, RecordSection
 from sentryfw.config.report import ReportSection
 from sentryfw.config.respond import Respond
 from sentryfw.config.types import (
@@ -64,6 +65,11 @@ class Paths(Section):
     @property
     def evidence(self) -> Path:
         return self.state / "evidence"
+
+    @property
+    def fleet_key(self) -> Path:
+        """Private key that signs the entries of this firewall for its fleet."""
+        return self.state / "fleet.key"
 
     @property
     def lock(self) -> Path:
@@ -211,15 +217,6 @@ class NeverBlock(Section):
     partners: bool = True
 
 
-class EvidenceSection(Section):
-    """Packets behind a block, kept as a small pcapng file in [paths] state/evidence."""
-
-    packets: Annotated[Count, Field(ge=0, le=64)] = 8
-    """Packets kept of a source, the last ones; 0: none."""
-    max_files: Annotated[Count, Field(ge=1, le=MAX_BLOCKS)] = 4096
-    max_age: Duration = 2592000.0
-
-
 class Queue(Section):
     """The netfilter queue."""
 
@@ -246,6 +243,7 @@ class Config(Section):
     report: ReportSection = Field(default_factory=ReportSection)
     geo: Geo = Field(default_factory=Geo)
     labels: Labels = Field(default_factory=Labels)
+    fleet: Fleet = Field(default_factory=Fleet)
 
     def horizons(self) -> Horizons:
         """Return the engine's triggers and windows."""

@@ -1,10 +1,10 @@
-"""The section [record]: bounds of what is written to the disk."""
+"""The sections [record] and [evidence]: bounds of what is written to the disk."""
 
 from typing import Annotated, Final
 
 from pydantic import Field
 
-from sentryfw.config.types import Count, Section
+from sentryfw.config.types import MAX_BLOCKS, Count, Duration, Section
 
 MAX_MIB: Final = 1 << 20
 
@@ -22,3 +22,12 @@ class RecordSection(Section):
     min_free_mib: Annotated[Count, Field(ge=0, le=MAX_MIB)] = 64
     """Free space in MiB below which events, refusals, probes and packets are not written any more;
     blocks still are."""
+
+
+class EvidenceSection(Section):
+    """Packets behind a block, kept as a small pcapng file in [paths] state/evidence."""
+
+    packets: Annotated[Count, Field(ge=0, le=64)] = 8
+    """Packets kept of a source, the last ones; 0: none."""
+    max_files: Annotated[Count, Field(ge=1, le=MAX_BLOCKS)] = 4096
+    max_age: Duration = 2592000.0

@@ -157,6 +157,8 @@ class Daemon:
                 notify("WATCHDOG=1")
             parts.decoys.tick()
             parts.reports.tick(parts.config)
+            if parts.fleet.repaired(int(parts.guard.status()["healed"]["count"])):
+                asyncio.get_running_loop().run_in_executor(None, parts.fleet.refill)
 
     def _full(self) -> dict[Loss, int]:
         """Return the totals of what was lost beside the packet path, because it was full."""
@@ -204,6 +206,7 @@ class Daemon:
             parts.engine.inside.reconfigure(config.inside_horizons(), inside)
         parts.packet_path.protect(networks)
         parts.guard.reconfigure(config)
+        parts.fleet.reconfigure(config)
         parts.never_block.reconfigure(config, new.protected)
         use_limits(parts)
         if new.captures is not None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sentryfw.config.types import IPNetwork
+from sentryfw.daemon.fleet.weighed import DEFER_S, Weighed
 from sentryfw.decoy.wire import Visit
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import (
@@ -66,6 +67,7 @@ class PacketPath:
         self._blocked = blocked
         self._recorder = recorder
         self.revision = Revision(engine)
+        self.weighed = Weighed()
         self._displaced: list[Source] = []
         self.acknowledged = 0
         """Blocks that the kernel has acknowledged."""
@@ -78,6 +80,8 @@ class PacketPath:
             acknowledged_at = self.confine(outcome.confinement)
         if outcome.distributed is not None:
             self.defer(outcome.distributed)
+        if self.weighed and outcome.action == "count" and not packet.meta.partner:
+            self._defer_weighed(outcome)
         packet.verdict = outcome.verdict
         if outcome.action != "pass":
             self.report(outcome, packet.payload, acknowledged_at)
@@ -145,6 +149,16 @@ class PacketPath:
         if found.is_new:
             self._recorder.note(DISTRIBUTED, **distributed_fields(found))
 
+    def _defer_weighed(self, outcome: Outcome) -> None:
+        """Defer a source by its first probe here, if another member of the fleet reported it."""
+        probe = outcome.probe
+        if probe is None or not self.weighed.holds(probe.source, clock()):
+            return
+        try:
+            self._decisions.defer_source(probe.source, DEFER_S)
+        except KernelError as error:  # a full set serves
+            self._recorder.note("defer-failed", place=source_text(probe.source), error=str(error))
+
     def _refused(self, blocks: tuple[Block | Confinement, ...], error: KernelError) -> None:
         self.engine.counters.blocks_failed += len(blocks)
         for block in blocks:
@@ -188,6 +202,7 @@ class PacketPath:
     def unblocked(self, source: Source | None) -> None:
         """Follow a block, or with None every block, that ended before its time."""
         self.revision.forget(source)
+        self.weighed.released(source)
         if source is None:
             self.engine.release_all()
         else:

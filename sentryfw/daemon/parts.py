@@ -10,6 +10,7 @@ See docs/decisions.md: bound-first.
 import functools
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,6 +23,7 @@ from sentryfw.config.types import IPNetwork
 from sentryfw.daemon.block_room import BlockRoom
 from sentryfw.daemon.confine_watch import ConfineWatch
 from sentryfw.daemon.decoy_watch import DecoyWatch
+from sentryfw.daemon.fleet.exchange import Exchange, Surroundings
 from sentryfw.daemon.flow_loss import FlowLoss
 from sentryfw.daemon.packet_path import PacketPath, clock
 from sentryfw.daemon.relisting import Relisting
@@ -48,6 +50,7 @@ from sentryfw.netfilter.table import Table
 from sentryfw.record.active_blocks import listed_blocks, proven_blocks
 from sentryfw.record.captures import CaptureStore, RecentProbes
 from sentryfw.record.event_file import MIB, EventLimits
+from sentryfw.record.fleet import outbox
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder, RecordLimits
 from sentryfw.record.records import probe_of
@@ -79,6 +82,7 @@ class Parts:
     reports: ReportSchedule
     room: BlockRoom
     listed_scans: ListedScans
+    fleet: Exchange
     queue: PacketQueue
 
     @property
@@ -146,7 +150,24 @@ def _build_behind(queue: PacketQueue, config: Config) -> Parts:
         confine=ConfineWatch(packet_path.engine, table, recorder),
         reports=ReportSchedule(recorder),
         room=BlockRoom(packet_path, guard, recorder), listed_scans=ListedScans(recorder),
+        fleet=make_fleet(config, packet_path, guard, recorder, table, ledger),
     )  # fmt: skip
+
+
+def make_fleet(
+    config: Config, path: PacketPath, guard: Guard, recorder: Recorder, table: Table,
+    ledger: ResilientLedger,
+) -> Exchange:  # fmt: skip
+    """Return the exchange with the fleet, which continues with what the ledger remembers of it;
+    without that, everything else works."""
+    fleet = Exchange(config, Surroundings(path.engine, guard.memory, path.weighed, recorder))
+    if not fleet.is_on and not outbox.is_enabled(ledger):
+        return fleet
+    try:
+        fleet.start(table, clock(), time.time())
+    except (SentryError, sqlite3.Error) as error:
+        log.error("the fleet is not remembered: %s", error)
+    return fleet
 
 
 def install_table(

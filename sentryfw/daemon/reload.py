@@ -38,7 +38,7 @@ from sentryfw.respond.responder import Responder
 
 RESTART: Final = "needs a restart (systemctl restart sentryfw)"
 HELPER: Final = "is done by root's helper, which has to start again: run `sentryfw install`"
-_FIXED: Final = {"paths": RESTART, "queue": RESTART}
+_FIXED: Final = {"paths": RESTART, "queue": RESTART, "fleet": RESTART}
 _HELPERS: Final = {"respond.command": HELPER, "respond.hosts_deny": HELPER}
 """Sections that a daemon other than root cannot change, with the reason."""
 

@@ -53,6 +53,10 @@ class Requests:
             "watch": lambda _: self._watch(),
             "sources": self._sources,
             "metrics": lambda _: _one(lambda: {"text": actions.figures()}),
+            "fleet-outgoing": parts.fleet.outgoing,
+            "fleet-incoming": parts.fleet.incoming,
+            "fleet-drop": parts.fleet.drop,
+            "fleet-positions": lambda _: _one(parts.fleet.positions),
             "config": lambda _: _one(lambda: {"config": parts.config.model_dump(mode="json")}),
         }
         self._waits: dict[str, Callable[[], Coroutine[Any, Any, Answer]]] = {

@@ -119,6 +119,8 @@ class Status:
     """None without decoys."""
     metrics: ExportStatus | None
     """None without an exporter."""
+    fleet: Mapping[str, Any]
+    """The members of the fleet and what was refused; empty without one."""
     reload: ReloadStatus
 
     def as_dict(self) -> dict[str, Any]:
@@ -160,6 +162,7 @@ class Status:
                 "garbled": decoys.garbled, "restarts": decoys.restarts,
             },
             "metrics": metrics and {"scrapes": metrics.scrapes, "fault": metrics.fault},
+            "fleet": dict(self.fleet),
             "reload": {"at": self.reload.at, "error": self.reload.error},
         }  # fmt: skip
 
@@ -199,6 +202,7 @@ def collect(
         reactions={name: ReactionStatus(**part) for name, part in parts.responder.status().items()},
         decoys=None if decoys is None else DecoyStatus(**decoys.status()),
         metrics=metrics,
+        fleet=parts.fleet.status() if parts.fleet.is_on else {},
         reload=reload,
     )  # fmt: skip
 

@@ -32,7 +32,7 @@ _FIELDS: Final = frozenset((
 ))  # fmt: skip
 
 
-class BadEntry(ValueError):
+class UnreadableEntry(ValueError):
     """A refusal of bytes; its text is one of few words, the label of a counter."""
 
 
@@ -85,19 +85,19 @@ def is_name(text: str) -> bool:
 
 
 def parse(raw: bytes) -> Entry:
-    """Return the entry in hostile bytes. Raise BadEntry for all but the canonical form."""
+    """Return the entry in hostile bytes. Raise UnreadableEntry for all but the canonical form."""
     if len(raw) > MAX_ENTRY_BYTES:
-        raise BadEntry("too-long")
+        raise UnreadableEntry("too-long")
     try:
         fields = json.loads(raw.decode("ascii"))
     except (ValueError, RecursionError):
-        raise BadEntry("not-json") from None
+        raise UnreadableEntry("not-json") from None
     if not isinstance(fields, dict):
-        raise BadEntry("not-an-object")
+        raise UnreadableEntry("not-an-object")
     if _number(fields, "v", MAX_SEQUENCE) != SCHEMA:
-        raise BadEntry("unknown-version")
+        raise UnreadableEntry("unknown-version")
     if fields.keys() != _FIELDS:
-        raise BadEntry("unknown-fields")
+        raise UnreadableEntry("unknown-fields")
     entry = Entry(
         op=_word(fields, "op", Operation),
         member=_text(fields, "member", _NAME),
@@ -110,38 +110,38 @@ def parse(raw: bytes) -> Entry:
         at=_number(fields, "at", MAX_TIME_S),
     )
     if entry.encode() != raw:  # spaces, other orders, a key twice: the signature is of one form
-        raise BadEntry("not-canonical")
+        raise UnreadableEntry("not-canonical")
     return entry
 
 
 def _number(fields: dict[str, Any], name: str, highest: int) -> int:
     value = fields.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= highest:
-        raise BadEntry(f"bad-{name}")
+        raise UnreadableEntry(f"bad-{name}")
     return value
 
 
 def _text(fields: dict[str, Any], name: str, pattern: re.Pattern[str]) -> str:
     value = fields[name]
     if not isinstance(value, str) or pattern.fullmatch(value) is None:
-        raise BadEntry(f"bad-{name}")
+        raise UnreadableEntry(f"bad-{name}")
     return value
 
 
 def _word(fields: dict[str, Any], name: str, words: Any) -> Any:  # noqa: ANN401 - a Literal
     value = fields[name]
     if not isinstance(value, str) or value not in get_args(words):
-        raise BadEntry(f"bad-{name}")
+        raise UnreadableEntry(f"bad-{name}")
     return value
 
 
 def _network(value: object) -> IPv4Network | IPv6Network:
     if not isinstance(value, str) or "%" in value:  # an interface here means nothing there
-        raise BadEntry("bad-address")
+        raise UnreadableEntry("bad-address")
     try:
         network = ip_network(value)
     except ValueError:
-        raise BadEntry("bad-address") from None
+        raise UnreadableEntry("bad-address") from None
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
-        raise BadEntry("bad-address")  # no packet carries it
+        raise UnreadableEntry("bad-address")  # no packet carries it
     return network

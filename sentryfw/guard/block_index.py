@@ -15,7 +15,13 @@ from typing import Final, NamedTuple, Self
 from sentryfw.config.types import IPNetwork
 from sentryfw.engine.model import Source, source_of_key, source_text
 from sentryfw.netfilter.block_sets import BlockedRange
-from sentryfw.netfilter.schema import BLOCK_SETS, CONFINE_SETS, CUT_SETS, LIFTED_SETS
+from sentryfw.netfilter.schema import (
+    BLOCK_SETS,
+    CONFINE_SETS,
+    CUT_SETS,
+    FLEET_SETS,
+    LIFTED_SETS,
+)
 from sentryfw.netlink.set_elements import Lifetime, networks_of
 
 PART_COUNT: Final = 256
@@ -139,12 +145,12 @@ class KnownBlocks:
     def lift(self, key: bytes) -> None:
         """Restore no confinement of a source that was unblocked."""
         now = time.monotonic()
-        for names in (CONFINE_SETS, CUT_SETS):
+        for names in (CONFINE_SETS, CUT_SETS, FLEET_SETS):
             self.lifted[names[len(key)], key] = now
 
     def lift_all(self) -> None:
         """Restore no confinement: everything was unblocked."""
-        for name in LIFTED_SETS:
+        for name in (*LIFTED_SETS, *FLEET_SETS.values()):
             self.learnt.pop(name, None)
 
     def forget_lifted(self, before: float) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import KernelError
 from sentryfw.guard.moment import Moment
-from sentryfw.netfilter.schema import LEARNT_SETS, LIFTED_SETS, TABLE
+from sentryfw.netfilter.schema import FLEET_SETS, LEARNT_SETS, LIFTED_SETS, TABLE
 from sentryfw.netfilter.sets.elements import key_of
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.set_elements import (
@@ -31,6 +31,7 @@ from sentryfw.netlink.set_elements import (
 )
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.record import learnt
+from sentryfw.record.fleet import held
 from sentryfw.record.learnt import LearntElement
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.resilient_ledger import AnyLedger
@@ -98,7 +99,8 @@ def record_unblock(ledger: Ledger, address: str | None, now: float) -> None:
     ledger.unblocked(address, now)
     if address is None or "/" not in address or address.endswith("/64"):  # else a network
         key = None if address is None else key_of(parse_source(address))
-        learnt.lift(ledger, LIFTED_SETS, key)
+        learnt.lift(ledger, (*LIFTED_SETS, *FLEET_SETS.values()), key)
+        held.lift(ledger, address)
 
 
 def _restore_set(netlink: NfnetlinkSocket, ledger: AnyLedger, name: str, now: Moment) -> int:

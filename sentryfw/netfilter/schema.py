@@ -71,14 +71,19 @@ TALKED_SETS: Final = ("talked4", "talked6")
 """Listed ports that a source sent data to: source . port."""
 AWAY_SET: Final = "while_away"
 """Protocols whose unlisted packets are dropped while the daemon is away; there by configuration."""
+FLEET_SETS: Final = {4: "fleet4", 16: "fleet6"}
+"""Sources blocked by other members of the fleet, by the length of their keys in bytes."""
 LIFTED_SETS: Final = (*CONFINE_SETS.values(), *CUT_SETS.values())
 """Sets that an unblock lifts a source from, beside its block."""
-LEARNT_SETS: Final = (*PARTNER_SETS, *SERVED_SETS, *SERVED_UDP_SETS, *PEER_SETS, *LIFTED_SETS)
-"""Sets that outlast a restart beside the block sets: those that rules fill, confinements."""
+LEARNT_SETS: Final = (
+    *PARTNER_SETS, *SERVED_SETS, *SERVED_UDP_SETS, *PEER_SETS, *LIFTED_SETS, *FLEET_SETS.values(),
+)  # fmt: skip
+"""Sets that outlast a restart beside the block sets: those that rules fill, confinements, the
+fleet's."""
 TIMED_SETS: Final = (
     *BLOCK_SETS.values(), *NETWORK_SETS, *CONFINE_SETS.values(), *CUT_SETS.values(),
     *DEFER_SETS.values(), *DEFER_TARGET_SETS.values(), *DEFER_PREFIX_SETS.values(),
-    *BLOCK_PREFIX_SETS.values(), DEFER_ETHER_SET, BLOCK_ETHER_SET,
+    *BLOCK_PREFIX_SETS.values(), DEFER_ETHER_SET, BLOCK_ETHER_SET, *FLEET_SETS.values(),
 )  # fmt: skip
 """Sets that decisions and commands fill, with elements that expire."""
 KEPT_SETS: Final = (
@@ -90,6 +95,7 @@ BLOCK_SET_SIZE: Final = 1048576
 """Elements that block4 and block6 can each hold: MAX_BLOCKS of the configuration."""
 CONFINE_SET_SIZE: Final = 65536
 DEFER_SET_SIZE: Final = 65536
+FLEET_SET_SIZE: Final = 65536
 PREFIX_SET_SIZE: Final = 65536
 PARTNER_SET_SIZE: Final = 262144
 FRESH_SET_SIZE: Final = 65536

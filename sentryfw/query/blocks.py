@@ -5,6 +5,7 @@ functions.
 """
 
 import itertools
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,8 @@ from sentryfw.netfilter.block_sets import Blocked, blocked_of
 from sentryfw.netfilter.table import Table
 from sentryfw.origin.model import OriginItem
 from sentryfw.record.events import timestamp
+from sentryfw.record.fleet import held
+from sentryfw.record.fleet.held import Held
 from sentryfw.record.lookup import OptionalLedger, Reason, newest_confinements, newest_reasons
 from sentryfw.record.records import DecisionRecord
 
@@ -49,6 +52,8 @@ class BlockItem(TypedDict):
     """"block", or "confine": what the partner uses goes on."""
     dropped_packets: int
     dropped_bytes: int
+    member: NotRequired[str]
+    """Members of the fleet by whose word it is blocked; not in own blocks."""
     host: NotRequired[str]
     """Name by a resolver, in `list` only; empty if none is known."""
     origin: NotRequired[OriginItem]
@@ -81,6 +86,28 @@ def items(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, None, 
     """Yield the active blocks, each with its reason."""
     yield from with_reasons(batches(table, LOOKUP_BATCH), ledger, warn)
     yield from confined(table, ledger, warn)
+    yield from of_fleet(table, ledger, warn)
+
+
+def of_fleet(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, None, None]:
+    """Yield the blocks by other members of the fleet, each with its members and their reason."""
+    with closing(OptionalLedger(ledger, warn)) as book:
+        for found in map(blocked_of, table.decisions.of_fleet()):
+            rows = [row for row in _held(book, found.address) if row.effect == "block"]
+            listed = item(found, None)
+            listed["member"] = ", ".join(row.member for row in rows)
+            listed["host"] = ""
+            if rows:
+                row = max(rows, key=lambda row: row.at)
+                listed["scan"], listed["reason"] = row.scan, f"{row.member}: {row.reason}"
+                listed["forgeable"] = row.evidence == "forgeable"
+                listed["blocked_at"] = timestamp(row.at)
+            yield listed
+
+
+def _held(book: OptionalLedger, address: str) -> list[Held]:
+    nothing: list[Held] = []
+    return book.ask(lambda ledger: held.active(ledger, time.time(), [address]), nothing)
 
 
 def confined(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, None, None]:

@@ -91,6 +91,23 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE blocks ADD COLUMN dropped_packets INTEGER
     """,
+    """
+    CREATE TABLE fleet_outbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        op TEXT NOT NULL, address TEXT NOT NULL, duration_s REAL NOT NULL,
+        forgeable INTEGER NOT NULL, scan TEXT NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE fleet_held (
+        member TEXT NOT NULL, address TEXT NOT NULL, effect TEXT NOT NULL, evidence TEXT NOT NULL,
+        scan TEXT NOT NULL, reason TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL,
+        ends_at REAL,
+        PRIMARY KEY (member, address)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX fleet_held_by_address ON fleet_held (address);
+    CREATE TABLE fleet_members (
+        member TEXT PRIMARY KEY, last_seq INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 """Scripts; each brings the schema from PRAGMA user_version = its index to the next version."""
 

@@ -340,7 +340,17 @@ def test_the_group_may_send_requests_that_change_nothing(
 
 def test_every_request_of_the_commands_is_known_to_change_something_or_not() -> None:
     """A reading command that asks for more must not end in 4 for the group."""
-    changing = {"stop", "protect", "release", "release-all", "blocked", "reload"}
+    changing = {
+        "stop",
+        "protect",
+        "release",
+        "release-all",
+        "blocked",
+        "reload",
+        "fleet-outgoing",
+        "fleet-incoming",
+        "fleet-drop",
+    }
     package = Path(server.__file__).parents[1]
     sources = [path for part in ("cli", "query") for path in (package / part).rglob("*.py")]
     asked = {verb for path in sources for verb in VERB.findall(path.read_text())}

@@ -160,6 +160,10 @@ class Faked:
             flow_loss=self._fake("flow_loss", flows=Flows(0, 0)),
             confine=self._fake("confine", obstacle="", full={}),
             room=self._fake("room"), listed_scans=self._fake("listed_scans"),
+            fleet=self._fake(
+                "fleet", is_on=False, repaired=lambda _: False, outgoing=list, incoming=list,
+                drop=list, positions=dict,
+            ),
             queue=self._fake("queue", reader=reader, fileno=lambda: self.pipe[0]),
         )  # fmt: skip
 
@@ -251,9 +255,10 @@ def test_a_reload_is_applied_by_the_daemon(tmp_path: Path, monkeypatch: pytest.M
 
     faked.run(during)
     begin = faked.calls.index("built")
-    assert faked.calls[begin : begin + 12] == [
-        "built", "packet_path.protect", "guard.reconfigure", "never_block.reconfigure",
-        "recorder.use_limits", "events.use_limits", "recorder.use_captures",
+    assert faked.calls[begin : begin + 13] == [
+        "built", "packet_path.protect", "guard.reconfigure", "fleet.reconfigure",
+        "never_block.reconfigure", "recorder.use_limits", "events.use_limits",
+        "recorder.use_captures",
         "responder.withdraw", "responder.stop", "new responder.restore",
         "new responder.start", "recorder.note reload",
     ]  # fmt: skip

@@ -33,6 +33,12 @@ class Asked:
             never_block=SimpleNamespace(refresh_soon=self._log("refresh_soon")),
             responder=SimpleNamespace(began=self._log("began")),
             engine=SimpleNamespace(tracker=self.tracker),
+            fleet=SimpleNamespace(
+                outgoing=self._log("outgoing"),
+                incoming=self._log("incoming"),
+                drop=self._log("drop"),
+                positions=lambda: {"fw1": 7},
+            ),
         )
         status: Any = SimpleNamespace(as_dict=lambda: {"pid": 1})
         self.actions = Actions(lambda: status, lambda: "text", self._reload, self._log("stop"))

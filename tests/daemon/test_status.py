@@ -33,7 +33,8 @@ def status(**changes: Any) -> Status:
         ),
         "conntrack": Flows(19, 20), "never_block": NeverBlockStatus(networks=13, refreshed=14),
         "reactions": {"mail": ReactionStatus(done=15, failed=16, waiting=17)},
-        "decoys": None, "metrics": None, "reload": ReloadStatus(at=18.5, error=""),
+        "decoys": None, "metrics": None, "fleet": {"name": "fw1"},
+        "reload": ReloadStatus(at=18.5, error=""),
     }  # fmt: skip
     return Status(**fields | changes)
 
@@ -56,7 +57,8 @@ def test_the_keys_are_the_documented_ones() -> None:
         "conntrack": {"flows": 19, "limit": 20},
         "never_block": {"never_block": 13, "refreshed": 14},
         "reactions": {"mail": {"done": 15, "failed": 16, "waiting": 17}},
-        "decoys": None, "metrics": None, "reload": {"at": 18.5, "error": ""},
+        "decoys": None, "metrics": None, "fleet": {"name": "fw1"},
+        "reload": {"at": 18.5, "error": ""},
     }  # fmt: skip
 
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentryfw.fleet.entry import MAX_ENTRY_BYTES, MAX_SEQUENCE, BadEntry, Entry, is_name, parse
+from sentryfw.fleet.entry import (
+    MAX_ENTRY_BYTES,
+    MAX_SEQUENCE,
+    Entry,
+    UnreadableEntry,
+    is_name,
+    parse,
+)
 
 ENTRY = Entry(
     op="block", member="fw1", seq=4711, network=ip_network("192.0.2.7/32"), duration_s=3600,
@@ -20,7 +27,7 @@ def read(raw: bytes) -> bytes:
     """Return the bytes of the entry that was read, or the word by which it was refused."""
     try:
         return parse(raw).encode()
-    except BadEntry as error:
+    except UnreadableEntry as error:
         return str(error).encode()
 
 
@@ -87,7 +94,7 @@ def test_a_source_is_an_address_or_a_64(network: str, is_host: object) -> None:
     ],
 )
 def test_hostile_bytes_are_refused_by_a_word(raw: bytes, why: str) -> None:
-    with pytest.raises(BadEntry, match=f"^{why}$"):
+    with pytest.raises(UnreadableEntry, match=f"^{why}$"):
         parse(raw)
 
 

@@ -16,7 +16,7 @@ MAX_ATTRIBUTES: Final = 15
 MAX_FUNCTION_LINES: Final = 45
 MAX_POSITIONAL: Final = 6
 MAX_TOP_FILES: Final = 5
-MAX_TOP_FOLDERS: Final = 16
+MAX_TOP_FOLDERS: Final = 17
 MAX_FOLDER_FILES: Final = 18
 SIZED: Final = ("sentryfw", "bench", "packaging")
 """Trees whose modules, classes and functions have a size; a test may be as long as its case."""
@@ -73,7 +73,7 @@ def _attributes(node: ast.ClassDef) -> set[str]:
 
 
 def folders() -> Iterator[Offence]:
-    """The package has at most 5 files and 16 folders at its top, a folder at most 18 files."""
+    """The package has at most 5 files and 17 folders at its top, a folder at most 18 files."""
     counts: dict[str, int] = defaultdict(int)
     for source in sources("sentryfw"):
         counts[PurePath(source.path).parent.as_posix()] += 1

@@ -101,7 +101,9 @@ LAN: Final = Case("inside", INSIDE, [])
 UPDATE: Final = Case("update", FULL, NEVER_BLOCK, update=True)
 REFUSING: Final = Case("reject", config.parse(b'[block]\nunlisted = "reject"', "reject"), [])
 AWAY: Final = Case("away", config.parse(b'[block]\nwhile_away = "drop"', "away"), [])
-CASES: Final = (BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN, REFUSING, AWAY)
+MEMBER: Final = f'[fleet]\nname = "fw1"\n[fleet.members.fw2]\nkey = "{"ab" * 32}"'
+FLEET: Final = Case("fleet", config.parse(MEMBER.encode(), "fleet"), [])
+CASES: Final = (BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN, REFUSING, AWAY, FLEET)
 LOADED: Final = (BASIC, FILLED, ROUTER, LAN)
 RULES: Final = [
     (path.name, line.strip())
@@ -450,7 +452,7 @@ def test_every_base_chain_has_policy_accept(case: Case) -> None:
 
 
 def test_every_ruleset_file_is_loaded() -> None:
-    cases = (FILLED._replace(queue_statement=True), ROUTER, LAN, REFUSING, AWAY)
+    cases = (FILLED._replace(queue_statement=True), ROUTER, LAN, REFUSING, AWAY, FLEET)
     everything = "".join(case.script() for case in cases)
     for path in ruleset.directory().glob("*.nft"):
         assert path.read_text().splitlines()[0] in everything, path.name

@@ -157,7 +157,7 @@ def test_the_counters_are_those_of_the_ruleset(side: Side) -> None:
     counters = side.table.counters()
     assert sorted(counters) == [
         "asked", "backscatter", "blocked_early", "blocked_late", "blocked_prefix", "confined",
-        "deferred", "half_open", "held", "judged", "no_decoy", "over_limit", "over_quota",
+        "deferred", "fleet", "half_open", "held", "judged", "no_decoy", "over_limit", "over_quota",
         "over_source", "queued", "stray", "unjudged",
     ]  # fmt: skip
     assert set(counters.values()) == {(0, 0)}

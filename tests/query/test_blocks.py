@@ -10,8 +10,10 @@ import pytest
 from sentryfw.errors import NotInstalled
 from sentryfw.netfilter.block_sets import Blocked
 from sentryfw.netfilter.table import Counter
+from sentryfw.netlink.set_elements import Element
 from sentryfw.query import blocks
 from sentryfw.query.blocks import UNKNOWN, batches, item, items, kernel_state
+from sentryfw.record.fleet.held import Held, hold
 from sentryfw.record.ledger import Ledger
 from support.entries import BLOCK
 
@@ -19,7 +21,12 @@ ADDRESS: Final = BLOCK.address
 FOUND: Final = Blocked(ADDRESS, 4, 3600.0, 60.1234, 5, 300)
 
 
-def table(*sources: Blocked, networks: tuple[Blocked, ...] = (), installed: bool = True) -> Any:
+def table(
+    *sources: Blocked,
+    networks: tuple[Blocked, ...] = (),
+    installed: bool = True,
+    fleet: tuple[Element, ...] = (),
+) -> Any:
     def require() -> None:
         if not installed:
             raise NotInstalled("nothing is installed")
@@ -34,7 +41,11 @@ def table(*sources: Blocked, networks: tuple[Blocked, ...] = (), installed: bool
             blocked_networks=lambda: iter(networks),
             count_blocked=lambda: {4: len(sources), 6: 0},
         ),
-        decisions=SimpleNamespace(confined=lambda: iter(()), count_confined=lambda: {4: 0, 6: 0}),
+        decisions=SimpleNamespace(
+            confined=lambda: iter(()),
+            of_fleet=lambda: iter(fleet),
+            count_confined=lambda: {4: 0, 6: 0},
+        ),
     )
 
 
@@ -53,6 +64,24 @@ def test_a_block_has_the_reason_of_the_ledger(ledger: Path) -> None:
     assert (found["timeout_s"], found["expires_in_s"]) == (3600.0, 60.123)
     assert (found["dropped_packets"], found["dropped_bytes"], found["host"]) == (5, 300, "")
     assert warnings == []
+
+
+def test_a_block_of_the_fleet_names_its_members_and_their_reason(ledger: Path) -> None:
+    held = Held(
+        member="fw1", address="192.0.2.7", effect="block", evidence="proven", scan="decoy-scan",
+        reason="with the decoy at tcp/23", seq=1, at=1_800_000_000.0, ends_at=None,
+    )  # fmt: skip
+    shown_only = held._replace(member="fw3", effect="show")
+    with Ledger(ledger) as opened:
+        hold(opened, [held, held._replace(member="fw2", at=held.at - 1), shown_only])
+    unknown = Element(b"\xc0\x00\x02\x08", 60.0, 30.0, 0, 0, b"")
+    given = (Element(b"\xc0\x00\x02\x07", 3600.0, 60.0, 5, 300, b""), unknown)
+    first, second = items(table(fleet=given), ledger, pytest.fail)
+    assert (first["address"], first["member"], first["scan"]) == (
+        "192.0.2.7", "fw1, fw2", "decoy-scan",
+    )  # fmt: skip
+    assert (first["reason"], first["forgeable"]) == ("fw1: with the decoy at tcp/23", False)
+    assert (second["address"], second["member"], second["reason"]) == ("192.0.2.8", "", UNKNOWN)
 
 
 def test_a_block_without_a_row_has_no_reason(ledger: Path) -> None:

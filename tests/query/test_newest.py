@@ -39,6 +39,7 @@ class FakeTable:
         self.decisions = SimpleNamespace(
             find=lambda source: confined if source_text(source) == PARTNER else None,
             confined=lambda: iter([confined]),
+            of_fleet=lambda: iter(()),
             count_confined=lambda: {4: 1, 6: 0},
         )
 

@@ -28,6 +28,7 @@ from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.set_elements import Element
 
 BLOCK, SUSPECT, PARTNER, CONFINE, CUT = "block", "suspect", "partner", "confine", "cut"
+FLEET: Final = "fleet"
 COUNTERS: Final = re.compile(r"^\tcounter (\w+) \{$", re.MULTILINE)
 CHAIN: Final = "judge"
 """The chain that rules are appended to."""
@@ -245,9 +246,9 @@ class FakeDecisionSets(DecisionSets):
         self._kernel.transact(change, "confine")
 
     def release(self, source: Source) -> bool:
-        found = self.find(source) is not None
+        found = self.find(source) is not None or self.find_of_fleet(source) is not None
         if self._kernel.state is not None:
-            for name in (CONFINE, CUT):
+            for name in (CONFINE, CUT, FLEET):
                 self._kernel.state.sources.get(_set(name, source), {}).pop(source, None)
         return found
 
@@ -259,6 +260,34 @@ class FakeDecisionSets(DecisionSets):
     def confined(self) -> Iterator[Element]:
         for family in (4, 6):
             name = f"{CONFINE}{family}"
+            held = self._kernel.require(f"set {name}").sources.get(name, {})
+            yield from (self._element(*item) for item in held.items())
+
+    def block_for_fleet(self, blocks: Iterable[tuple[Source, float]]) -> None:
+        given = list(blocks)
+
+        def change(state: FakeState) -> None:
+            for source, timeout in given:
+                elements = state.sources.setdefault(_set(FLEET, source), {})
+                elements[source] = self._kernel.element(timeout)
+
+        if given:
+            self._kernel.transact(change, "block for the fleet")
+
+    def find_of_fleet(self, source: Source) -> Element | None:
+        state = self._kernel.state
+        held = {} if state is None else state.sources.get(_set(FLEET, source), {})
+        return self._element(source, held[source]) if source in held else None
+
+    def lift_for_fleet(self, source: Source) -> bool:
+        found = self.find_of_fleet(source) is not None
+        if found:
+            self._kernel.require(FLEET).sources[_set(FLEET, source)].pop(source)
+        return found
+
+    def of_fleet(self) -> Iterator[Element]:
+        for family in (4, 6):
+            name = f"{FLEET}{family}"
             held = self._kernel.require(f"set {name}").sources.get(name, {})
             yield from (self._element(*item) for item in held.items())
 
@@ -301,10 +330,11 @@ class FakeBlockSets(BlockSets):
 
     def unblock(self, source: Source) -> None:
         def change(state: FakeState) -> None:
-            for name in (BLOCK, CONFINE, CUT):
+            for name in (BLOCK, CONFINE, CUT, FLEET):
                 state.sources.get(_set(name, source), {}).pop(source, None)
 
-        if self.find(source) is None and not self._holds(CONFINE, source):
+        held = self._holds(CONFINE, source) or self._holds(FLEET, source)
+        if self.find(source) is None and not held:
             raise NotFound(f"{source_text(source)} is not blocked")
         self._kernel.transact(change, f"delete element from {_set(BLOCK, source)}")
         self.clear_suspect(source)
@@ -403,7 +433,7 @@ class FakeBlockSets(BlockSets):
     def unblock_all(self) -> int:
         def change(state: FakeState) -> None:
             state.networks.clear()
-            for name in (BLOCK, CONFINE, CUT, SUSPECT):
+            for name in (BLOCK, CONFINE, CUT, FLEET, SUSPECT):
                 for family in (4, 6):
                     state.sources.pop(f"{name}{family}", None)
 

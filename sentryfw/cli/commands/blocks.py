@@ -28,7 +28,7 @@ from sentryfw.errors import NoPrivilege, SentryError, UsageError
 from sentryfw.netfilter.block_sets import Blocked
 from sentryfw.netfilter.table import Table
 from sentryfw.origin.model import origin_text
-from sentryfw.query.blocks import batches, confined, with_reasons
+from sentryfw.query.blocks import batches, confined, of_fleet, with_reasons
 from sentryfw.query.newest import MAX_LIMIT, Request, newest
 from sentryfw.query.newest import count as count_newest
 from sentryfw.query.notices import notices
@@ -191,6 +191,7 @@ def list_blocks(
         blocked = _read_ahead(batches(table, ledger_module.ADDRESS_BATCH))
         items: list[Any] = list(with_reasons(blocked, config.paths.ledger, warn))
         items += confined(table, config.paths.ledger, warn)
+        items += of_fleet(table, config.paths.ledger, warn)
     except NoPrivilege:
         items = collect(config.paths.control, request, warn)
     return sorted(items, key=lambda item: item["blocked_at"] or "", reverse=True)

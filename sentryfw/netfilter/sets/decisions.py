@@ -1,6 +1,6 @@
-"""The sets that decisions fill beside the block sets: confinements, deferrals."""
+"""The sets that decisions fill beside the block sets: confinements, deferrals, the fleet's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sentryfw.engine.model import Source
@@ -13,7 +13,9 @@ from sentryfw.netfilter.schema import (
     CUT_SETS,
     DEFER_ETHER_SET,
     DEFER_PREFIX_SETS,
+    DEFER_SETS,
     DEFER_TARGET_SETS,
+    FLEET_SETS,
     TABLE,
 )
 from sentryfw.netfilter.sets import elements
@@ -37,7 +39,7 @@ PAUSE_KEY = b"\x06"
 
 
 class DecisionSets:
-    """The confine, cut and defer sets of the table, through one netlink socket."""
+    """The confine, cut, defer and fleet sets of the table, through one netlink socket."""
 
     def __init__(self, netlink: NfnetlinkSocket) -> None:
         self._netlink = netlink
@@ -56,6 +58,37 @@ class DecisionSets:
         requests = elements.timed_requests(name, elements.key_of_place(place), timeout)
         self._netlink.transact(requests, "defer")
 
+    def defer_source(self, source: Source, timeout: float) -> None:
+        """Defer a source's SYNs to listed ports for `timeout` seconds, unless it is a partner."""
+        key = key_of(source)
+        self._netlink.transact(elements.timed_requests(DEFER_SETS[len(key)], key, timeout), "defer")
+
+    def block_for_fleet(self, blocks: Iterable[tuple[Source, float]]) -> None:
+        """Block (source, seconds; 0: forever) by the word of other members, in one transaction."""
+        requests: list[nl.NftRequest] = []
+        for source, timeout in blocks:
+            key = key_of(source)
+            requests += elements.timed_requests(FLEET_SETS[len(key)], key, timeout)
+        if requests:
+            self._netlink.transact(requests, "block for the fleet")
+
+    def find_of_fleet(self, source: Source) -> Element | None:
+        """Return the block of one source by other members; None if there is none."""
+        key = key_of(source)
+        return elements.get(self._netlink, FLEET_SETS[len(key)], key)
+
+    def lift_for_fleet(self, source: Source) -> bool:
+        """End the block of a source by other members; return whether there was one."""
+        key = key_of(source)
+        found = self.find_of_fleet(source) is not None  # a transaction that fails costs 10 ms
+        return found and elements.delete(self._netlink, FLEET_SETS[len(key)], key)
+
+    def of_fleet(self) -> Iterator[Element]:
+        """Yield the blocks by other members, in fleet4 and fleet6."""
+        for name in FLEET_SETS.values():
+            for part in elements.dump(self._netlink, name):
+                yield from part
+
     def block_prefix(self, place: bytes, timeout: float) -> None:
         """Drop what strangers of a prefix (3, 6 or 7 bytes) or of a hardware address on link (8
         bytes) open, for `timeout` seconds."""
@@ -64,15 +97,16 @@ class DecisionSets:
         self._netlink.transact(requests, "block a prefix")
 
     def release(self, source: Source) -> bool:
-        """End the confinement of a source, and let its flows live; return whether it was
-        confined."""
+        """End the confinement of a source and its block by other members, and let its flows live;
+        return whether it was confined or blocked so."""
         key = key_of(source)
+        of_fleet = self.lift_for_fleet(source)
         for name in (CUT_SETS[len(key)], CONFINE_SETS[len(key)]):
             # A transaction that fails costs 10 ms.
             found = elements.get(self._netlink, name, key) is not None
             if found:
                 elements.delete(self._netlink, name, key)
-        return found
+        return found or of_fleet
 
     def find(self, source: Source) -> Element | None:
         """Return the confinement of one source; None if it is not confined."""

@@ -48,7 +48,7 @@ def status() -> Status:
         conntrack=Flows(25, 26), never_block=NeverBlockStatus(networks=18, refreshed=0),
         reactions={"mail": ReactionStatus(done=19, failed=20, waiting=21)},
         decoys=DecoyStatus(running=True, visits=22, garbled=0, restarts=0), metrics=None,
-        reload=ReloadStatus(at=2.5, error="refused"),
+        fleet={}, reload=ReloadStatus(at=2.5, error="refused"),
     )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""The fleet in the daemon: what goes out, and what comes in."""

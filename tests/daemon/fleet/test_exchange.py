@@ -1,0 +1,268 @@
+"""Entries from other members: what a transport that lies and a hostile member gain."""
+
+import errno
+import time
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentryfw.config.fleet import Fleet
+from sentryfw.config.model import Config, Paths
+from sentryfw.daemon.fleet import exchange as module
+from sentryfw.daemon.fleet.exchange import Exchange, Surroundings
+from sentryfw.daemon.fleet.weighed import Weighed
+from sentryfw.engine.engine import Engine
+from sentryfw.engine.model import parse_source
+from sentryfw.errors import SentryError
+from sentryfw.fleet.entry import Entry
+from sentryfw.fleet.signature import Signer
+from sentryfw.guard.block_index import KnownBlocks
+from sentryfw.record.fleet import held
+from sentryfw.record.ledger import Ledger
+from support.fake_table import FakeKernel, FakeTable
+
+WALL = 1_800_000_000
+ONE, TWO = Signer(b"1" * 32), Signer(b"2" * 32)
+GATEWAY = ip_network("198.51.100.1/32")
+
+
+class Recorded:
+    """A recorder of events."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, dict[str, Any]]] = []
+
+    def note(self, kind: str, **fields: Any) -> None:
+        self.notes.append((kind, fields))
+
+
+class Site:
+    """A firewall with two members, on a table in memory."""
+
+    def __init__(self, state: Path, trust: str = "weigh", mode: Any = "block") -> None:
+        members = {
+            "fw1": {"key": ONE.public_key().hex(), "trust": trust},
+            "fw2": {"key": TWO.public_key().hex()},
+        }
+        fleet = Fleet.model_validate({"name": "us", "members": members})
+        self.config = Config.model_validate({"detect": {"mode": mode}}).model_copy(
+            update={"paths": Paths(state=state), "fleet": fleet}
+        )
+        self.kernel = FakeKernel()
+        self.kernel.install()
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all but kernel and ledger."""
+        self.recorder, self.memory = Recorded(), KnownBlocks()
+        self.engine = Engine(self.config.horizons(), self.config.policy((GATEWAY,)))
+        self.weighed = Weighed()
+        recorder: Any = self.recorder
+        around = Surroundings(self.engine, self.memory, self.weighed, recorder)
+        self.exchange = Exchange(self.config, around)
+        self.exchange.start(FakeTable(self.kernel), time.monotonic(), WALL)
+
+    def receive(self, *items: Any) -> list[str]:
+        answers = self.exchange.incoming({"entries": list(items)})
+        return [str(a.get("effect") or a.get("refused") or a.get("warning")) for a in answers]
+
+    def fleet(self) -> set[str]:
+        """Return the addresses in the fleet's sets."""
+        from sentryfw.netfilter.block_sets import blocked_of  # noqa: PLC0415
+
+        return {blocked_of(item).address for item in FakeTable(self.kernel).decisions.of_fleet()}
+
+
+def signed(entry: Entry, signer: Signer = ONE) -> dict[str, str]:
+    raw = entry.encode()
+    return {"entry": raw.decode(), "signature": signer.sign(raw).hex()}
+
+
+def entry(seq: int, address: str = "192.0.2.7", **fields: Any) -> Entry:
+    made = Entry(
+        op="block", member="fw1", seq=seq, network=ip_network(address), duration_s=3600,
+        evidence="proven", scan="decoy-scan", reason="why", at=WALL,
+    )  # fmt: skip
+    return made._replace(**fields)
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]:
+    def build(*arguments: Any, **named: Any) -> Site:
+        site = Site(tmp_path, *arguments, **named)
+        monkeypatch.setattr(module, "Table", lambda: FakeTable(site.kernel))
+        return site
+
+    monkeypatch.setattr(module.time, "time", lambda: float(WALL))
+    return build
+
+
+def test_proven_blocks_and_forgeable_is_weighed(make: Callable[..., Site]) -> None:
+    site = make()
+    forged = entry(2, "192.0.2.8", evidence="forgeable")
+    assert site.receive(signed(entry(1)), signed(forged)) == ["block", "weigh"]
+    assert site.fleet() == {"192.0.2.7"}
+    assert [*site.weighed._ends] == [parse_source("192.0.2.8")]
+    kinds = [(kind, fields["member"], fields["evidence"]) for kind, fields in site.recorder.notes]
+    assert kinds == [("fleet", "fw1", "proven"), ("fleet", "fw1", "forgeable")]
+
+
+@pytest.mark.parametrize(
+    ("item", "why"),
+    [
+        (None, "not-an-object"),
+        ({"entry": "{}"}, "not-an-object"),
+        ({"entry": "{}", "signature": ""}, "bad-v"),
+        ({"entry": "\u00e9", "signature": ""}, "not-an-object"),
+        (signed(entry(1), TWO), "bad-signature"),
+        ({**signed(entry(1)), "signature": "zz"}, "bad-signature"),
+        ({**signed(entry(1)), "entry": signed(entry(2))["entry"]}, "bad-signature"),
+        (signed(entry(1, member="fw3")), "unknown-member"),
+        (signed(entry(1, member="us")), "echo"),
+        (signed(entry(1, "0.0.0.0/0")), "network"),
+        (signed(entry(1, "198.51.100.1")), "never-block"),
+        (signed(entry(1, "127.0.0.1")), "never-block"),
+        (signed(entry(1, "224.0.0.1")), "never-block"),
+        (signed(entry(1, "203.0.113.5")), "never-block"),  # a partner
+        (signed(entry(1, "fe80::/64")), "never-block"),  # many hosts on each link
+        (signed(entry(1, duration_s=0)), "permanent"),
+        (signed(entry(1, at=WALL - 10_000)), "over"),
+    ],
+)
+def test_hostile_entries_have_no_effect(make: Callable[..., Site], item: Any, why: str) -> None:
+    site = make()
+    site.kernel.add("partner", "203.0.113.5")
+    assert site.receive(item) == [why]
+    assert site.fleet() == set()
+    assert not site.weighed
+    counts = site.exchange.status()
+    refused = counts["unreadable"] or counts["members"]["fw1"]["refused"]
+    assert refused == {why: 1}
+    assert site.recorder.notes[0][0] == "fleet-refused"
+
+
+def test_a_replay_changes_nothing_also_after_a_restart(make: Callable[..., Site]) -> None:
+    site = make()
+    assert site.receive(signed(entry(5)), signed(entry(5))) == ["block", "replay"]
+    site.restart()
+    assert site.receive(signed(entry(5)), signed(entry(4))) == ["replay", "replay"]
+    assert site.exchange.positions() == {"fw1": 5, "fw2": 0}
+    assert site.exchange.status()["members"]["fw1"]["blocks"] == 1
+
+
+def test_a_restart_continues_what_is_weighed(make: Callable[..., Site]) -> None:
+    site = make()
+    site.receive(signed(entry(1, evidence="forgeable")))
+    site.restart()
+    assert site.weighed
+
+
+def test_a_withdraw_lifts_unless_another_member_blocks_it(make: Callable[..., Site]) -> None:
+    site = make()
+    second = signed(entry(1, member="fw2"), TWO)
+    assert site.receive(signed(entry(1)), second) == ["block", "block"]
+    assert site.receive(signed(entry(2, op="withdraw"))) == ["lift"]
+    assert site.fleet() == {"192.0.2.7"}
+    assert site.receive(signed(entry(2, op="withdraw", member="fw2"), TWO)) == ["lift"]
+    assert site.fleet() == set()
+    with Ledger(site.config.paths.ledger) as ledger:
+        assert held.active(ledger, WALL) == []
+
+
+def test_a_block_and_its_withdraw_in_one_request(make: Callable[..., Site]) -> None:
+    site = make()
+    assert site.receive(signed(entry(1)), signed(entry(2, op="withdraw"))) == ["block", "lift"]
+    assert site.fleet() == set()
+
+
+def test_an_unblock_by_hand_is_local(make: Callable[..., Site]) -> None:
+    site = make()
+    site.receive(signed(entry(1)), signed(entry(2, "192.0.2.8")))
+    site.weighed.released(parse_source("192.0.2.7"))
+    assert site.receive(signed(entry(3, op="withdraw"))) == ["nothing-to-withdraw"]
+    site.weighed.released(None)
+    site.receive()
+    assert site.exchange.status()["members"]["fw1"]["blocks"] == 0
+
+
+def test_a_member_that_is_dropped_leaves_nothing(make: Callable[..., Site]) -> None:
+    site = make()
+    site.receive(signed(entry(1)), signed(entry(2, "192.0.2.8", evidence="forgeable")))
+    site.receive(signed(entry(1, "192.0.2.9", member="fw2"), TWO))
+    assert list(site.exchange.drop({"member": "fw1"})) == [{"count": 2}]
+    assert site.fleet() == {"192.0.2.9"}
+    assert not site.weighed
+    with Ledger(site.config.paths.ledger) as ledger:
+        assert [row.member for row in held.active(ledger, WALL)] == ["fw2"]
+    with pytest.raises(SentryError, match="not a member"):
+        next(site.exchange.drop({"member": "fw9"}))
+
+
+def test_a_member_that_the_configuration_names_no_longer_leaves_nothing(
+    make: Callable[..., Site],
+) -> None:
+    site = make()
+    site.receive(signed(entry(1)))
+    site.config = site.config.model_copy(update={"fleet": Fleet(name="us")})
+    site.restart()
+    assert site.fleet() == set()
+
+
+def test_full_trust_lifts_the_caps_and_show_has_no_effect(make: Callable[..., Site]) -> None:
+    site = make("full")
+    assert site.receive(signed(entry(1, evidence="forgeable", duration_s=0))) == ["block"]
+    shown = make("show")
+    assert shown.receive(signed(entry(2, "192.0.2.9"))) == ["show"]
+    assert "192.0.2.9" not in shown.fleet()
+
+
+def test_observe_blocks_nothing(make: Callable[..., Site]) -> None:
+    site = make("full", mode="observe")
+    assert site.receive(signed(entry(1))) == ["show"]
+    assert site.fleet() == set()
+
+
+def test_a_ledger_that_fails_is_reported_and_the_block_stays(
+    make: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make()
+
+    def full(*_: object) -> None:
+        raise SentryError("disk full")
+
+    monkeypatch.setattr(held, "forget_ended", full)
+    effect, warning = site.receive(signed(entry(1)))
+    assert effect == "block"
+    assert "disk full" in warning
+    assert site.fleet() == {"192.0.2.7"}
+
+
+def test_a_set_that_is_full_is_reported_and_later_entries_count(make: Callable[..., Site]) -> None:
+    site = make()
+    site.kernel.refuse(errno.ENFILE)
+    effect, warning = site.receive(signed(entry(1)))
+    assert effect == "block"
+    assert "the kernel did not take" in warning
+    assert site.receive(signed(entry(2, "192.0.2.8"))) == ["block"]
+    assert site.exchange.repaired(1)
+    assert not site.exchange.repaired(1)
+    site.exchange.refill()
+    assert site.fleet() == {"192.0.2.7", "192.0.2.8"}
+
+
+@pytest.mark.parametrize("entries", [None, "text", [None] * 101])
+def test_a_request_has_a_short_list(make: Callable[..., Site], entries: object) -> None:
+    with pytest.raises(SentryError, match="at most 100"):
+        next(make().exchange.incoming({"entries": entries}))
+
+
+def test_without_a_fleet_requests_are_refused(make: Callable[..., Site]) -> None:
+    site = make()
+    site.config = site.config.model_copy(update={"fleet": Fleet()})
+    site.restart()
+    for request in (site.exchange.incoming({"entries": []}), site.exchange.outgoing({"after": 0})):
+        with pytest.raises(SentryError, match="no fleet"):
+            next(request)
