@@ -29,7 +29,8 @@ MODULES: Final = (
     "engine/caps", "engine/classify", "engine/correlate/decoys", "engine/correlate/distributed",
     "engine/counters", "engine/decide", "engine/decided", "engine/deferral", "engine/engine",
     "engine/flows", "engine/model", "engine/networks", "engine/packed", "engine/packet",
-    "engine/strays", "engine/table", "engine/track", "netfilter/schema", "netfilter/verdicts",
+    "engine/strays", "engine/table", "engine/track", "engine/zones", "netfilter/schema",
+    "netfilter/verdicts",
 )  # fmt: skip
 """Modules of the packet path; fingerprint.py runs once a block and stays as it is."""
 SHARED: Final = f"{PACKAGE}.engine.packet_path"

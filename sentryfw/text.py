@@ -143,3 +143,8 @@ def full_name(word: str) -> str:
     name is never a number (RFC 3696, section 2): 192.0.2.300 is a mistyped address."""
     name = clean_name(word).lower()
     return name if "." in name and not name.rpartition(".")[2].isdigit() else ""
+
+
+def in_zone(name: str) -> str:
+    """Return the zone of a finding for a sentence; nothing for the default zone."""
+    return f" in zone {name}" if name else ""

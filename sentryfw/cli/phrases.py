@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sentryfw.text import counted, duration
+from sentryfw.text import counted, duration, in_zone
 
 FOREVER: Final = "forever"
 COUNT: Final = re.compile(r"[\d,]+ distinct targets?( within the (slow )?window)?")
@@ -17,7 +17,8 @@ def finding(item: Mapping[str, Any]) -> str:
     if not item["scan"]:
         return f"{confined}{item['reason']}"
     tool = f" by {item['tool']}" if is_known(item["tool"]) else ""
-    text = f"{confined}{item['scan']}{tool}: {', '.join(item['kinds'])}"
+    zone = in_zone(item.get("zone", ""))
+    text = f"{confined}{item['scan']}{tool}{zone}: {', '.join(item['kinds'])}"
     rest = COUNT.sub("", item["reason"], count=1).strip(" ,")
     targets = counted(item["targets"], "target")
     return f"{text}, {targets}" + (f", {rest}" if rest and rest != "observe" else "")

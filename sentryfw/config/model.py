@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from sentryfw.config.decoy import Decoy
 from sentryfw.config.fleet import Fleet
@@ -31,9 +31,11 @@ from sentryfw.config.types import (
     Section,
     Trigger,
 )
+from sentryfw.config.zone import INSIDE, MAX_ZONES, Inside, ZoneSection, check_zones
 from sentryfw.engine.decide import Level, Policy
 from sentryfw.engine.model import ACCEPT, DROP, REJECT, Kind, Verdict
 from sentryfw.engine.track import Horizons
+from sentryfw.engine.zones import ZoneRules
 
 Upper = Annotated[Count, Field(ge=1, le=65536)]
 
@@ -170,16 +172,6 @@ class Detect(Section):
     mode: Literal["block", "observe"] = "block"
 
 
-class Inside(Section):
-    """Detection of scanners inside. Clients there send more, and a block there costs more."""
-
-    trigger: Trigger = 20
-    window: Duration = 300.0
-    slow_trigger: Trigger = 60
-    slow_window: Duration = 86400.0
-    mode: Literal["block", "observe"] = "observe"
-
-
 _VERDICTS: Final[dict[str, Verdict]] = {"drop": DROP, "accept": ACCEPT, "reject": REJECT}
 
 
@@ -233,6 +225,7 @@ class Config(Section):
     decoy: Decoy = Field(default_factory=Decoy)
     detect: Detect = Field(default_factory=Detect)
     inside: Inside = Field(default_factory=Inside)
+    zone: Annotated[tuple[ZoneSection, ...], Field(max_length=MAX_ZONES)] = ()
     block: BlockSection = Field(default_factory=BlockSection)
     never_block: NeverBlock = Field(default_factory=NeverBlock)
     evidence: EvidenceSection = Field(default_factory=EvidenceSection)
@@ -244,6 +237,15 @@ class Config(Section):
     geo: Geo = Field(default_factory=Geo)
     labels: Labels = Field(default_factory=Labels)
     fleet: Fleet = Field(default_factory=Fleet)
+
+    @field_validator("zone")
+    @classmethod
+    def _check_zones(
+        cls, value: tuple[ZoneSection, ...], info: ValidationInfo
+    ) -> tuple[ZoneSection, ...]:
+        watch = info.data.get("watch")  # None: it has a fault of its own
+        check_zones(value, watch.inside if watch is not None else ())
+        return value
 
     def horizons(self) -> Horizons:
         """Return the engine's triggers and windows."""
@@ -284,22 +286,59 @@ class Config(Section):
         drops = block.while_away == "drop" and block.unlisted == "drop"
         return drops and self.detect.mode == "block"
 
-    def inside_horizons(self) -> Horizons:
-        """Return triggers and windows for sources inside; `triggers` are those of outside, and no
-        lower than `trigger` where those of outside are above theirs."""
-        own, outside = self.inside, self.detect
-        return self.horizons()._replace(
-            trigger=own.trigger, window=own.window, slow_trigger=own.slow_trigger,
-            slow_window=own.slow_window,
-            triggers={
-                kind: max(number, own.trigger) if number > outside.trigger else number
-                for kind, number in outside.triggers.items()
-            },
-        )  # fmt: skip
+    def zones(
+        self, never_block: tuple[IPv4Network | IPv6Network, ...] = ()
+    ) -> tuple[ZoneRules, ...]:
+        """Return the engine's zones, the default one first; `never_block`: see policy()."""
+        default = ZoneRules("", (), self.horizons(), self.policy(never_block))
+        return default, *(self.rules(zone, default) for zone in self.named_zones())
 
-    def inside_policy(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> Policy:
-        """Return the policy for sources inside; their packets to unlisted ports are accepted."""
-        observes = "observe" in (self.inside.mode, self.detect.mode)
-        return self.policy(never_block)._replace(
-            mode="observe" if observes else "block", unlisted=ACCEPT
+    def named_zones(self) -> tuple[ZoneSection, ...]:
+        """Return the zones besides the default one; [watch] inside is one of them."""
+        inside = self.watch.inside
+        return (*((self.inside.zone(inside),) if inside else ()), *self.zone)
+
+    def accepting(self) -> list[str]:
+        """Return the interfaces of zones that accept unlisted packets: they lead inside, or are
+        only observed."""
+        zones = self.named_zones()
+        found = [zone for zone in zones if zone.inside or self._mode(zone) == "observe"]
+        return [name for zone in found for name in zone.interfaces]
+
+    def rules(self, zone: ZoneSection, default: ZoneRules | None = None) -> ZoneRules:
+        """Return a zone's rules; a kind's trigger is that of [detect.triggers], and no lower than
+        the zone's where that is above the default zone's."""
+        given = zone.model_dump(
+            include={"trigger", "window", "slow_trigger", "slow_window"}, exclude_none=True
         )
+        default = default or ZoneRules("", (), self.horizons(), self.policy(()))
+        horizons, common = default.horizons, self.detect.trigger
+        horizons = horizons._replace(**given)
+        if zone.slow_trigger is None:
+            horizons = horizons._replace(slow_trigger=max(horizons.slow_trigger, horizons.trigger))
+        if zone.slow_window is None:
+            horizons = horizons._replace(slow_window=max(horizons.slow_window, horizons.window))
+        derived = {
+            kind: max(number, horizons.trigger) if number > common else number
+            for kind, number in self.detect.triggers.items()
+        }
+        policy = default.policy
+        return ZoneRules(
+            zone.name,
+            zone.interfaces,
+            horizons._replace(triggers={**derived, **zone.triggers}),
+            policy._replace(
+                mode=self._mode(zone),
+                unlisted=ACCEPT if zone.inside else policy.unlisted,
+                timeouts=zone.timeouts or policy.timeouts,
+                spared=zone.never_block,
+            ),
+            zone.inside,
+        )
+
+    def _mode(self, zone: ZoneSection) -> Literal["block", "observe"]:
+        """Return a zone's mode; [detect] mode = "observe" holds for all that do not name one, and
+        for [inside] always."""
+        if zone.mode is None or (zone.name == INSIDE and self.watch.inside):
+            return "observe" if "observe" in (zone.mode, self.detect.mode) else "block"
+        return zone.mode

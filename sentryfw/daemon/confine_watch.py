@@ -81,10 +81,8 @@ class ConfineWatch:
 
     def _set(self, obstacle: str) -> None:
         # A reload makes a new policy, so it is set at each look.
-        engine: Engine | None = self._engine
-        while engine is not None:
-            engine.decider.confine(is_possible=not obstacle)
-            engine = engine.inside
+        for zone in self._engine.zones.all:
+            zone.decider.confine(is_possible=not obstacle)
         if bool(obstacle) != bool(self.obstacle):
             if obstacle:
                 self._recorder.note("confine-paused", reason=obstacle)

@@ -151,6 +151,7 @@ class Daemon:
             parts.never_block.tick()
             parts.relisting.tick()
             parts.room.tick()
+            parts.packet_path.tick()
             parts.listed_scans.tick()
             parts.flow_loss.tick(parts.never_block.host_changes)
             if self._losses.tick():
@@ -200,10 +201,8 @@ class Daemon:
         """Use the new parts: all at once between two packets, then the reactions."""
         parts, config, networks = self._parts, new.config, new.networks
         parts.config, parts.divert = config, new.divert
-        parts.engine.reconfigure(config.horizons(), config.policy(tuple(networks)))
-        if parts.engine.inside is not None:
-            inside = config.inside_policy(tuple(networks))
-            parts.engine.inside.reconfigure(config.inside_horizons(), inside)
+        parts.engine.zones.use(config.zones(tuple(networks)))
+        parts.packet_path.follow_zones()
         parts.packet_path.protect(networks)
         parts.guard.reconfigure(config)
         parts.fleet.reconfigure(config)
@@ -289,6 +288,7 @@ class Daemon:
                 lag=self._lag_s, received=parts.queue.reader.received,
                 blocked=parts.guard.memory.ends.alive(clock()),
                 tally=dict(parts.recorder.tally), counters=counters,
+                zones={zone.name: len(zone.tracker) for zone in parts.engine.zones.all},
                 confined=confined,
             )
         )  # fmt: skip

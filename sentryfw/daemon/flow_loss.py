@@ -97,5 +97,3 @@ class FlowLoss:
 
     def _expect(self) -> None:
         self._engine.flows_unknown_until = clock() + FLOWS_UNKNOWN_S
-        if self._engine.inside is not None:
-            self._engine.inside.flows_unknown_until = self._engine.flows_unknown_until

@@ -164,7 +164,7 @@ class LossWatch:
         losses = {
             Loss.QUEUE_FULL: self._queue_loss.lost,
             Loss.SOCKET_BUFFER_FULL: reader.skipped,
-            Loss.SOURCE_TABLE_FULL: self._engine.tracker.pushed_out,
+            Loss.SOURCE_TABLE_FULL: self._engine.zones.pushed_out,
             Loss.BLOCK_SET_FULL: self._engine.counters.block_set_full,
             Loss.BLOCK_CAP: block_cap(self._engine.counters),
             **self._others(),

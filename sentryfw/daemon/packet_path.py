@@ -18,6 +18,7 @@ from typing import Final
 
 from sentryfw.config.types import IPNetwork
 from sentryfw.daemon.fleet.weighed import DEFER_S, Weighed
+from sentryfw.daemon.watches.zone_interfaces import ZoneInterfaces
 from sentryfw.decoy.wire import Visit
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import (
@@ -68,13 +69,15 @@ class PacketPath:
         self._recorder = recorder
         self.revision = Revision(engine)
         self.weighed = Weighed()
+        self._interfaces = ZoneInterfaces(engine.zones)
         self._displaced: list[Source] = []
         self.acknowledged = 0
         """Blocks that the kernel has acknowledged."""
 
     def judge(self, packet: Queued) -> None:
         """Judge one packet and set its verdict, after its blocks were acknowledged."""
-        outcome = self.engine.handle(packet.payload, packet.meta, clock(), packet.hardware)
+        zone = self._interfaces.zone(packet.interface) if self._interfaces.has_zones else 0
+        outcome = self.engine.handle(packet.payload, packet.meta, clock(), packet.hardware, zone)
         acknowledged_at = self.enforce(outcome.blocks) if outcome.blocks else None
         if outcome.confinement is not None:
             acknowledged_at = self.confine(outcome.confinement)
@@ -84,7 +87,8 @@ class PacketPath:
             self._defer_weighed(outcome)
         packet.verdict = outcome.verdict
         if outcome.action != "pass":
-            self.report(outcome, packet.payload, acknowledged_at)
+            name = self._interfaces.names[zone]
+            self.report(outcome, packet.payload, acknowledged_at, name)
 
     def judge_visit(self, visit: Visit) -> None:
         """Judge a connection that a decoy accepted: no verdict, the handshake is over."""
@@ -169,7 +173,9 @@ class PacketPath:
             self._recorder.note("block-failed", error=str(error))
             log.error("%s: not blocked; the next probe is judged again", error)
 
-    def report(self, outcome: Outcome, payload: bytes, acknowledged_at: float | None) -> None:
+    def report(
+        self, outcome: Outcome, payload: bytes, acknowledged_at: float | None, zone: str = ""
+    ) -> None:
         """Pass on the decisions; not blocks that the kernel refused (acknowledged_at is None)."""
         now = time.time()
         epoch = now - clock()
@@ -177,7 +183,7 @@ class PacketPath:
             source, target = source_text(outcome.probe.source), target_text(outcome.probe.target)
             self._recorder.note("would-defer", address=source, target=target)
         elif outcome.probe is not None:
-            self._recorder.probe(outcome.probe, now)
+            self._recorder.probe(outcome.probe, now, zone)
             self.recent.keep(outcome.probe, payload, now)
         for block in outcome.blocks:
             if acknowledged_at is None:
@@ -198,6 +204,14 @@ class PacketPath:
         for refusal in outcome.refusals:
             self.responder.hand_over(refusal, refusal.at, epoch)
             self._recorder.append(refusal_entry(refusal, epoch))
+
+    def follow_zones(self) -> None:
+        """Find the interfaces of the zones that the engine has now."""
+        self._interfaces.use(self.engine.zones)
+
+    def tick(self) -> None:
+        """Look the names of interfaces up again; called once a second."""
+        self._interfaces.tick()
 
     def unblocked(self, source: Source | None) -> None:
         """Follow a block, or with None every block, that ended before its time."""

@@ -45,7 +45,6 @@ from sentryfw.netfilter.install_process import (
     install_in_subprocess,
 )
 from sentryfw.netfilter.packet_queue import PacketQueue
-from sentryfw.netfilter.schema import MARK_MASK, MARK_MASK_INSIDE
 from sentryfw.netfilter.table import Table
 from sentryfw.record.active_blocks import listed_blocks, proven_blocks
 from sentryfw.record.captures import CaptureStore, RecentProbes
@@ -141,7 +140,7 @@ def _build_behind(queue: PacketQueue, config: Config) -> Parts:
     packet_path.use_neighbours(neighbours(config))
     restore(packet_path, guard, ledger, config)
     decoys = DecoyWatch(config.decoy, packet_path, recorder)
-    queue.use(packet_path.judge, MARK_MASK_INSIDE if config.watch.inside else MARK_MASK)
+    queue.use(packet_path.judge)
     return Parts(
         config=config, divert=divert, table=table, ledger=ledger, events=events,
         recorder=recorder, guard=guard, never_block=watcher, packet_path=packet_path,
@@ -183,10 +182,9 @@ def install_table(
 
 def make_engine(config: Config, never_block: list[IPNetwork]) -> Engine:
     """Return an engine for this configuration."""
-    networks = tuple(never_block)
-    engine = Engine(config.horizons(), config.policy(networks))
-    if config.watch.inside:
-        engine.add_inside(config.inside_horizons(), config.inside_policy(networks))
+    rules = config.zones(tuple(never_block))
+    engine = Engine(rules[0].horizons, rules[0].policy)
+    engine.zones.use(rules)
     return engine
 
 
@@ -291,8 +289,11 @@ def restore(packet_path: PacketPath, guard: Guard, ledger: ResilientLedger, conf
         active = {a: left for a, left in seconds_left(guard).items() if a not in listed}
         responder.restore(active, proven)
     epoch = now - clock()
-    for probe in ledger.probes(now - config.detect.slow_window):
-        if probe.at <= now:  # a later one was recorded before the clock was set back
-            engine.tracker.restore(probe_of(probe), probe.at - epoch)
+    zones = {zone.name: zone.tracker for zone in engine.zones.all}
+    longest = max(tracker.horizons.slow_window for tracker in zones.values())
+    for probe in ledger.probes(now - longest):
+        # A later one was recorded before the clock was set back; a zone may be gone.
+        if probe.at <= now and probe.zone in zones:
+            zones[probe.zone].restore(probe_of(probe), probe.at - epoch)
     offences = ledger.offences(MAX_OFFENDERS)
     engine.decider.restore_offences({parse_source(name): n for name, n in offences.items()})

@@ -122,7 +122,6 @@ class Relisting:
             self._task = asyncio.get_running_loop().create_task(self._look())
 
     async def _look(self) -> None:
-        snapshot = self._path.engine.tracker.everything
         loop = asyncio.get_running_loop()
         try:
             places = await loop.run_in_executor(self._executor, self._sockets.look, clock())
@@ -130,10 +129,11 @@ class Relisting:
             self._report(f"cannot look for sockets: {error}")
             return
         if places:
-            sources, states = snapshot()
-            pairs = list(zip(sources, states, strict=True))
-            pending = await loop.run_in_executor(self._executor, _probed, pairs, places)
-            self._path.revision.void_pending(pending, places)
+            for zone in self._path.engine.zones.all:
+                sources, states = zone.tracker.everything()
+                pairs = list(zip(sources, states, strict=True))
+                pending = await loop.run_in_executor(self._executor, _probed, pairs, places)
+                self._path.revision.void_pending(pending, places, zone.tracker)
             self._end(self._path.revision.listed(places, clock()), places)
 
     def _end(self, fallen: list[Block], places: dict[Target, float]) -> None:

@@ -135,8 +135,6 @@ def fixed(running: Config, wanted: Config, *, is_root: bool) -> dict[str, str]:
         for key in type(ours).model_fields:
             if getattr(ours, key) != getattr(theirs, key):
                 found[f"{name}.{key}"] = why
-    if bool(running.watch.inside) != bool(wanted.watch.inside):
-        found["watch.inside"] = RESTART  # decides whether a bit of the packet mark is ours
     return found
 
 
@@ -155,7 +153,9 @@ async def off_loop(work: Callable[[], T]) -> T:
 def _shape(config: Config) -> tuple[object, ...]:
     """Return what decides which chains, rules and static elements the table has."""
     block = config.block
-    return config.watch, config.decoy, block.unlisted, config.drops_while_away
+    zones = config.named_zones()
+    passed = config.accepting() if config.drops_while_away else ()
+    return config.watch, zones, passed, config.decoy, block.unlisted, config.drops_while_away
 
 
 async def _change_table(parts: Parts, ready: Prepared) -> Divert:

@@ -160,8 +160,9 @@ class Requests:
         from sentryfw.query import sources  # noqa: PLC0415 - see above
 
         count = sources.requested_count(request.get("top", sources.DEFAULT_COUNT))
-        snapshot = sources.snapshot(self._parts.engine.tracker, clock())
-        found = sources.nearest(snapshot, count)
+        zones = self._parts.engine.zones.all
+        snapshots = [sources.snapshot(zone.tracker, clock(), zone.name) for zone in zones]
+        found = sources.nearest_of(snapshots, count)
         ledger = self._parts.config.paths.ledger
         return ({**item} for item in sources.with_refusals(found, ledger))
 

@@ -182,7 +182,7 @@ def collect(
         compiled=is_compiled(),
         mode=parts.config.detect.mode,
         divert=parts.divert,
-        tracked_sources=len(parts.engine.tracker),
+        tracked_sources=parts.engine.zones.tracked,
         flood=parts.engine.flood,
         engine=parts.engine.counters.copy(),
         confine_paused=parts.confine.obstacle,

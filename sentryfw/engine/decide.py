@@ -75,6 +75,8 @@ class Policy(NamedTuple):
     """UDP ports at which a decoy answers; probes to them are judged and accepted."""
     decoys: frozenset[int] = frozenset()
     """TCP ports at which a decoy answers: no client resets connections to them."""
+    spared: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that are never blocked for what they send to this zone."""
 
     def blocked_prefixes(self) -> tuple[int, ...]:
         """Return the lengths, in bytes, of the places whose strangers are blocked: prefixes, and
@@ -98,6 +100,7 @@ class Decider:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self._never_block = NetworkIndex(policy.never_block)
+        self._spared = NetworkIndex(policy.spared)
         self.caps = Caps(policy.per_minute, policy.max_elements)
         self._offences: OrderedDict[Source, int] = OrderedDict()
 
@@ -105,6 +108,7 @@ class Decider:
         """Replace the policy; offences and active blocks stay counted."""
         if policy.never_block is not self.policy.never_block:
             self._never_block = NetworkIndex(policy.never_block)
+        self._spared = NetworkIndex(policy.spared)
         self.policy = policy
         self.caps.reconfigure(policy.per_minute, policy.max_elements)
 
@@ -112,8 +116,9 @@ class Decider:
         self._offences.update(offences)
 
     def share(self, other: "Decider") -> None:
-        """Use the caps and offences of another decider."""
+        """Use the caps, offences and common never-block networks of another decider."""
         self.caps = other.caps
+        self._never_block = other._never_block  # noqa: SLF001
         self._offences = other._offences  # noqa: SLF001 - of the same class
 
     def confine(self, *, is_possible: bool) -> None:
@@ -185,13 +190,13 @@ class Decider:
 
     def is_protected(self, address: bytes) -> bool:
         """Return whether this address is never blocked; others of its /64 may be."""
-        return self._never_block.holds(address)
+        return self._never_block.holds(address) or self._spared.holds(address)
 
     def _obstacle(
         self, evidence: Evidence, now: float, *, forgeable: bool, flood: bool, spared: bool
     ) -> str | None:
         policy = self.policy
-        if self._never_block.holds(evidence.source):
+        if self._never_block.holds(evidence.source) or self._spared.holds(evidence.source):
             return "never_block"
         if evidence.address and self.is_protected(evidence.address):
             return "never_block"  # others of its /64 may not be

@@ -2,19 +2,17 @@
 
 Used by the daemon, by replay of captures and by the tests.
 
-See docs/decisions.md: drain, inside, monotonic.
+See docs/decisions.md: drain, zones, monotonic.
 """
 
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
-from sentryfw.engine.caps import FloodMeter
 from sentryfw.engine.classify import UNCERTAIN, classify, refine
-from sentryfw.engine.correlate.decoys import DecoyDetector
-from sentryfw.engine.correlate.distributed import Crowd, DistributedScanDetector, joined
+from sentryfw.engine.correlate.distributed import Crowd, joined
 from sentryfw.engine.counters import Counters
-from sentryfw.engine.decide import Decider, Policy
-from sentryfw.engine.decided import Draining, Refusals, downgrade_decoys
+from sentryfw.engine.decide import Policy
+from sentryfw.engine.decided import Draining, downgrade_decoys
 from sentryfw.engine.deferral import AGAIN_AFTER_S, FIRST_AGE_S, Deferrals
 from sentryfw.engine.fingerprint import attribute
 from sentryfw.engine.flows import UNKNOWN_FLOW, may_be_flow
@@ -41,9 +39,10 @@ from sentryfw.engine.model import (
 )
 from sentryfw.engine.networks import LINK_LOCAL_ONLY, NetworkIndex, Whole6
 from sentryfw.engine.packet import TCP, decode, source_address
-from sentryfw.engine.strays import TRACE, Traces, gets_no_answer
+from sentryfw.engine.strays import TRACE, gets_no_answer
 from sentryfw.engine.table import MAX_SOURCES, SourceState
-from sentryfw.engine.track import Horizons, Observation, Tracker
+from sentryfw.engine.track import Horizons, Observation
+from sentryfw.engine.zones import Zone, ZoneRules, Zones
 
 _DROP: Final = Outcome(DROP)
 _ACCEPT: Final = Outcome(ACCEPT)
@@ -64,87 +63,61 @@ class Engine:
     """Clock value until which packets of flows may come that this host does not know (flows.py)."""
 
     def __init__(self, horizons: Horizons, policy: Policy, max_sources: int = MAX_SOURCES) -> None:
-        self.tracker = Tracker(horizons, max_sources)
-        self.decider = Decider(policy)
+        self.zones = Zones(ZoneRules("", (), horizons, policy), max_sources)
+        self.tracker = self.zones.all[0].tracker
+        """The evidence in the default zone."""
+        self.decider = self.zones.all[0].decider
+        """The decider of the default zone; its caps and offences are those of all zones."""
         self.counters = Counters()
         self.whole6 = LINK_LOCAL_ONLY
         """Networks whose addresses stand for themselves."""
         self.draining = Draining()
-        self._decoys = DecoyDetector()
-        self._distributed = DistributedScanDetector(horizons.window)
-        self._refusals = Refusals()
-        self._flood = FloodMeter()
         self._deferrals = Deferrals()
-        self.inside: Engine | None = None
-        """Engine for packets from inside, with its own triggers; None: this one judges them."""
-        self._is_inside = False
-        self._traces = Traces(horizons.window)
-        self._follow(policy)
 
     @property
     def flood(self) -> bool:
-        """Whether flood mode is on."""
-        return self._flood.is_flood
+        """Whether flood mode is on in a zone."""
+        return self.zones.is_flood
 
     def reconfigure(self, horizons: Horizons, policy: Policy) -> None:
-        """Judge by these values from the next packet on.
+        """Judge by these values, and without other zones, from the next packet on.
 
         Sources, offences and active blocks stay known; targets seen before keep their weight.
         """
-        self.tracker.reconfigure(horizons)
-        self._distributed.window = horizons.window
-        self._traces.window = horizons.window
-        self.decider.reconfigure(policy)
-        self._follow(policy)
+        self.zones.use((ZoneRules("", (), horizons, policy),))
 
-    def _follow(self, policy: Policy) -> None:
-        observe = policy.mode == "observe"
-        self._refusals.decide_again()
-        self._unlisted: Verdict = ACCEPT if observe else policy.unlisted
-        self._first_time: Verdict = ACCEPT if observe else DROP
-        self._distributed.blocked = policy.blocked_prefixes()
-        self._distributed.defers = not observe and policy.prefixes != "off"
-
-    def add_inside(
-        self, horizons: Horizons, policy: Policy, max_sources: int = MAX_SOURCES
-    ) -> None:
-        """Judge sources inside separately; counters, caps and offences are shared."""
-        inside = Engine(horizons, policy, max_sources)
-        inside._is_inside = True
-        inside.counters = self.counters
-        inside.decider.share(self.decider)
-        self.inside = inside
-
-    def handle(self, payload: bytes, meta: Meta, now: float, hardware: bytes = b"") -> Outcome:
+    def handle(
+        self, payload: bytes, meta: Meta, now: float, hardware: bytes = b"", number: int = 0
+    ) -> Outcome:
         """Judge one packet. `now` in seconds on any clock that does not run backwards; `hardware`:
-        the Ethernet address of the frame's sender, where it is known."""
-        if meta.inside and self.inside is not None:
-            return self.inside.handle(payload, meta, now, hardware)
+        the Ethernet address of the frame's sender, where it is known; `number`: the zone that the
+        packet came in by, as an index of zones.all."""
+        zone = self.zones.all[number]
         packet = decode(payload)
         if isinstance(packet, Malformed):
-            return self._malformed(packet.reason, payload, meta, now)
+            return self._malformed(zone, packet.reason, payload, meta, now)
         packet.hardware = hardware
         probe = classify(packet, meta)
         if probe is TRACE and meta.unlisted:
             source = source_of(packet.source, self.whole6)
-            probe = self._traces.judge(source, packet, now, is_flood=self.flood)
+            probe = zone.side.traces.judge(source, packet, now, is_flood=zone.flood.is_flood)
         if isinstance(probe, Stray):
-            return self._stray(probe, packet, meta, now)
+            return self._stray(zone, probe, packet, meta, now)
         if len(packet.source) == 16 and packet.source in self.whole6:
             source = source_of(packet.source, self.whole6)
             if len(source) == 8:  # the anycast address of a shared /64: all of it would be blocked
                 self.counters.strays["anycast source"] += 1
-                return _plain(self._unlisted) if meta.unlisted else _ACCEPT
+                return _plain(zone.unlisted) if meta.unlisted else _ACCEPT
             probe = Probe(source, probe.target, probe.kind, listed=probe.listed)
         if now < self.flows_unknown_until and may_be_flow(packet, listed=probe.listed):
-            outcome = self._stray(UNKNOWN_FLOW, packet, meta, now)
-            return _plain(self._unlisted) if meta.unlisted else outcome
+            outcome = self._stray(zone, UNKNOWN_FLOW, packet, meta, now)
+            return _plain(zone.unlisted) if meta.unlisted else outcome
         if meta.deferred:
-            return self._defer(packet, probe, meta, now)
+            return self._defer(zone, packet, probe, meta, now)
         probe = refine(packet, probe, self.decider.policy.decoys, self.counters.probes)
-        outcome = self._judge(packet, probe, meta, now)
-        found = self._distributed.found
-        return outcome if found is None else self._distribute(outcome, found)
+        outcome = self._judge(zone, packet, probe, meta, now)
+        found = zone.side.distributed.found
+        return outcome if found is None else self._distribute(zone, outcome, found)
 
     def handle_connect(self, source: bytes, target: bytes, port: int, now: float) -> Outcome:
         """Judge a connection that a decoy accepted: its finished handshake is proven evidence."""
@@ -155,158 +128,155 @@ class Engine:
             return _DROP
         if self.draining.holds(probe.source, now):
             return _DROP
-        observed = self.tracker.observe(probe, now)
+        zone = self.zones.all[0]  # the decoy does not see the interface
+        observed = zone.tracker.observe(probe, now)
+        if zone.others and not observed.is_scan:
+            observed = zone.joined(observed, now)
         if not observed.is_scan:
-            return self._count(observed, probe, DROP)
+            return self._count(zone, observed, probe, DROP)
         evidence = observed.evidence(probe, source)
-        decision = self.decider.judge(evidence, _CONNECTED, now, flood=self.flood)
-        return self._conclude(decision, DROP, _CONNECTED)
+        decision = zone.decider.judge(evidence, _CONNECTED, now, flood=zone.flood.is_flood)
+        return self._conclude(zone, decision, DROP, _CONNECTED)
 
     def tick(self, now: float) -> None:
         """Forget expired state and measure the rate of new sources; called once a second."""
-        self.tracker.expire(now)
         self.draining.expire(now)
-        self._refusals.expire(now)
         self._deferrals.expire(now)
-        self._traces.expire(now)
-        self.counters.floods += self._flood.update(self.tracker.new_sources, now)
-        self.tracker.follow_flood(is_flood=self.flood)
-        if self.inside is not None:
-            self.inside.tick(now)
+        for side in (self.zones.outside, self.zones.inside):
+            side.traces.expire(now)
+        for zone in self.zones.all:
+            zone.expire(now)
+            self.counters.floods += zone.measure_flood(now)
 
     def release(self, source: Source) -> None:
         """Forget a source that was unblocked or could not be blocked."""
         self.draining.release(source)
-        self.tracker.forget(source)
+        self.zones.forget(source)
         self.decider.caps.release(source)
-        if self.inside is not None:
-            self.inside.release(source)
 
     def protect(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> None:
         """Replace the networks that are never blocked."""
-        self.decider.reconfigure(self.decider.policy._replace(never_block=never_block))
-        self._refusals.decide_again()
-        if self.inside is not None:
-            self.inside.protect(never_block)
+        self.zones.protect(self.decider.policy._replace(never_block=never_block))
 
     def use_neighbours(self, whole6: Whole6, onlink: NetworkIndex) -> None:
         """Replace the networks whose addresses stand for themselves, and those on link."""
         self.whole6 = whole6
-        self._distributed.onlink = onlink
-        if self.inside is not None:
-            self.inside.use_neighbours(whole6, onlink)
+        for side in (self.zones.outside, self.zones.inside):
+            side.distributed.onlink = onlink
 
     def release_all(self) -> None:
         """Stop draining: all sources were unblocked."""
         self.draining.clear()
         self.decider.caps.release_all()
-        if self.inside is not None:
-            self.inside.release_all()
 
-    def _judge(self, packet: Packet, probe: Probe, meta: Meta, now: float) -> Outcome:
+    def _judge(self, zone: Zone, packet: Packet, probe: Probe, meta: Meta, now: float) -> Outcome:
         self.counters.probes[probe.kind] += 1
-        if self._flood.is_due(self.tracker.new_sources, now):
-            self.counters.floods += self._flood.update(self.tracker.new_sources, now)
-            self.tracker.follow_flood(is_flood=self.flood)
-        twins = self._decoys.observe(packet, probe.source, now)
+        if zone.flood.is_due(zone.tracker.new_sources, now):
+            self.counters.floods += zone.measure_flood(now)
+        twins = zone.side.decoys.observe(packet, probe.source, now)
         if self.draining.holds(probe.source, now):
             return _DROP
-        is_answered = probe.kind == "udp" and probe.target[2] in self.decider.policy.answered
+        is_answered = probe.kind == "udp" and probe.target[2] in zone.decider.policy.answered
         passes = is_answered or probe.listed or probe.kind in UNCERTAIN
-        verdict = ACCEPT if passes else self._unlisted
+        verdict = ACCEPT if passes else zone.unlisted
         if meta.deferred:
-            verdict = self._first_time
-        observed = self.tracker.observe(probe, now, is_lone=twins is None)
+            verdict = zone.first_time
+        is_lone = twins is None and not (zone.others and zone.is_known_elsewhere(probe.source))
+        observed = zone.tracker.observe(probe, now, is_lone=is_lone)
+        if zone.others and not observed.is_scan:
+            observed = zone.joined(observed, now)
         crowd: Crowd | None = None
         if twins is not None or observed.state.group is not None:
-            _join_group(self.tracker, twins, observed.state)
+            _join_group(zone, twins, observed.state)
         elif observed.is_new and not (probe.listed or meta.partner or observed.is_scan):
-            crowd = self._distributed.observe(
-                probe, now, flood=self._flood.is_flood, hardware=packet.hardware
+            crowd = zone.side.distributed.observe(
+                probe, now, flood=zone.flood.is_flood, hardware=packet.hardware
             )
         if not observed.is_scan and (crowd is None or not observed.has_two_unlisted):
-            return self._count(observed, probe, verdict)
-        kinds = observed.state.kinds
-        known = self._refusals.known(probe.source, kinds, now, partner=meta.partner)
+            return self._count(zone, observed, probe, verdict)
+        kinds = observed.kinds
+        known = zone.refusals.known(probe.source, kinds, now, partner=meta.partner)
         if known is not None:
             self.counters.refusals[known] += 1
             return _plain(verdict)
-        is_sender = self._decoys.senders.is_sender(probe.source, now)
-        evidence = _evidence(
-            observed, crowd, packet, probe, inside=self._is_inside, is_sender=is_sender
-        )
-        decision = self.decider.judge(evidence, meta, now, flood=self.flood)
-        outcome = self._conclude(decision, verdict, meta)
+        is_sender = zone.side.decoys.senders.is_sender(probe.source, now)
+        evidence = _evidence(zone, observed, crowd, packet, probe, is_sender=is_sender)
+        decision = zone.decider.judge(evidence, meta, now, flood=zone.flood.is_flood)
+        outcome = self._conclude(zone, decision, verdict, meta)
         if is_answered and outcome.verdict == DROP:
             return Outcome(ACCEPT, outcome.action, blocks=outcome.blocks)
         return outcome
 
-    def _defer(self, packet: Packet, probe: Probe, meta: Meta, now: float) -> Outcome:
+    def _defer(self, zone: Zone, packet: Packet, probe: Probe, meta: Meta, now: float) -> Outcome:
         """Drop a SYN to a listed port until it comes again; then take back what it counted."""
         if self.draining.holds(probe.source, now):
             return _DROP
         age = self._deferrals.age(packet, now)
         if age == FIRST_AGE_S:
             self.counters.deferred += 1
-            outcome = self._judge(packet, probe, meta, now)
+            outcome = self._judge(zone, packet, probe, meta, now)
             if outcome.action != "count":
                 return outcome
             # Not kept for a restart: it is taken back when the SYN comes again.
             return _DROP if outcome.verdict == DROP else Outcome(ACCEPT, "defer", probe=probe)
         if age < AGAIN_AFTER_S:
-            return _plain(self._first_time)
+            return _plain(zone.first_time)
         self.counters.came_again += 1
-        self.tracker.take_back(probe, now)
+        zone.tracker.take_back(probe, now)
         return _ACCEPT
 
-    def _distribute(self, outcome: Outcome, found: DistributedScan) -> Outcome:
+    def _distribute(self, zone: Zone, outcome: Outcome, found: DistributedScan) -> Outcome:
         """Return the outcome of a probe by which a distributed scan was found or prolonged."""
-        self._distributed.found = None
+        zone.side.distributed.found = None
         self.counters.distributed_scans += found.is_new
-        return joined(outcome, found if self._distributed.defers else found._replace(timeout=0.0))
+        if zone.observes:
+            found = found._replace(is_blocked=False)
+        return joined(outcome, found if zone.defers else found._replace(timeout=0.0))
 
-    def _count(self, observed: Observation, probe: Probe, verdict: Verdict) -> Outcome:
+    def _count(self, zone: Zone, observed: Observation, probe: Probe, verdict: Verdict) -> Outcome:
         """Return the outcome below the trigger; a new target is reported, except in a flood."""
-        if observed.is_new and not self.flood:
+        if observed.is_new and not zone.flood.is_flood:
             return Outcome(verdict, "count", probe=probe)
         return _plain(verdict)
 
     def _conclude(
-        self, decision: Block | Confinement | Refusal, verdict: Verdict, meta: Meta
+        self, zone: Zone, decision: Block | Confinement | Refusal, verdict: Verdict, meta: Meta
     ) -> Outcome:
         """Carry out a decision and return the outcome."""
         if isinstance(decision, Refusal):
-            return self._refuse(decision, verdict, meta)
-        self.tracker.forget(decision.source)
+            return self._refuse(zone, decision, verdict, meta)
+        self.zones.forget(decision.source)
         if isinstance(decision, Confinement):
             self.draining.begin(decision.source, None, decision.at)
             self.counters.confined += 1
             return Outcome(DROP, "confine", confinement=decision)
         self.draining.begin(decision.source, decision, decision.at)
-        downgraded = downgrade_decoys(self.decider, self.draining, decision.evidence, decision.at)
+        downgraded = downgrade_decoys(zone.decider, self.draining, decision.evidence, decision.at)
         return Outcome(DROP, "block", blocks=(decision, *downgraded))
 
-    def _refuse(self, refusal: Refusal, verdict: Verdict, meta: Meta) -> Outcome:
+    def _refuse(self, zone: Zone, refusal: Refusal, verdict: Verdict, meta: Meta) -> Outcome:
         self.counters.refusals[refusal.reason] += 1
         if refusal.reason.startswith("block."):  # a cap is the only obstacle
             self.draining.begin(refusal.source, None, refusal.at)
-        if not self._refusals.add(refusal, partner=meta.partner):
+        if not zone.refusals.add(refusal, partner=meta.partner):
             return _plain(verdict)
         return Outcome(verdict, "refuse", refusals=(refusal,))
 
-    def _malformed(self, reason: str, payload: bytes, meta: Meta, now: float) -> Outcome:
+    def _malformed(
+        self, zone: Zone, reason: str, payload: bytes, meta: Meta, now: float
+    ) -> Outcome:
         self.counters.malformed[reason] += 1
         source = source_address(payload)
         if source is not None and self.draining.holds(source_of(source, self.whole6), now):
             return _DROP
-        return _plain(self._unlisted) if meta.unlisted else _ACCEPT
+        return _plain(zone.unlisted) if meta.unlisted else _ACCEPT
 
-    def _stray(self, stray: Stray, packet: Packet, meta: Meta, now: float) -> Outcome:
+    def _stray(self, zone: Zone, stray: Stray, packet: Packet, meta: Meta, now: float) -> Outcome:
         self.counters.strays[stray.reason] += 1
         if len(self.draining) and self.draining.holds(source_of(packet.source, self.whole6), now):
             return _DROP
         is_silent = meta.unlisted and gets_no_answer(stray, packet, meta)
-        return _DROP if is_silent and self._unlisted != ACCEPT else _ACCEPT
+        return _DROP if is_silent and zone.unlisted != ACCEPT else _ACCEPT
 
 
 def _plain(verdict: Verdict) -> Outcome:
@@ -316,20 +286,21 @@ def _plain(verdict: Verdict) -> Outcome:
     return _ACCEPT if verdict == ACCEPT else _REJECT
 
 
-def _join_group(tracker: Tracker, twins: Group | None, state: SourceState) -> None:
+def _join_group(zone: Zone, twins: Group | None, state: SourceState) -> None:
     """Remember a decoy group with its sources; a source keeps the largest group it is in."""
     if twins is None or (state.group is not None and len(state.group) >= len(twins)):
         return
     state.group = twins
     if len(twins) == 2:  # the first source of a group was alone when its own probe came
-        for other in twins:
-            known = tracker.get(other)
-            if known is not None:
-                known.group = twins
+        for each in (zone, *zone.others):
+            for other in twins:
+                known = each.tracker.get(other)
+                if known is not None:
+                    known.group = twins
 
 
 def _evidence(
-    observed: Observation, crowd: Crowd | None, packet: Packet, probe: Probe, *, inside: bool,
+    zone: Zone, observed: Observation, crowd: Crowd | None, packet: Packet, probe: Probe, *,
     is_sender: bool,
 ) -> Evidence:  # fmt: skip
     """Return the evidence against the source, with what it shares with other sources."""
@@ -342,6 +313,7 @@ def _evidence(
         scan = "distributed-scan"
         companions = tuple(sorted(s for s in crowd.members if s != probe.source))
     return observed.evidence(
-        probe, packet.source, tool=attribute(packet.payload, packet, probe.kind), inside=inside,
-        scan=scan, companions=companions, is_sender=is_sender,
+        probe, packet.source, tool=attribute(packet.payload, packet, probe.kind),
+        inside=zone.is_inside, scan=scan, companions=companions, is_sender=is_sender,
+        zone=zone.name,
     )  # fmt: skip

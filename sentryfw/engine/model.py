@@ -73,8 +73,6 @@ class Meta:
     """The packet resets an unfinished handshake with a listed port."""
     peer: bool
     """The source recently answered a connection of ours."""
-    inside: bool
-    """The packet arrived on an interface of `[watch] inside`."""
     deferred: bool
     """The packet is a SYN to a listed port that is to be deferred."""
     forwarded: bool
@@ -82,7 +80,7 @@ class Meta:
 
     def __init__(
         self, *, unlisted: bool, partner: bool, half_open: bool = False, peer: bool = False,
-        inside: bool = False, deferred: bool = False, forwarded: bool = False,
+        deferred: bool = False, forwarded: bool = False,
     ) -> None:  # fmt: skip
         self.forwarded = forwarded
         self.deferred = deferred
@@ -90,7 +88,6 @@ class Meta:
         self.partner = partner
         self.half_open = half_open
         self.peer = peer
-        self.inside = inside
 
 
 @dataclass(init=False)
@@ -202,7 +199,9 @@ class Evidence(NamedTuple):
     trace: tuple[Seen, ...] = ()
     """The last probe to each target, oldest first."""
     inside: bool = False
-    """Whether the source was judged by the engine for `[watch] inside`."""
+    """Whether the source is in a zone that leads inside."""
+    zone: str = ""
+    """The zone that judged it; empty: the default zone."""
     is_sender: bool = False
     """Whether the source sent behind decoys: it was alone in all of several groups."""
 

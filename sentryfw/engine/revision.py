@@ -18,7 +18,7 @@ from typing import Final
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Block, Kind, Probe, Seen, Source, Target
 from sentryfw.engine.table import SourceState
-from sentryfw.engine.track import Horizons
+from sentryfw.engine.track import Horizons, Tracker
 
 VOIDABLE: Final = frozenset[Kind](("syn", "ack", "maimon", "udp", "sctp-init"))
 """Kinds that the ruleset judges by the socket at their target. It judges the others always."""
@@ -67,14 +67,16 @@ class Revision:
 
     def end(self, block: Block, places: Places) -> None:
         """Follow the end of a block that did not stand: no offence, and the rest counts on."""
-        engine = self._engine_of(block)
-        engine.decider.revoke_offence(block.source)
+        zone = self._engine.zones.named(block.evidence.zone)
+        zone.decider.revoke_offence(block.source)
         for seen in _rest(block.evidence.trace, places):
             probe = Probe(block.source, seen.target, seen.kind, listed=seen.listed)
-            engine.tracker.restore(probe, seen.at)
+            zone.tracker.restore(probe, seen.at)
 
-    def void_pending(self, sources: Iterable[tuple[Source, SourceState]], places: Places) -> int:
-        """Remove the void targets of sources below the trigger; return how many there were."""
+    def void_pending(
+        self, sources: Iterable[tuple[Source, SourceState]], places: Places, tracker: Tracker
+    ) -> int:
+        """Remove the void targets of a tracker's sources; return how many there were."""
         count = 0
         for source, state in sources:
             gone = [
@@ -86,7 +88,7 @@ class Revision:
             for target in gone:
                 del state.targets[target]
             if gone and not state.targets:
-                self._engine.tracker.forget(source)
+                tracker.forget(source)
         return count
 
     def _stands(self, block: Block, places: Places) -> bool:
@@ -96,14 +98,10 @@ class Revision:
             return True
         if evidence.scan == "distributed-scan":
             return len(rest) > 1
-        horizons = self._engine_of(block).tracker.horizons
+        horizons = self._engine.zones.named(block.evidence.zone).tracker.horizons
         if horizons.repeats:  # the trace does not show how often each target was probed
             return evidence.score * len(rest) >= len(evidence.trace)
         return _is_scan(rest, horizons, block.at)
-
-    def _engine_of(self, block: Block) -> Engine:
-        inside = self._engine.inside
-        return inside if block.evidence.inside and inside is not None else self._engine
 
 
 def is_void(seen: Seen, places: Places) -> bool:

@@ -97,6 +97,11 @@ class Observation:
         """Whether the target is new for this source."""
 
     @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of the probes that the score rests on, in order of appearance."""
+        return self.state.kinds
+
+    @property
     def is_scan(self) -> bool:
         return self.score >= 1 or self.slow_score >= 1
 
@@ -110,7 +115,7 @@ class Observation:
     def evidence(
         self, last: Probe | None = None, address: bytes = b"", *, tool: str = "unknown",
         inside: bool = False, scan: Scan | None = None, companions: tuple[Source, ...] = (),
-        is_sender: bool = False,
+        is_sender: bool = False, zone: str = "",
     ) -> Evidence:  # fmt: skip
         """Return the evidence against the source, with its targets; see Evidence for the rest.
 
@@ -125,9 +130,9 @@ class Observation:
         return Evidence(
             self.source, self.targets, state.probes, state.kinds,
             first_seen=state.first_seen, last_seen=self.at, score=self.score,
-            slow_score=self.slow_score, scan=scan or _finding(sample, state.kinds), sample=sample,
+            slow_score=self.slow_score, scan=scan or finding(sample, state.kinds), sample=sample,
             is_new=self.is_new, trace=trace, tool=tool, last=last, address=address, inside=inside,
-            companions=companions, is_sender=is_sender,
+            companions=companions, is_sender=is_sender, zone=zone,
         )  # fmt: skip
 
 
@@ -325,7 +330,7 @@ def _known_as(target: Target, targets: dict[Target, tuple[float, float, Kind, bo
     return target
 
 
-def _finding(targets: tuple[Target, ...], kinds: tuple[Kind, ...]) -> Scan:
+def finding(targets: tuple[Target, ...], kinds: tuple[Kind, ...]) -> Scan:
     """Return the finding, named as in Snort's port_scan: one port of several hosts is a sweep."""
     addresses = {address for address, _, _ in targets}
     services = {(protocol, port) for _, protocol, port in targets}

@@ -12,7 +12,7 @@ import warnings
 from typing import Final
 
 from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError, Unsupported
-from sentryfw.netfilter.schema import COPY_RANGE_BYTES, MARK_MASK
+from sentryfw.netfilter.schema import COPY_RANGE_BYTES
 from sentryfw.netfilter.verdicts import Judge, Reader
 from sentryfw.netlink.socket import enlarge
 
@@ -40,9 +40,7 @@ class PacketQueue:
     From then on packets are held, until something reads `reader`.
     """
 
-    def __init__(
-        self, number: int, max_len: int, judge: Judge | None = None, mask: int = MARK_MASK
-    ) -> None:
+    def __init__(self, number: int, max_len: int, judge: Judge | None = None) -> None:
         """`judge`: may be given later, to use()."""
         require_library()
         try:
@@ -66,11 +64,11 @@ class PacketQueue:
         self._socket.setblocking(False)
         enlarge(self._socket, SOCKET_BUFFER_BYTES)
         self._number = number
-        self.use(judge or _unused, mask)
+        self.use(judge or _unused)
 
-    def use(self, judge: Judge, mask: int) -> None:
+    def use(self, judge: Judge) -> None:
         """Judge the packets by `judge`, from the first one that is read."""
-        self.reader = Reader(self._socket.recv, self._socket.send, judge, self._number, mask)
+        self.reader = Reader(self._socket.recv, self._socket.send, judge, self._number)
         """The reader of the queue, with its counters."""
 
     def fileno(self) -> int:

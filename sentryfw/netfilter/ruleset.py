@@ -20,7 +20,6 @@ from sentryfw.netfilter.schema import (
     DECOY_MARK,
     DEFERRED_BITS,
     HALF_OPEN_BIT,
-    INSIDE_BIT,
     NET24,
     NET48,
     NET56,
@@ -43,7 +42,6 @@ _MASKS: Final = {
 }  # fmt: skip
 """Defines of the masks that make a source, or a prefix, of an address."""
 _MARKS: Final = {
-    "mark_inside": INSIDE_BIT,
     "mark_unlisted": UNLISTED_BIT,
     "mark_partner": PARTNER_BIT,
     "mark_half_open": HALF_OPEN_BIT,
@@ -83,6 +81,8 @@ def _files(config: Config) -> Iterator[str]:
     yield "sentryfw.nft"
     if config.watch.forward:
         yield "divert_forward.nft"
+    if any(zone.listed_tcp or zone.listed_udp or zone.listed_sctp for zone in config.zone):
+        yield "zones.nft"
     if config.block.unlisted == "reject":
         yield "reject.nft"
     if config.drops_while_away:
@@ -112,7 +112,7 @@ def _values(
         **_MASKS,
         **{name: f"0x{mark:08x}" for name, mark in _MARKS.items()},
         "watch": watch_chain,
-        "watch_forward": "watch_forward" if watch.inside else watch_chain,
+        "watch_forward": "watch_forward" if _inside(config) else watch_chain,
         "watch_out": "watch_out_some" if watch.interfaces else "watch_out_all",
         "originated": "blocked_except_decoy" if decoy.tcp else "blocked",
         "raw_syn": "raw_syn_deferred" if watch.defers_raw_syn else "raw_syn_served",
@@ -126,8 +126,12 @@ def _set_elements(
     config: Config, never_block: Iterable[IPNetwork], onlink: list[IPNetwork]
 ) -> Iterator[tuple[str, Iterable[str]]]:
     watch, decoy = config.watch, config.decoy
-    yield "watched_if", _names((*watch.interfaces, *watch.inside)) if watch.interfaces else ()
-    yield "inside_if", _names(watch.inside)
+    zones = [name for zone in config.named_zones() for name in zone.interfaces]
+    yield "watched_if", _names((*watch.interfaces, *zones)) if watch.interfaces else ()
+    yield "inside_if", _names(_inside(config))
+    yield "observed_if", _names(config.accepting())
+    for protocol in ("tcp", "udp", "sctp"):
+        yield f"zone_{protocol}", _zone_ports(config, f"listed_{protocol}")
     yield from zip(NEVER_BLOCK_SETS, _by_family([*never_block, *ALWAYS]), strict=True)
     yield from zip(ONLINK_SETS, _by_family([*onlink, LINK_LOCAL]), strict=True)
     yield WHOLE_SET, _by_family([*onlink, LINK_LOCAL, *config.detect.whole6])[1]
@@ -148,6 +152,19 @@ def _set_elements(
     ):
         yield name, map(ports_text, ports)
     yield "unwatched_protocol", [_ALL_PROTOCOLS] if traps else []
+
+
+def _inside(config: Config) -> list[str]:
+    """Return the interfaces that lead inside."""
+    return [name for zone in config.named_zones() if zone.inside for name in zone.interfaces]
+
+
+def _zone_ports(config: Config, key: str) -> Iterator[str]:
+    """Yield the ports that zones list, each with an interface."""
+    for zone in config.zone:
+        for name in _names(zone.interfaces):
+            for ports in merged(getattr(zone, key)):
+                yield f"{name} . {ports_text(ports)}"
 
 
 def _by_family(networks: Iterable[IPNetwork]) -> tuple[list[str], list[str]]:

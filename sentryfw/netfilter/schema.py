@@ -125,8 +125,6 @@ NET120: Final = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff00"
 """Mask of an IPv4 /24 behind NAT64 (RFC 6052, section 2.2)."""
 NET24: Final = "255.255.255.0"
 
-INSIDE_BIT: Final = 0x08000000
-"""Packet mark: the packet came in by an interface of [watch] inside."""
 UNLISTED_BIT: Final = 0x10000000
 """Packet mark: nothing on this host would receive the packet."""
 PARTNER_BIT: Final = 0x20000000
@@ -139,8 +137,6 @@ PEER_BIT: Final = 0x80000000
 """Packet mark: the source answered a connection of ours."""
 MARK_MASK: Final = UNLISTED_BIT | PARTNER_BIT | HALF_OPEN_BIT | PEER_BIT
 """The bits of the packet mark that the ruleset sets and the verdict clears."""
-MARK_MASK_INSIDE: Final = MARK_MASK | INSIDE_BIT
-"""MARK_MASK with [watch] inside; without it, INSIDE_BIT belongs to other programs."""
 
 DECOY_MARK: Final = 0x5E47
 """SO_MARK of the decoy's sockets: it distinguishes them from other programs' sockets."""

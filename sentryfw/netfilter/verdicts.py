@@ -22,9 +22,7 @@ from sentryfw.engine.model import ACCEPT, DROP, REJECT, Meta, Verdict
 from sentryfw.netfilter.schema import (
     DEFERRED_BITS,
     HALF_OPEN_BIT,
-    INSIDE_BIT,
     MARK_MASK,
-    MARK_MASK_INSIDE,
     PARTNER_BIT,
     PEER_BIT,
     UNLISTED_BIT,
@@ -35,6 +33,7 @@ from sentryfw.netlink.nfqueue import (
     ETH_ALEN,
     NFNL_SUBSYS_QUEUE,
     NFQA_HWADDR,
+    NFQA_IFINDEX_INDEV,
     NFQA_MARK,
     NFQA_PACKET_HDR,
     NFQA_PAYLOAD,
@@ -60,10 +59,9 @@ METAS: Final = {
         half_open=bits & DEFERRED_BITS == HALF_OPEN_BIT,
         deferred=bits & DEFERRED_BITS == DEFERRED_BITS,
         peer=bool(bits & PEER_BIT),
-        inside=bool(bits & INSIDE_BIT),
         forwarded=forwarded == _FORWARDED_BIT,
     )
-    for bits in range(0, MARK_MASK_INSIDE + 1, INSIDE_BIT)
+    for bits in range(0, MARK_MASK + 1, UNLISTED_BIT)
     for forwarded in (0, _FORWARDED_BIT)
 }
 """The facts that the bits of a packet mark carry."""
@@ -81,11 +79,12 @@ _TWO_U32 = struct.Struct("!II")
 class Queued:
     """A packet that the kernel holds until its verdict; the judge sets the verdict."""
 
-    __slots__ = ("hardware", "mark", "meta", "number", "payload", "verdict")
+    __slots__ = ("hardware", "interface", "mark", "meta", "number", "payload", "verdict")
 
     def __init__(
-        self, number: int, mark: int, payload: bytes, meta: Meta, hardware: bytes = b""
-    ) -> None:
+        self, number: int, mark: int, payload: bytes, meta: Meta, hardware: bytes = b"",
+        interface: int = 0,
+    ) -> None:  # fmt: skip
         self.number = number
         """The packet's id in the queue, 32 bits."""
         self.mark = mark
@@ -94,6 +93,8 @@ class Queued:
         self.meta = meta
         self.hardware = hardware
         """Ethernet address of the frame's sender, 6 bytes; empty on other links."""
+        self.interface = interface
+        """Number of the interface that it came in by; 0 if it is not known."""
         self.verdict: Verdict = ACCEPT
 
 
@@ -105,13 +106,12 @@ class Reader:
 
     def __init__(
         self, recv: Callable[[int], bytes], send: Callable[[bytes], int], judge: Judge,
-        queue: int, mask: int = MARK_MASK,
+        queue: int,
     ) -> None:  # fmt: skip
         self._recv = recv
         self._send = send
         self._judge = judge
         self._queue = queue
-        self._mask = mask
         self.received = 0
         """Packets read from the queue."""
         self.skipped = 0
@@ -153,15 +153,9 @@ class Reader:
 
         The kernel reports an error if a packet was gone before its verdict arrived.
         """
-        end = len(message)
-        if (
-            end < _HEADERS_BYTES
-            or message[4 + _LOW] != NFQNL_MSG_PACKET
-            or message[4 + _HIGH] != NFNL_SUBSYS_QUEUE
-        ):
-            return None
+        end = len(message) if _is_packet(message) else 0
         number = -1
-        mark = start = stop = forwarded = hardware = 0
+        mark = start = stop = forwarded = hardware = interface = 0
         at = _HEADERS_BYTES
         while at + 4 <= end:
             size = message[at + _LOW] | message[at + _HIGH] << 8
@@ -177,13 +171,16 @@ class Reader:
                     number = _u32(message, at + 4)
                     is_forwarded = size > 10 and message[at + 10] == NF_INET_FORWARD
                     forwarded = _FORWARDED_BIT * is_forwarded
-                elif kind == NFQA_HWADDR and size >= 8 + ETH_ALEN:
+                elif kind == NFQA_IFINDEX_INDEV:
+                    interface = _u32(message, at + 4)
+                elif kind == NFQA_HWADDR:
                     hardware = at + 4
             at += (size + 3) & ~3
         if number < 0:
             return None
-        meta = METAS[mark & self._mask | forwarded]
-        return Queued(number, mark, message[start:stop], meta, _sender(message, hardware))
+        meta = METAS[mark & MARK_MASK | forwarded]
+        sender = _sender(message, hardware)
+        return Queued(number, mark, message[start:stop], meta, sender, interface)
 
     def _judge_one(self, packet: Queued) -> None:
         self.received += 1
@@ -198,7 +195,7 @@ class Reader:
             return
         self._add_drop()
         # The mark as it was before our table changed it; one bit stays for reject.nft.
-        cleared = packet.mark & ~self._mask
+        cleared = packet.mark & ~MARK_MASK
         if packet.verdict == REJECT:
             cleared |= UNLISTED_BIT
         mark = attribute(NFQA_MARK, _U32.pack(cleared))
@@ -243,12 +240,22 @@ class Reader:
         self.last_failure = error
 
 
+def _is_packet(message: bytes) -> bool:
+    return (
+        len(message) >= _HEADERS_BYTES
+        and message[4 + _LOW] == NFQNL_MSG_PACKET
+        and message[4 + _HIGH] == NFNL_SUBSYS_QUEUE
+    )
+
+
 def _u32(message: bytes, at: int) -> int:
     return message[at] << 24 | message[at + 1] << 16 | message[at + 2] << 8 | message[at + 3]
 
 
 def _sender(message: bytes, at: int) -> bytes:
     """Return the Ethernet address in struct nfqnl_msg_packet_hw: 16 bits length, 16 unused."""
-    if at == 0 or message[at] != 0 or message[at + 1] != ETH_ALEN:
+    if at == 0 or message[at - 4 + _LOW] < 8 + ETH_ALEN:
+        return b""
+    if message[at] != 0 or message[at + 1] != ETH_ALEN:
         return b""
     return message[at + 4 : at + 4 + ETH_ALEN]

@@ -47,6 +47,8 @@ class BlockItem(TypedDict):
     offence: int
     forgeable: bool
     tool: str
+    zone: str
+    """The zone that judged it; empty: the default zone, or by hand."""
     reason: str
     decision: str
     """"block", or "confine": what the partner uses goes on."""
@@ -199,6 +201,7 @@ def item(blocked: Blocked, entry: DecisionRecord | Reason | None) -> BlockItem:
         "offence": entry.offence if entry else 0,
         "forgeable": entry.forgeable if entry else False,
         "tool": entry.tool if entry else "",
+        "zone": entry.zone if entry else "",
         "reason": entry.reason if entry else UNKNOWN,
         "decision": "block",
         "dropped_packets": blocked.packets,

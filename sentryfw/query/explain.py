@@ -33,7 +33,7 @@ from sentryfw.record.events import timestamp
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.lookup import Past, SourceHistory
 from sentryfw.record.records import DecisionRecord, ProbeRecord, ProbeTrace, event_id
-from sentryfw.text import counted, local_time
+from sentryfw.text import counted, in_zone, local_time
 
 Item = dict[str, Any]
 Warn = Callable[[str], None]
@@ -264,7 +264,8 @@ def _because(
 
 def _finding(entry: DecisionRecord) -> str:
     tool = "" if entry.tool in {"", "unknown"} else f" by {entry.tool}"
-    return f"{entry.scan}{tool} ({', '.join(entry.kinds)}): " if entry.scan else ""
+    zone = in_zone(entry.zone)
+    return f"{entry.scan}{tool}{zone} ({', '.join(entry.kinds)}): " if entry.scan else ""
 
 
 def _at(moment: str | None) -> str:
@@ -297,6 +298,7 @@ def _entry(entry: DecisionRecord) -> DecisionItem:
         "offence": entry.offence,
         "forgeable": entry.forgeable,
         "tool": entry.tool,
+        "zone": entry.zone,
         "reason": entry.reason,
         "evidence": [_probe(seen) for seen in entry.trace],
     }

@@ -59,6 +59,8 @@ class DecisionItem(TypedDict):
     offence: int
     forgeable: bool
     tool: str
+    zone: str
+    """The zone that judged it; empty: the default zone, or by hand."""
     reason: str
     evidence: list[ProbeItem]
 

@@ -10,8 +10,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sentryfw.config.model import Config
+from sentryfw.config.model import Config, Detect
+from sentryfw.config.toml_text import to_text
 from sentryfw.config.types import MAX_PORT, PortRange, is_loopback, matches
+from sentryfw.config.zone import Inside
+from sentryfw.engine.track import Horizons
 from sentryfw.errors import SentryError
 from sentryfw.host import address_list
 from sentryfw.host.account import acting_as_owner
@@ -42,7 +45,13 @@ def review(config: Config, read_credentials: ReadCredentials) -> list[ConfigRema
 
     `read_credentials` raises SentryError where the mailer could not use the file.
     """
-    found = [*_files(config), *_networks(config), *_traps(config), *_windows(config)]
+    found = [
+        *_files(config),
+        *_networks(config),
+        *_traps(config),
+        *_windows(config),
+        *_zones(config),
+    ]
     return [
         *found,
         *_mail(config, read_credentials),
@@ -50,6 +59,24 @@ def review(config: Config, read_credentials: ReadCredentials) -> list[ConfigRema
         *_decoys(config),
         *_interfaces(config),
     ]
+
+
+def _zones(config: Config) -> Iterator[ConfigRemark]:
+    """Show the zone that [inside] is, and zones that forwarding makes wrong."""
+    inside = config.watch.inside
+    if inside:
+        zone = config.inside.zone(inside).model_dump(mode="json", exclude_defaults=True)
+        text = ", ".join(to_text({key: value}).strip() for key, value in zone.items())
+        text = " ".join(text.split()).replace("[ ", "[").replace(", ]", "]")
+        yield ConfigRemark("watch.inside", f"is a zone; another way to write it: [[zone]] {text}")
+    if config.watch.forward:
+        for one in config.zone:
+            if not one.inside:
+                yield ConfigRemark(
+                    f"zone {one.name}",
+                    "with watch.forward, what its hosts open through this one is judged; if it"
+                    " leads to hosts of yours, write inside = true",
+                )
 
 
 def _files(config: Config) -> Iterator[ConfigRemark]:
@@ -89,7 +116,11 @@ def _traps(config: Config) -> Iterator[ConfigRemark]:
 
 
 def _windows(config: Config) -> Iterator[ConfigRemark]:
-    for name, section in (("detect", config.detect), ("inside", config.inside)):
+    sections: dict[str, Detect | Inside | Horizons] = {
+        "detect": config.detect, "inside": config.inside,
+        **{f"zone {zone.name}": config.rules(zone).horizons for zone in config.zone},
+    }  # fmt: skip
+    for name, section in sections.items():
         if section.slow_window < section.window:
             yield ConfigRemark(
                 f"{name}.slow_window",
@@ -189,6 +220,7 @@ def _interfaces(config: Config) -> Iterator[ConfigRemark]:
         "watch.interfaces": config.watch.interfaces,
         "watch.inside": config.watch.inside,
         "never_block.interfaces": config.never_block.interfaces,
+        **{f"zone {zone.name}": zone.interfaces for zone in config.zone},
     }
     for key, patterns in named.items():
         for pattern in patterns:

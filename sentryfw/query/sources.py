@@ -40,6 +40,8 @@ class Snapshot(NamedTuple):
     horizons: Horizons
     now: float
     """Clock value."""
+    zone: str = ""
+    """The tracker's zone; empty: the default zone."""
 
 
 class SourceItem(TypedDict):
@@ -59,17 +61,19 @@ class SourceItem(TypedDict):
     """Seconds since the first probe."""
     idle_s: float
     """Seconds since the last probe."""
+    zone: str
+    """The zone where it was seen; empty: the default zone."""
     refused: NotRequired[str]
     """Why it was not blocked at the trigger, by the ledger; empty below the trigger."""
 
 
-def snapshot(tracker: Tracker, now: float) -> Snapshot:
+def snapshot(tracker: Tracker, now: float, zone: str = "") -> Snapshot:
     """Copy the tracker's references.
 
     To be called in the loop, where packets wait for it: 10 ms at 70,000 sources, measured; only a
     forged flood makes that many.
     """
-    return Snapshot(*tracker.everything(), tracker.horizons, now)
+    return Snapshot(*tracker.everything(), tracker.horizons, now, zone)
 
 
 def requested_count(value: object) -> int:
@@ -94,6 +98,13 @@ def nearest(tracked: Snapshot, count: int) -> Iterator[SourceItem]:
     weighed = [_item(source, state, tracked) for *_, (source, state) in best]
     weighed.sort(key=lambda item: (-item["progress"], item["idle_s"]))
     yield from weighed[:count]
+
+
+def nearest_of(zones: Iterable[Snapshot], count: int) -> Iterator[SourceItem]:
+    """Yield the `count` sources nearest to their trigger, over all zones."""
+    items = [item for tracked in zones for item in nearest(tracked, count)]
+    items.sort(key=lambda item: (-item["progress"], item["idle_s"]))
+    yield from items[:count]
 
 
 def with_refusals(items: Iterable[SourceItem], ledger: Path) -> Iterator[SourceItem]:
@@ -122,4 +133,5 @@ def _item(source: Source, state: SourceState, tracked: Snapshot) -> SourceItem:
         "last": target_text(targets[-1][0]) if targets else "",
         "first_s": round(now - state.first_seen, 1),
         "idle_s": round(max(0.0, now - state.last_seen), 1),
+        "zone": tracked.zone,
     }

@@ -108,6 +108,11 @@ MIGRATIONS: Final = (
         member TEXT PRIMARY KEY, last_seq INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID
     """,
+    """
+    ALTER TABLE blocks ADD COLUMN zone TEXT NOT NULL DEFAULT '';
+    ALTER TABLE refusals ADD COLUMN zone TEXT NOT NULL DEFAULT '';
+    ALTER TABLE probes ADD COLUMN zone TEXT NOT NULL DEFAULT ''
+    """,
 )
 """Scripts; each brings the schema from PRAGMA user_version = its index to the next version."""
 

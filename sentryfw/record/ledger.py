@@ -82,7 +82,7 @@ class Ledger:
         """Add blocks, refusals and probes below the trigger in one transaction."""
         with self.database.transaction():
             self.database.insert_all(
-                f"INSERT INTO probes ({rows.PROBE_COLUMNS}) VALUES (?,?,?,?,?)", probes
+                f"INSERT INTO probes ({rows.PROBE_COLUMNS}) VALUES (?,?,?,?,?,?)", probes
             )
             for record in records:
                 if record.blocked:
@@ -92,13 +92,13 @@ class Ledger:
 
     def _add_block(self, record: DecisionRecord) -> int:
         return self.database.insert(
-            f"INSERT INTO blocks ({rows.BLOCK_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"INSERT INTO blocks ({rows.BLOCK_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             rows.block_row(record),
         )
 
     def _add_refusal(self, record: DecisionRecord) -> int:
         return self.database.insert(
-            f"INSERT INTO refusals ({rows.REFUSAL_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"INSERT INTO refusals ({rows.REFUSAL_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             rows.refusal_row(record),
         )
 

@@ -28,7 +28,7 @@ _PROBES: Final = (
 )
 _REASON_COLUMNS: Final = (
     "address, kinds, forgeable, scan, targets, probes, first_seen, blocked_at, offence, tool,"
-    " reason"
+    " reason, zone"
 )
 
 PAGE_ROWS: Final = 200
@@ -91,6 +91,8 @@ class Reason(NamedTuple):
     offence: int
     tool: str
     reason: str
+    zone: str = ""
+    """The zone that judged it; empty: the default zone."""
 
 
 class Wanted(NamedTuple):
@@ -183,7 +185,8 @@ def newest_reasons(ledger: Ledger, addresses: Sequence[str]) -> dict[str, Reason
     """Hundreds of rows share a handful of different lists."""
     found = {}
     for row in ledger.newest_rows(_REASON_COLUMNS, addresses):
-        address, kinds, forgeable, scan, targets, probes, first, blocked, offence, tool, why = row
+        address, kinds, forgeable, scan, targets, probes, first, blocked, offence, *words = row
+        tool, why, zone = words
         if kinds not in parsed:
             parsed[kinds] = json.loads(kinds)
         found[address] = Reason(
@@ -197,6 +200,7 @@ def newest_reasons(ledger: Ledger, addresses: Sequence[str]) -> dict[str, Reason
             offence=offence,
             tool=tool,
             reason=why,
+            zone=zone,
         )
     return found
 

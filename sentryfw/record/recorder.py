@@ -122,7 +122,7 @@ class Recorder:
         self._log_throttle = LogThrottle()
         self._reported: dict[str, float] = {}
         self._untrimmed = 0
-        self.tally: Counter[tuple[str, int, bool]] = Counter()
+        self.tally: Counter[tuple[str, int, bool, str]] = Counter()
         """Scans since the start by (scan, family 4 or 6, whether it was blocked)."""
         self.lost = 0
         """Records that did not reach the ledger or the event file."""
@@ -152,7 +152,7 @@ class Recorder:
         self._limits = limits
         self._throttle.per_second = limits.events_per_second
 
-    def probe(self, probe: Probe, at: float) -> None:
+    def probe(self, probe: Probe, at: float, zone: str = "") -> None:
         """Record a probe below the trigger that arrived `at` seconds since the epoch.
 
         In a flood only the first probes of each second are kept: writing all of them would cost
@@ -162,7 +162,7 @@ class Recorder:
             self._second, self._probes = int(at), 0
         self._probes += 1
         if self._probes <= MAX_PROBES_PER_S:
-            self._put(record_of(probe, at))
+            self._put(record_of(probe, at, zone))
         else:
             self.unkept += 1
 
@@ -247,7 +247,7 @@ class Recorder:
     def _write_events(self, items: list[Item], now: float, wall: float) -> None:
         for item in items:
             if isinstance(item, DecisionRecord):
-                self.tally[item.scan, item.family, item.blocked] += 1
+                self.tally[item.scan, item.family, item.blocked, item.zone] += 1
         self._log_throttle.log(items, now)
         events = self._throttle.take(items, now, wall)
         if events:

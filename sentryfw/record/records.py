@@ -66,6 +66,8 @@ class DecisionRecord(NamedTuple):
     """Whether the source is inside; written to events, not to the ledger."""
     confined: bool = False
     """Whether the source, a partner, was confined to what it uses instead of blocked."""
+    zone: str = ""
+    """The zone that judged it; empty: the default zone."""
 
     @property
     def action(self) -> Literal["blocked", "confined", "refused"]:
@@ -206,6 +208,7 @@ def _entry(evidence: Evidence, epoch: float) -> DecisionRecord:
             for seen in evidence.trace
         ),
         inside=evidence.inside,
+        zone=evidence.zone,
     )
 
 
@@ -218,9 +221,11 @@ class ProbeRecord(NamedTuple):
     kind: Kind
     listed: bool
     target: str
+    zone: str = ""
+    """The zone that it came in by; empty: the default zone."""
 
 
-def record_of(probe: Probe, at: float) -> ProbeRecord:
+def record_of(probe: Probe, at: float, zone: str = "") -> ProbeRecord:
     """Return the record of a probe that arrived `at` seconds since the epoch."""
     return ProbeRecord(
         address=source_text(probe.source),
@@ -228,6 +233,7 @@ def record_of(probe: Probe, at: float) -> ProbeRecord:
         kind=probe.kind,
         listed=probe.listed,
         target=target_text(probe.target),
+        zone=zone,
     )
 
 

@@ -12,13 +12,13 @@ from sentryfw.record.records import DecisionRecord, ProbeRecord, ProbeTrace, Rea
 
 BLOCK_COLUMNS: Final = (
     "address, family, scan, kinds, targets, probes, first_seen, blocked_at, timeout_s, offence,"
-    " forgeable, tool, reason, sample"
+    " forgeable, tool, reason, sample, zone"
 )
 REFUSAL_COLUMNS: Final = (
     "address, at, reason, scan, kinds, targets, probes, first_seen, sample, tool, timeout_s,"
-    " offence"
+    " offence, zone"
 )
-PROBE_COLUMNS: Final = "address, at, kind, listed, target"
+PROBE_COLUMNS: Final = "address, at, kind, listed, target, zone"
 TRACE_COLUMNS: Final = "at, kind, listed, target"
 REACTION_COLUMNS: Final = "reaction, address, ok, detail, at, seconds"
 
@@ -40,7 +40,7 @@ def block_record(
     """Map a row of `blocks`. Raise ValueError if a list is not JSON, unless `parse` accepts it."""
     (
         address, family, scan, kinds, targets, probes, first_seen, blocked_at, timeout_s, offence,
-        forgeable, tool, reason, sample,
+        forgeable, tool, reason, sample, zone,
     ) = row  # fmt: skip
     return DecisionRecord(
         address=address,
@@ -59,6 +59,7 @@ def block_record(
         sample=parse(sample),
         blocked=True,
         trace=tuple(trace),
+        zone=zone,
     )
 
 
@@ -67,7 +68,7 @@ def block_row(record: DecisionRecord) -> Row:
     return (
         record.address, record.family, record.scan, json.dumps(record.kinds), record.targets,
         record.probes, record.first_seen, record.blocked_at, record.timeout_s, record.offence,
-        record.forgeable, record.tool, record.reason, json.dumps(record.sample),
+        record.forgeable, record.tool, record.reason, json.dumps(record.sample), record.zone,
     )  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def refusal_record(row: Sequence[Any], trace: Iterable[ProbeTrace] = ()) -> Deci
     """
     (
         address, at, reason, scan, kinds, targets, probes, first_seen, sample, tool, timeout_s,
-        offence,
+        offence, zone,
     ) = row  # fmt: skip
     return DecisionRecord(
         address=address,
@@ -98,6 +99,7 @@ def refusal_record(row: Sequence[Any], trace: Iterable[ProbeTrace] = ()) -> Deci
         blocked=False,
         trace=tuple(trace),
         confined=timeout_s > 0,
+        zone=zone,
     )
 
 
@@ -106,14 +108,16 @@ def refusal_row(record: DecisionRecord) -> Row:
     return (
         record.address, record.blocked_at, record.reason, record.scan, json.dumps(record.kinds),
         record.targets, record.probes, record.first_seen, json.dumps(record.sample), record.tool,
-        record.timeout_s, record.offence,
+        record.timeout_s, record.offence, record.zone,
     )  # fmt: skip
 
 
 def probe_record(row: Sequence[Any]) -> ProbeRecord:
     """Map a row of `probes`."""
-    address, at, kind, listed, target = row
-    return ProbeRecord(address=address, at=at, kind=kind, listed=bool(listed), target=target)
+    address, at, kind, listed, target, zone = row
+    return ProbeRecord(
+        address=address, at=at, kind=kind, listed=bool(listed), target=target, zone=zone
+    )
 
 
 def probe_trace(row: Sequence[Any]) -> ProbeTrace:

@@ -12,6 +12,7 @@ from sentryfw.engine.model import (
     address_text,
     source_text,
 )
+from sentryfw.text import in_zone
 
 Decision = Block | Confinement | Refusal
 """The values that reactions get."""
@@ -48,7 +49,9 @@ class Incident(NamedTuple):
     host: str = ""
     """The name of `ip`; empty if it is not known."""
     inside: bool = False
-    """Whether the source is on an interface of `[watch] inside`."""
+    """Whether the source is in a zone that leads inside."""
+    zone: str = ""
+    """The zone that judged it; empty: the default zone."""
 
     @property
     def family(self) -> int:
@@ -62,7 +65,8 @@ class Incident(NamedTuple):
     def sentence(self) -> str:
         """Return one line for people."""
         name = f" ({self.host})" if self.host else ""
-        what = f"{self.scan} ({', '.join(self.kinds)}) at {self.protocol}/{self.port}"
+        scan = f"{self.scan}{in_zone(self.zone)} ({', '.join(self.kinds)})"
+        what = f"{scan} at {self.protocol}/{self.port}"
         if self.action == "blocked":
             offence = f", offence {self.offence}" if self.offence else ""
             return (
@@ -109,6 +113,7 @@ def incident_of(decision: Decision, at: float, epoch: float, prefix: str) -> Inc
         tool=evidence.tool,
         reason=decision.reason,
         inside=evidence.inside,
+        zone=evidence.zone,
     )
 
 

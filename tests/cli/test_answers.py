@@ -34,13 +34,13 @@ PROBE: Final = {
 DECISION: Final = {
     "id": "0-0", "at": PROBE["at"], "scan": "portscan", "kinds": ["syn"], "targets": 3, "probes": 3,
     "first_seen": PROBE["at"], "timeout_s": 3600.0, "offence": 1, "forgeable": True,
-    "tool": "nmap", "reason": "3 targets", "evidence": [PROBE],
+    "tool": "nmap", "zone": "", "reason": "3 targets", "evidence": [PROBE],
 }  # fmt: skip
 BLOCK: Final = {
     "address": ADDRESS, "family": "ipv4", "scan": "portscan", "kinds": ["syn"], "targets": 3,
     "probes": 3, "first_seen": PROBE["at"], "blocked_at": PROBE["at"], "timeout_s": 3600.0,
-    "expires_in_s": 1800.0, "offence": 1, "forgeable": True, "tool": "nmap", "reason": "r",
-    "decision": "block", "dropped_packets": 4, "dropped_bytes": 400, "host": "",
+    "expires_in_s": 1800.0, "offence": 1, "forgeable": True, "tool": "nmap", "zone": "",
+    "reason": "r", "decision": "block", "dropped_packets": 4, "dropped_bytes": 400, "host": "",
 }  # fmt: skip
 STATUS: Final = {
     "pid": 7, "started_at": 1.79e9, "compiled": True, "divert": "queue", "tracked_sources": 3,
@@ -76,7 +76,8 @@ HONEST: Final[dict[str, list[dict[str, Any]]]] = {
                         "counters": {"judged": 3, "blocked_early": 1}}},
               {"block": BLOCK}, {"warning": "w"}],
     "sources": [{"address": ADDRESS, "progress": 0.6, "horizon": "window", "targets": 2,
-                 "probes": 2, "kinds": ["syn"], "last": "t", "first_s": 1.0, "idle_s": 0.5}],
+                 "probes": 2, "kinds": ["syn"], "last": "t", "first_s": 1.0, "idle_s": 0.5,
+                 "zone": ""}],
     "explain": [{"head": HEAD},
                 {"blocks": {**DECISION, "state": "blocked", "ended_at": None, "capture": True,
                             "dropped_packets": 3}},

@@ -1,18 +1,34 @@
-"""[decoy]: which ports answer."""
+"""Decoys in the configuration: which are needed, and which answer."""
 
-from sentryfw.config.decoy import Decoy
+import pytest
 
-
-def test_udp_ports_answer_with_a_banner_only() -> None:
-    silent = Decoy.model_validate({"udp": [69, "161-162"]})
-    assert not silent.wanted
-    assert silent.answered == frozenset()
-    loud = silent.model_copy(update={"banner": "hello"})
-    assert loud.wanted
-    assert loud.answered == {69, 161, 162}
+from sentryfw.config.decoy import MAX_BANNER_BYTES, Decoy
 
 
-def test_tcp_ports_are_ranges() -> None:
-    decoy = Decoy.model_validate({"tcp": [23, "2222-2224"]})
-    assert decoy.wanted
-    assert decoy.tcp_ports == {23, 2222, 2223, 2224}
+@pytest.mark.parametrize(
+    ("values", "wanted", "answered"),
+    [
+        ({}, False, set()),
+        ({"tcp": [23]}, True, set()),
+        ({"udp": [69]}, False, set()),
+        ({"udp": ["69-70"], "banner": "x"}, True, {69, 70}),
+        ({"banner": "x"}, False, set()),
+    ],
+)
+def test_a_listener_is_needed_for_tcp_or_for_a_banner(
+    values: dict[str, object], answered: set[int], *, wanted: bool
+) -> None:
+    decoy = Decoy.model_validate(values)
+    assert (decoy.wanted, decoy.answered) == (wanted, answered)
+
+
+def test_ports_are_the_union_of_the_ranges() -> None:
+    assert Decoy.model_validate({"tcp": [23, "22-24"]}).tcp_ports == {22, 23, 24}
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e9"])
+def test_a_banner_is_bounded_in_bytes(letter: str) -> None:
+    longest = letter * (MAX_BANNER_BYTES // len(letter.encode()))
+    assert Decoy(banner=longest).banner == longest
+    with pytest.raises(ValueError, match="longer than"):
+        Decoy(banner=longest + letter)

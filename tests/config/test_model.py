@@ -93,7 +93,7 @@ def test_configured_values_reach_the_engine() -> None:
     assert written.horizons() == (5, 90.0, 9, 43200.0, {**TRIGGERS, "udp": 20}, True)
     assert written.policy(spared) == (
         (600.0, 3600.0), "observe", ACCEPT, 7, 8, False, spared, "block", "observe",
-        "defer", True, True, frozenset(), frozenset(),
+        "defer", True, True, frozenset(), frozenset(), (),
     )  # fmt: skip
 
 

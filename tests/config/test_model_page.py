@@ -56,7 +56,7 @@ def test_the_page_has_exactly_the_keys() -> None:
             found.discard((section, key))
             continue
         given = table
-        for part in section.split("."):
+        for part in filter(None, section.split(".")):
             given = given[part]
         assert key in given, f"[{section}] {key}"
     assert found == set(), "keys that have a default, or are none"

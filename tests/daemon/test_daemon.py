@@ -224,7 +224,7 @@ def test_a_tick_reaches_every_part_and_feeds_the_watchdog(
     ticks = [call for call in faked.calls if call.endswith(".tick") or call == "reader.receive"]
     assert ticks[:10] == [
         "confine.tick", "confine.tick", "guard.tick", "never_block.tick", "relisting.tick",
-        "room.tick", "listed_scans.tick", "flow_loss.tick", "reader.receive", "decoys.tick",
+        "room.tick", "packet_path.tick", "listed_scans.tick", "flow_loss.tick", "reader.receive",
     ]  # fmt: skip
     assert states[0] == "READY=1"
     assert states[-1] == "STOPPING=1"
@@ -256,8 +256,8 @@ def test_a_reload_is_applied_by_the_daemon(tmp_path: Path, monkeypatch: pytest.M
     faked.run(during)
     begin = faked.calls.index("built")
     assert faked.calls[begin : begin + 13] == [
-        "built", "packet_path.protect", "guard.reconfigure", "fleet.reconfigure",
-        "never_block.reconfigure", "recorder.use_limits", "events.use_limits",
+        "built", "packet_path.follow_zones", "packet_path.protect", "guard.reconfigure",
+        "fleet.reconfigure",        "never_block.reconfigure", "recorder.use_limits", "events.use_limits",
         "recorder.use_captures",
         "responder.withdraw", "responder.stop", "new responder.restore",
         "new responder.start", "recorder.note reload",

@@ -47,10 +47,13 @@ class FakeEngine:
 
     def __init__(self, outcome: Outcome, calls: list[Call]) -> None:
         self.counters = Counters()
+        self.zones = Engine(Config().horizons(), Config().policy(())).zones
         self._outcome = outcome
         self._calls = calls
 
-    def handle(self, payload: bytes, meta: Meta, now: float, hardware: bytes = b"") -> Outcome:
+    def handle(
+        self, payload: bytes, meta: Meta, now: float, hardware: bytes = b"", number: int = 0
+    ) -> Outcome:
         self._calls.append(("handle",))
         return self._outcome
 
@@ -119,7 +122,7 @@ class FakeRecorder:
         self._calls = calls
         self.captured: list[list[Any]] = []
 
-    def probe(self, probe: Probe, at: float) -> None:
+    def probe(self, probe: Probe, at: float, zone: str = "") -> None:
         self._calls.append(("probe", name(probe.source)))
 
     def append(self, record: Any) -> None:

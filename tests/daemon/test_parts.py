@@ -44,8 +44,9 @@ def guard(**blocks: float) -> Any:
 
 
 def test_an_engine_judges_the_inside_only_where_it_is_configured(tmp_path: Path) -> None:
-    assert make_engine(config(tmp_path), []).inside is None
-    assert make_engine(config(tmp_path, '[watch]\ninside = ["lan0"]'), []).inside is not None
+    assert len(make_engine(config(tmp_path), []).zones.all) == 1
+    _, inside = make_engine(config(tmp_path, '[watch]\ninside = ["lan0"]'), []).zones.all
+    assert (inside.name, inside.is_inside, inside.observes) == ("inside", True, True)
 
 
 def test_without_reactions_the_responder_is_not_needed(tmp_path: Path) -> None:

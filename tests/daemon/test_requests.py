@@ -26,13 +26,14 @@ class Asked:
         self.calls: list[tuple[object, ...]] = []
         config = config or Config()
         self.tracker = Tracker(config.horizons())
+        self.zone = SimpleNamespace(tracker=self.tracker, name="")
         parts: Any = SimpleNamespace(
             config=config,
             packet_path=SimpleNamespace(unblocked=self._log("unblocked")),
             guard=SimpleNamespace(reconcile=self._log("reconcile"), forget_all=self._forget_all),
             never_block=SimpleNamespace(refresh_soon=self._log("refresh_soon")),
             responder=SimpleNamespace(began=self._log("began")),
-            engine=SimpleNamespace(tracker=self.tracker),
+            engine=SimpleNamespace(zones=SimpleNamespace(all=[self.zone])),
             fleet=SimpleNamespace(
                 outgoing=self._log("outgoing"),
                 incoming=self._log("incoming"),

@@ -370,7 +370,7 @@ def test_remembered_refusals_are_bounded() -> None:
     for first in range(0, MAX_REFUSALS + 4000, 4000):
         run.crowd(4000, first).crowd(4000, first)
     assert run.engine.counters.refusals["observe"] > MAX_REFUSALS
-    assert len(run.engine._refusals) <= MAX_REFUSALS
+    assert len(run.engine.zones.all[0].refusals) <= MAX_REFUSALS
 
 
 # --- flood mode

@@ -1,4 +1,4 @@
-"""Sources inside: an engine of their own within the engine."""
+"""Sources inside: a zone of their own, whose evidence is not added to that of outside."""
 
 from ipaddress import ip_network
 from typing import Final
@@ -7,32 +7,40 @@ import pytest
 
 from sentryfw.engine.decide import Policy
 from sentryfw.engine.engine import Engine
-from sentryfw.engine.model import ACCEPT, DROP, Meta, parse_source
+from sentryfw.engine.model import ACCEPT, DROP, Meta, Outcome, parse_source
+from sentryfw.engine.zones import ZoneRules
 from support import forge
 from support.transcript import HORIZONS, HOST, POLICY, A
 
-INSIDE: Final = Meta(unlisted=True, partner=False, inside=True)
-OUTSIDE: Final = Meta(unlisted=True, partner=False)
+META: Final = Meta(unlisted=True, partner=False)
+OUTSIDE: Final = 0
+INSIDE: Final = 1
 OBSERVED: Final = POLICY._replace(mode="observe", unlisted=ACCEPT)
 BLOCKED: Final = POLICY._replace(unlisted=ACCEPT)
 
 
 def _engine(policy: Policy = OBSERVED) -> Engine:
     engine = Engine(HORIZONS, POLICY)
-    engine.add_inside(HORIZONS._replace(trigger=8, slow_trigger=8), policy)
+    horizons = HORIZONS._replace(trigger=8, slow_trigger=8)
+    inside = ZoneRules("inside", ("lan*",), horizons, policy, is_inside=True)
+    engine.zones.use((ZoneRules("", (), HORIZONS, POLICY), inside))
     return engine
 
 
-def _syns(engine: Engine, meta: Meta, *ports: int) -> list[tuple[int, str]]:
+def _syn(engine: Engine, zone: int, port: int) -> Outcome:
+    return engine.handle(forge.ip(A, HOST, 6, forge.tcp(port)), META, 1.0, b"", zone)
+
+
+def _syns(engine: Engine, zone: int, *ports: int) -> list[tuple[int, str]]:
     """Verdict and action for each."""
-    outcomes = (engine.handle(forge.ip(A, HOST, 6, forge.tcp(port)), meta, 1.0) for port in ports)
+    outcomes = (_syn(engine, zone, port) for port in ports)
     return [(outcome.verdict, outcome.action) for outcome in outcomes]
 
 
 def test_inside_has_a_trigger_and_a_mode_of_its_own() -> None:
     engine = _engine()
     assert _syns(engine, INSIDE, *range(1, 8)) == [(ACCEPT, "count")] * 7
-    outcome = engine.handle(forge.ip(A, HOST, 6, forge.tcp(8)), INSIDE, 1.0)
+    outcome = _syn(engine, INSIDE, 8)
     assert (outcome.verdict, outcome.action) == (ACCEPT, "refuse")
     assert outcome.refusals[0].reason == "observe"
     assert outcome.refusals[0].evidence.inside
@@ -41,7 +49,7 @@ def test_inside_has_a_trigger_and_a_mode_of_its_own() -> None:
 def test_outside_is_judged_as_before() -> None:
     engine = _engine()
     assert _syns(engine, OUTSIDE, 1, 2) == [(DROP, "count")] * 2
-    outcome = engine.handle(forge.ip(A, HOST, 6, forge.tcp(3)), OUTSIDE, 1.0)
+    outcome = _syn(engine, OUTSIDE, 3)
     assert outcome.action == "block"
     assert not outcome.blocks[0].evidence.inside
 
@@ -52,16 +60,11 @@ def test_evidence_from_both_sides_is_not_added_up() -> None:
     assert _syns(engine, INSIDE, 3) == [(ACCEPT, "count")]
 
 
-def test_without_inside_interfaces_the_mark_has_no_effect() -> None:
-    engine = Engine(HORIZONS, POLICY)
-    assert _syns(engine, INSIDE, 1, 2, 3)[-1] == (DROP, "block")
-
-
 def test_offences_and_counters_are_those_of_all() -> None:
     engine = _engine(BLOCKED)
     engine.decider.restore_offences({parse_source(A): 2})
     _syns(engine, INSIDE, *range(1, 8))
-    [block] = engine.handle(forge.ip(A, HOST, 6, forge.tcp(8)), INSIDE, 1.0).blocks
+    [block] = _syn(engine, INSIDE, 8).blocks
     assert block.offence == 3
     assert engine.counters.probes["syn"] == 8
 
@@ -79,5 +82,5 @@ def test_who_is_protected_later_is_spared_inside_too() -> None:
     engine = _engine(BLOCKED)
     engine.protect((ip_network(A),))
     _syns(engine, INSIDE, *range(1, 8))
-    [refusal] = engine.handle(forge.ip(A, HOST, 6, forge.tcp(8)), INSIDE, 1.0).refusals
+    [refusal] = _syn(engine, INSIDE, 8).refusals
     assert refusal.reason == "never_block"

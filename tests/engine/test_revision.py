@@ -4,6 +4,7 @@ import pytest
 
 from sentryfw.engine.model import Block, Kind, Seen, Source, Target, parse_source
 from sentryfw.engine.revision import KEPT_S, MAX_BLOCKS_KEPT, Revision, is_void
+from sentryfw.engine.zones import ZoneRules
 from support import forge
 from support.transcript import A6, HOST, HOST6, A, B, Scenario, scenario
 
@@ -141,7 +142,7 @@ def test_void_targets_of_sources_below_the_trigger_are_removed() -> None:
     run = scenario().syn(A, 993, 22).syn(B, 993)
     tracker = run.engine.tracker
     pairs = list(zip(*tracker.everything(), strict=True))
-    assert Revision(run.engine).void_pending(pairs, _places(993)) == 2
+    assert Revision(run.engine).void_pending(pairs, _places(993), tracker) == 2
     left = tracker.get(parse_source(A))
     assert left is not None
     assert [target[2] for target in left.targets] == [22]
@@ -170,9 +171,12 @@ def test_memory_is_bounded_in_time_and_number() -> None:
 def test_blocks_of_sources_inside_are_weighed_by_their_triggers() -> None:
     run = scenario()
     engine = run.engine
-    engine.add_inside(engine.tracker.horizons._replace(trigger=2), engine.decider.policy)
+    default = ZoneRules("", (), engine.tracker.horizons, engine.decider.policy)
+    horizons = default.horizons._replace(trigger=2)
+    inside = ZoneRules("inside", ("lan*",), horizons, default.policy, is_inside=True)
+    engine.zones.use((default, inside))
     revision, block = _blocked(run.syn(A, 993, 587, 443))
     assert block.evidence.inside is False
-    evidence = block.evidence._replace(inside=True)
+    evidence = block.evidence._replace(zone="inside")
     revision.remember(block._replace(evidence=evidence))
     assert revision.listed(_places(993), LATER) == []  # two are left, which is a scan inside

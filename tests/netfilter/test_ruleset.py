@@ -65,6 +65,30 @@ INSIDE: Final = config.parse(
     """,
     "inside",
 )
+ZONED: Final = config.parse(
+    b"""
+    [watch]
+    interfaces = ["wan1"]
+    [block]
+    while_away = "drop"
+    [[zone]]
+    name = "backup"
+    interfaces = ["wan2"]
+    mode = "observe"
+    [[zone]]
+    name = "guests"
+    interfaces = ["guest*", "guest1"]
+    inside = true
+    listed_tcp = [80, "8080-8090", 8085]
+    listed_udp = [53]
+    [[zone]]
+    name = "vpn"
+    interfaces = ["wg*"]
+    listed_tcp = [22]
+    listed_sctp = [9]
+    """,
+    "zones",
+)
 NEVER_BLOCK: Final = [
     ip_network(text)
     for text in (
@@ -98,13 +122,14 @@ FILLED: Final = Case("full", FULL, NEVER_BLOCK)
 QUEUE: Final = Case("queue_statement", DEFAULT, [], queue_statement=True)
 ROUTER: Final = Case("forward", FORWARD, [])
 LAN: Final = Case("inside", INSIDE, [])
+ZONES: Final = Case("zones", ZONED, [])
 UPDATE: Final = Case("update", FULL, NEVER_BLOCK, update=True)
 REFUSING: Final = Case("reject", config.parse(b'[block]\nunlisted = "reject"', "reject"), [])
 AWAY: Final = Case("away", config.parse(b'[block]\nwhile_away = "drop"', "away"), [])
 MEMBER: Final = f'[fleet]\nname = "fw1"\n[fleet.members.fw2]\nkey = "{"ab" * 32}"'
 FLEET: Final = Case("fleet", config.parse(MEMBER.encode(), "fleet"), [])
-CASES: Final = (BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN, REFUSING, AWAY, FLEET)
-LOADED: Final = (BASIC, FILLED, ROUTER, LAN)
+CASES: Final = (BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN, ZONES, REFUSING, AWAY, FLEET)
+LOADED: Final = (BASIC, FILLED, ROUTER, LAN, ZONES)
 RULES: Final = [
     (path.name, line.strip())
     for path in sorted(ruleset.directory().glob("*.nft"))
@@ -234,7 +259,7 @@ def test_an_update_flushes_only_the_sets_of_the_configuration() -> None:
         "watched_if", "inside_if", "never_block4", "never_block6", "listed_tcp", "listed_udp",
         "listed_sctp", "listed_forward4", "listed_forward6", "unwatched_tcp", "unwatched_udp",
         "unwatched_protocol", "unwatched_reset", "decoy_tcp", "decoy_udp", "onlink4", "onlink6",
-        "whole6", "greylist_tcp",
+        "whole6", "greylist_tcp", "observed_if", "zone_tcp", "zone_udp", "zone_sctp",
     }  # fmt: skip
 
 
@@ -279,6 +304,12 @@ def test_interfaces_inside_are_watched_where_the_watched_ones_are_named() -> Non
     toml = b'[watch]\ninterfaces = ["wan0"]\ninside = ["lan*"]'
     defines = _defines(Case("both", config.parse(toml, "test"), []))
     assert (defines["watch"], defines["watched_if"]) == ("watch_some", '{ "wan0", "lan*" }')
+    defines = _defines(ZONES)
+    assert defines["watched_if"] == '{ "wan1", "wan2", "guest*", "wg*" }'
+    assert defines["inside_if"] == '{ "guest*" }'
+    assert defines["observed_if"] == '{ "wan2", "guest*" }'
+    assert defines["zone_tcp"] == '{ "guest*" . 80, "guest*" . 8080-8090, "wg*" . 22 }'
+    assert (defines["zone_udp"], defines["zone_sctp"]) == ('{ "guest*" . 53 }', '{ "wg*" . 9 }')
     defines = _defines(LAN)
     assert (defines["watch"], defines["watched_if"]) == ("watch_all", "{ }")
 
@@ -299,6 +330,18 @@ def test_an_update_adds_and_removes_hosts_behind_and_the_inside(
         assert _objects(namespace) == _objects(fresh)
     _load(namespace, BASIC._replace(update=True).script())
     assert _chains(_dump(namespace))["divert_forward"] == []  # an empty chain judges nothing
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("before", [BASIC, ZONES], ids=["zones-on", "zones-again"])
+def test_an_update_adds_and_removes_the_ports_of_zones(namespace: Namespace, before: Case) -> None:
+    for case in (before, ZONES._replace(update=True)):
+        _load(namespace, case.script())
+    with Namespace() as fresh:
+        _load(fresh, ZONES.script())
+        assert _objects(namespace) == _objects(fresh)
+    _load(namespace, BASIC._replace(update=True).script())
+    assert _chains(_dump(namespace))["zone_listed"] == []
 
 
 def _objects(namespace: Namespace) -> list[str]:
@@ -452,7 +495,9 @@ def test_every_base_chain_has_policy_accept(case: Case) -> None:
 
 
 def test_every_ruleset_file_is_loaded() -> None:
-    cases = (FILLED._replace(queue_statement=True), ROUTER, LAN, REFUSING, AWAY, FLEET)
+    cases = (
+        FILLED._replace(queue_statement=True), ROUTER, LAN, ZONES, REFUSING, AWAY, FLEET,
+    )  # fmt: skip
     everything = "".join(case.script() for case in cases)
     for path in ruleset.directory().glob("*.nft"):
         assert path.read_text().splitlines()[0] in everything, path.name

@@ -105,10 +105,10 @@ def test_the_ruleset_sets_exactly_the_mark_bits_that_the_verdict_clears() -> Non
     assert SCRIPT.count("meta mark set") == len(names)
     used = {int(defines[name], 16) for name in names}
     assert used == {
-        schema.INSIDE_BIT, schema.UNLISTED_BIT, schema.PARTNER_BIT, schema.HALF_OPEN_BIT,
+        schema.UNLISTED_BIT, schema.PARTNER_BIT, schema.HALF_OPEN_BIT,
         schema.PEER_BIT, schema.DEFERRED_BITS,
     }  # fmt: skip
-    assert sum(used - {schema.DEFERRED_BITS}) == schema.MARK_MASK_INSIDE
+    assert sum(used - {schema.DEFERRED_BITS}) == schema.MARK_MASK
 
 
 def test_the_mark_of_the_decoy_s_sockets() -> None:

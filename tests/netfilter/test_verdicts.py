@@ -10,14 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentryfw.engine.model import ACCEPT, DROP, REJECT, Verdict
-from sentryfw.netfilter.schema import MARK_MASK, MARK_MASK_INSIDE, PARTNER_BIT, UNLISTED_BIT
+from sentryfw.netfilter.schema import PARTNER_BIT, UNLISTED_BIT
 from sentryfw.netfilter.verdicts import (
     READ_BATCH,
     Judge,
     Queued,
     Reader,
 )
-from sentryfw.netlink.nfqueue import NFQA_HWADDR, NFQA_MARK, NFQA_PACKET_HDR, NFQA_PAYLOAD
+from sentryfw.netlink.nfqueue import (
+    NFQA_HWADDR,
+    NFQA_IFINDEX_INDEV,
+    NFQA_MARK,
+    NFQA_PACKET_HDR,
+    NFQA_PAYLOAD,
+)
 
 QUEUE: Final = 77
 PAYLOAD: Final = b"E" * 41
@@ -69,11 +75,14 @@ def _attribute(kind: int, data: bytes) -> bytes:
 
 
 def _message(
-    number: int, mark: int = UNLISTED_BIT, payload: bytes = PAYLOAD, sender: bytes | None = HWADDR
-) -> bytes:
+    number: int, mark: int = UNLISTED_BIT, payload: bytes = PAYLOAD, sender: bytes | None = HWADDR,
+    interface: int | None = None,
+) -> bytes:  # fmt: skip
     """A message as nfqnl_build_packet_message() builds it (net/netfilter/nfnetlink_queue.c)."""
     body = struct.pack("!BBH", 2, 0, QUEUE)
     body += _attribute(NFQA_PACKET_HDR, struct.pack("!IHB", number, 0x0800, 1))
+    if interface is not None:
+        body += _attribute(NFQA_IFINDEX_INDEV, struct.pack("!I", interface))
     if mark:
         body += _attribute(NFQA_MARK, struct.pack("!I", mark))
     if sender is not None:
@@ -99,8 +108,8 @@ def _verdicts(data: bytes) -> Iterator[Given]:
         at += length
 
 
-def _reader(kernel: FakeQueue, judge: Judge, mask: int = MARK_MASK) -> Reader:
-    return Reader(kernel.recv, kernel.send, judge, QUEUE, mask)
+def _reader(kernel: FakeQueue, judge: Judge) -> Reader:
+    return Reader(kernel.recv, kernel.send, judge, QUEUE)
 
 
 def _by(verdicts: dict[int, Verdict]) -> Judge:
@@ -178,17 +187,19 @@ def test_a_refused_packet_is_accepted_with_the_unlisted_bit_alone() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("mask", "inside", "left"),
-    [(MARK_MASK, False, 0x08000005), (MARK_MASK_INSIDE, True, 0x5)],
-    ids=["no-inside", "inside"],
-)
-def test_the_inside_bit_is_ours_only_with_an_inside(mask: int, left: int, *, inside: bool) -> None:
-    seen: list[Queued] = []
+def test_bits_of_others_in_the_mark_stay() -> None:
     kernel = FakeQueue(_message(1, 0x08000005 | UNLISTED_BIT))
-    _reader(kernel, seen.append, mask).receive()
-    assert (seen[0].meta.inside, seen[0].meta.unlisted) == (inside, True)
-    assert kernel.given == [Given(1, ACCEPT, left)]
+    seen: list[Queued] = []
+    _reader(kernel, seen.append).receive()
+    assert seen[0].meta.unlisted
+    assert kernel.given == [Given(1, ACCEPT, 0x08000005)]
+
+
+@pytest.mark.parametrize("interface", [None, 1, 7, 0x01020304], ids=str)
+def test_the_judge_gets_the_interface_of_a_packet(interface: int | None) -> None:
+    seen: list[Queued] = []
+    _reader(FakeQueue(_message(1, interface=interface)), seen.append).receive()
+    assert seen[0].interface == (interface or 0)
 
 
 def _fail(_: Queued) -> None:

@@ -39,7 +39,6 @@ def test_the_defaults_have_no_remark() -> None:
         ('[inside]\nwindow = "2d"', "inside.slow_window: is shorter than inside.window"),
         ("[detect]\ntrigger = 9", "detect.slow_trigger: is less than detect.trigger"),
         ('[watch]\ninterfaces = ["nix0"]', "watch.interfaces: nix0: no such interface"),
-        ('[watch]\ninside = ["nix*"]', "watch.inside: nix*: no such interface"),
         ('[never_block]\ninterfaces = ["nix0"]', "never_block.interfaces: nix0: no such"),
         ("[decoy]\ntcp = [23]\n[watch]\nlisted_tcp = ['20-30']", "decoy.tcp: port 23: watch.list"),
         ("[decoy]\nudp = ['5-6']\n[watch]\nlisted_udp = [5, 6]", "decoy.udp: ports 5, 6: watch"),
@@ -128,3 +127,25 @@ def test_check_reads_the_file_that_it_is_given(bare_host: FakeHost, tmp_path: Pa
     missing = bare_host.sentryfw("check", str(tmp_path / "nowhere.toml"))
     assert missing.returncode == 78
     assert missing.stderr.endswith("nowhere.toml: no such file\n")
+
+
+def test_the_inside_is_shown_as_the_zone_that_it_is() -> None:
+    hint, missing = _review('[watch]\ninside = ["nix*"]\n[inside]\ntrigger = 9')
+    assert str(hint) == (
+        'watch.inside: is a zone; another way to write it: [[zone]] name = "inside",'
+        ' interfaces = ["nix*"], inside = true, mode = "observe", trigger = 9, window = "5m",'
+        ' slow_trigger = 60, slow_window = "1d"'
+    )
+    assert str(missing) == "watch.inside: nix*: no such interface at present"
+
+
+def test_a_zone_is_checked_as_the_default_one_is() -> None:
+    zone = '[[zone]]\nname = "guest"\ninterfaces = ["nix*"]\n'
+    [missing] = _review(zone)
+    assert str(missing) == "zone guest: nix*: no such interface at present"
+    found = [str(remark) for remark in _review(f'{zone}slow_window = "1m"\n')]
+    assert found[0].startswith("zone guest.slow_window: is shorter than zone guest.window")
+    forward = [
+        str(remark) for remark in _review(f'[watch]\nforward = true\ninterfaces = ["lo"]\n{zone}')
+    ]
+    assert forward[0].startswith("zone guest: with watch.forward, what its hosts open through")

@@ -47,7 +47,8 @@ def test_an_item_has_every_field() -> None:
     probe(held, "192.0.2.1", 22, 23, at=NOW - 5)
     assert near(held) == [
         {"address": "192.0.2.1", "progress": 0.667, "horizon": "window", "targets": 2, "probes": 3,
-         "kinds": ["syn"], "last": "198.18.0.1 tcp/23", "first_s": 60.0, "idle_s": 5.0}
+         "kinds": ["syn"], "last": "198.18.0.1 tcp/23", "first_s": 60.0, "idle_s": 5.0,
+         "zone": ""}
     ]  # fmt: skip
 
 

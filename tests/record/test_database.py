@@ -53,7 +53,8 @@ def test_a_ledger_of_the_first_schema_keeps_its_blocks_and_gets_probes(path: Pat
     with closing(sqlite3.connect(path)) as connection, connection:
         row = (BLOCK.address, 4, "portscan", "[]", 3, 5, 1.0, 2.0, 3.0, 7, 1, "", "", "[]")
         connection.execute(
-            f"INSERT INTO blocks ({BLOCK_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"INSERT INTO blocks ({BLOCK_COLUMNS.removesuffix(', zone')})"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             row,
         )
     with Ledger(path) as ledger:

@@ -45,6 +45,7 @@ def test_the_reason_of_a_block_is_under_our_own_key() -> None:
         "blocked": True,
         "inside": False,
         "confined": False,
+        "zone": "",
         "action": "blocked",
     }
 

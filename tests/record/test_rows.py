@@ -33,14 +33,14 @@ def test_probes_traces_and_reactions_are_restored_from_their_rows() -> None:
     reaction = Reaction(
         reaction="command", address="a", ok=False, detail="failed", at=1.0, seconds=0.5
     )
-    assert rows.probe_record((*PROBE[:3], 0, PROBE.target)) == PROBE
+    assert rows.probe_record((*PROBE[:3], 0, PROBE.target, "")) == PROBE
     assert rows.probe_trace((1.0, "syn", 0, TRACE[0].target)) == TRACE[0]
     assert rows.reaction_record(("command", "a", 0, "failed", 1.0, 0.5)) == reaction
 
 
 def test_truth_values_are_booleans_not_numbers() -> None:
     assert rows.block_record(rows.block_row(BLOCK)).forgeable is True
-    assert rows.probe_record((*PROBE[:3], 1, PROBE.target)).listed is True
+    assert rows.probe_record((*PROBE[:3], 1, PROBE.target, "")).listed is True
 
 
 @pytest.mark.parametrize("damaged", ["not JSON", "7", '"text"', ""])

@@ -154,7 +154,8 @@ export class Overview {
     const from = origin(block) ? el("span", { class: "quiet origin" }, foreign(origin(block))) : null;
     const node = row(COLUMNS, [
       el("span", { class: "source" }, el("code", {}, foreign(block.address)), host, from),
-      el("span", {}, foreign(block.scan || block.reason), block.kinds.length ? el("span", { class: "quiet" }, foreign(block.kinds.join(" "))) : null),
+      el("span", {}, foreign(block.scan || block.reason), block.kinds.length ? el("span", { class: "quiet" }, foreign(block.kinds.join(" "))) : null,
+        block.zone ? el("span", { class: "quiet" }, "zone ", foreign(block.zone)) : null),
       foreign(block.tool && block.tool !== "unknown" ? block.tool : "–"),
       block.blocked_at ? el("time", { datetime: block.blocked_at }, time(block.blocked_at)) : "unknown",
       ends, dropped,

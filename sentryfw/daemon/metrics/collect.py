@@ -4,12 +4,14 @@ See docs/decisions.md: metrics-on-request.
 """
 
 import os
+from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from sentryfw import __version__
 from sentryfw.config.model import Config
+from sentryfw.config.zone import DEFAULT
 from sentryfw.daemon.metrics.families import Sample, render
 from sentryfw.daemon.overload import Loss
 from sentryfw.daemon.status import ReactionStatus, Status
@@ -20,8 +22,8 @@ from sentryfw.netfilter.table import Counter
 _STAGES: Final = {"blocked_early": "early", "blocked_late": "late"}
 """Counters of rulesets/sets.nft that count what blocks have dropped, and their stage."""
 
-Tally = Mapping[tuple[str, int, bool], int]
-"""(finding, 4 or 6, blocked) -> number of findings."""
+Tally = Mapping[tuple[str, int, bool, str], int]
+"""(finding, 4 or 6, blocked, zone) -> number of findings."""
 
 
 class State(NamedTuple):
@@ -38,6 +40,8 @@ class State(NamedTuple):
     blocked: dict[int, int]
     """Active blocks, by 4 and 6."""
     tally: Tally
+    zones: Mapping[str, int]
+    """Sources with evidence, by zone."""
     counters: dict[str, Counter]
     """The table's; empty during a repair."""
     confined: dict[int, int]
@@ -66,6 +70,8 @@ def samples(state: State) -> Iterator[Sample]:
     yield from _queue(state)
     yield from _engine(status.engine)
     yield from _findings(state.tally)
+    for zone, sources in state.zones.items():
+        yield Sample("zone_tracked_sources", sources, (zone or DEFAULT,))
     yield Sample("unblocks_total", status.guard.unblocked_by_others, ("manual",))
     yield from _blocks(state)
     yield from (Sample("confined_hosts", n, (str(f),)) for f, n in state.confined.items())
@@ -127,13 +133,20 @@ def _engine(counters: Counters) -> Iterator[Sample]:
 
 
 def _findings(tally: Tally) -> Iterator[Sample]:
-    found: dict[tuple[str, int], int] = {}
-    for (scan, family, is_blocked), count in tally.items():
-        found[scan, family] = found.get((scan, family), 0) + count
+    found: Counts[tuple[str, int]] = Counts()
+    blocked: Counts[tuple[str, int]] = Counts()
+    zones: Counts[str] = Counts()
+    for (scan, family, is_blocked, zone), count in tally.items():
+        found[scan, family] += count
+        zones[zone] += count
         if is_blocked:
-            yield Sample("blocks_total", count, (scan, str(family)))
+            blocked[scan, family] += count
+    for (scan, family), count in blocked.items():
+        yield Sample("blocks_total", count, (scan, str(family)))
     for (scan, family), count in found.items():
         yield Sample("detections_total", count, (scan, str(family)))
+    for zone, count in zones.items():
+        yield Sample("zone_detections_total", count, (zone or DEFAULT,))
 
 
 def _blocks(state: State) -> Iterator[Sample]:

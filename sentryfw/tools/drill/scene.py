@@ -144,10 +144,11 @@ class Scene:
 
     @property
     def interface(self) -> str:
-        """The interface of the defended host: a watched one that does not lead inside."""
+        """The interface of the defended host: a watched one of the default zone."""
         watch = self.config.watch
         names = [name.replace("*", "0") for name in watch.interfaces] or ["veth0", "outside0"]
-        return next((name for name in names if not matches(name, watch.inside)), names[0])
+        zoned = [name for zone in self.config.named_zones() for name in zone.interfaces]
+        return next((name for name in names if not matches(name, zoned)), names[0])
 
     def _listen(self, namespace: Namespace, port: int) -> None:
         """Open a listening socket; the kernel finishes handshakes for it by itself."""

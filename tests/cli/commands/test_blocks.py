@@ -26,7 +26,7 @@ from support.waiting import wait_for
 
 KEYS = [
     "address", "family", "scan", "kinds", "targets", "probes", "first_seen", "blocked_at",
-    "timeout_s", "expires_in_s", "offence", "forgeable", "tool", "reason", "decision",
+    "timeout_s", "expires_in_s", "offence", "forgeable", "tool", "zone", "reason", "decision",
     "dropped_packets", "dropped_bytes", "host", "origin",
 ]  # fmt: skip
 SCANNER = "203.0.113.7"

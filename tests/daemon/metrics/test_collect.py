@@ -56,7 +56,9 @@ def state(home: Path) -> collect.State:
     return collect.State(
         status=status(), config=config.parse(CONFIG.format(home).encode(), "test"),
         started=1.5, lag=0.25, received=23, blocked={4: 1, 6: 1},
-        tally={("portscan", 4, True): 2, ("portscan", 4, False): 3, ("portsweep", 6, True): 1},
+        zones={"": 2, "guest": 1},
+        tally={("portscan", 4, True, ""): 2, ("portscan", 4, False, ""): 3,
+               ("portsweep", 6, True, "guest"): 1},
         confined={4: 2, 6: 1},
         counters={"judged": Counter(30, 31), "blocked_early": Counter(32, 33)},
     )  # fmt: skip

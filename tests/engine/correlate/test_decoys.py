@@ -254,7 +254,7 @@ def test_groups_that_are_not_complete_yet_show_no_sender() -> None:
         names = [A, B, C]
         for place, name in enumerate(names[number % 3 :] + names[: number % 3]):
             run.at(number * 3.0 + place * 0.4).decoys((name,), number + 1)
-    senders = run.engine._decoys.senders
+    senders = run.engine.zones.outside.decoys.senders
     assert len(senders) == 3
     assert not any(senders.is_sender(parse_source(name), run.now) for name in (A, B, C))
 
@@ -299,7 +299,7 @@ def test_datagrams_that_agree_by_chance_show_no_sender() -> None:
     for number in range(20):
         for name in (A, f"198.51.100.{number}"):
             run.at(number * 3.0).send(forge.ip(name, HOST, forge.UDP, forge.udp(123, 123)))
-    assert len(run.engine._decoys.senders) == 0
+    assert len(run.engine.zones.outside.decoys.senders) == 0
 
 
 def test_senders_are_remembered_for_a_day_and_bounded() -> None:
