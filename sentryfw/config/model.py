@@ -32,10 +32,10 @@ from sentryfw.config.types import (
     Trigger,
 )
 from sentryfw.config.zone import INSIDE, MAX_ZONES, Inside, ZoneSection, check_zones
+from sentryfw.engine.correlate.zones import ZoneRules
 from sentryfw.engine.decide import Level, Policy
 from sentryfw.engine.model import ACCEPT, DROP, REJECT, Kind, Verdict
 from sentryfw.engine.track import Horizons
-from sentryfw.engine.zones import ZoneRules
 
 Upper = Annotated[Count, Field(ge=1, le=65536)]
 

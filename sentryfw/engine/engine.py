@@ -10,6 +10,7 @@ from typing import Final
 
 from sentryfw.engine.classify import UNCERTAIN, classify, refine
 from sentryfw.engine.correlate.distributed import Crowd, joined
+from sentryfw.engine.correlate.zones import Zone, ZoneRules, Zones
 from sentryfw.engine.counters import Counters
 from sentryfw.engine.decide import Policy
 from sentryfw.engine.decided import Draining, downgrade_decoys
@@ -42,7 +43,6 @@ from sentryfw.engine.packet import TCP, decode, source_address
 from sentryfw.engine.strays import TRACE, gets_no_answer
 from sentryfw.engine.table import MAX_SOURCES, SourceState
 from sentryfw.engine.track import Horizons, Observation
-from sentryfw.engine.zones import Zone, ZoneRules, Zones
 
 _DROP: Final = Outcome(DROP)
 _ACCEPT: Final = Outcome(ACCEPT)

@@ -12,8 +12,8 @@ from sentryfw.config import parse
 from sentryfw.config.model import Config
 from sentryfw.config.types import matches
 from sentryfw.config.zone import MAX_ZONES
+from sentryfw.engine.correlate.zones import ZoneRules
 from sentryfw.engine.model import ACCEPT, DROP
-from sentryfw.engine.zones import ZoneRules
 from sentryfw.errors import ConfigError
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from sentryfw.engine.correlate.zones import ZoneRules
 from sentryfw.engine.model import Block, Kind, Seen, Source, Target, parse_source
 from sentryfw.engine.revision import KEPT_S, MAX_BLOCKS_KEPT, Revision, is_void
-from sentryfw.engine.zones import ZoneRules
 from support import forge
 from support.transcript import A6, HOST, HOST6, A, B, Scenario, scenario
 

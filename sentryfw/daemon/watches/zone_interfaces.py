@@ -8,7 +8,7 @@ own zone a second later.
 import socket
 
 from sentryfw.config.types import matches
-from sentryfw.engine.zones import Zones
+from sentryfw.engine.correlate.zones import Zones
 
 
 class ZoneInterfaces:

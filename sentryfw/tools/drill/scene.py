@@ -202,8 +202,9 @@ def _private(config: Config, directory: Path) -> Config:
 
 def to_toml(config: Config) -> str:
     """Return a configuration as TOML. Strings, numbers, booleans and arrays are as in JSON."""
-    lines = []
-    for section, values in config.model_dump(mode="json", exclude_none=True).items():
+    sections = config.model_dump(mode="json", exclude_none=True)
+    lines = [f"zone = {_toml(sections.pop('zone'))}"]
+    for section, values in sections.items():
         lines.append(f"[{section}]")
         lines += (f"{key} = {_toml(value)}" for key, value in values.items())
     return "\n".join(lines) + "\n"

@@ -5,8 +5,8 @@ import socket
 import pytest
 
 from sentryfw.daemon.watches.zone_interfaces import ZoneInterfaces
+from sentryfw.engine.correlate.zones import ZoneRules
 from sentryfw.engine.engine import Engine
-from sentryfw.engine.zones import ZoneRules
 from support.transcript import HORIZONS, POLICY
 
 NAMES = {1: "lo", 2: "eth0", 3: "wg7", 4: "guest0", 5: "guest00"}

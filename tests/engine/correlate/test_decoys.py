@@ -274,7 +274,7 @@ def test_groups_without_members_that_were_just_blocked_show_no_sender(
         run.at(start + 1.3).decoys((second, third), 10 * number + 4)
         run.at(start + 2.6).decoys((first, third), 10 * number + 5)
         run.at(start + 600.0).decoys((names[0],), 10 * number + 9)
-    senders = run.engine._decoys.senders
+    senders = run.engine.zones.outside.decoys.senders
     assert not any(senders.is_sender(parse_source(name), run.now) for name in names)
     assert {offence for _, offence in _last_blocks(run).values()} <= {0}
 

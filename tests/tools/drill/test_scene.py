@@ -40,6 +40,11 @@ SETTINGS = [
         b'tcp = [22, "6000-6010"]\nprotocols = ["icmp", 47]',
         id="forward",
     ),
+    pytest.param(
+        b'[[zone]]\nname = "guest"\ninterfaces = ["wg*"]\ntriggers = { fin = 3 }\n'
+        b'window = "90s"\nlisted_tcp = ["80-90"]',
+        id="zone",
+    ),
     pytest.param(b"[queue]\nnumber = 0\nmax_len = 64", id="queue"),
     pytest.param(
         '[paths]\nstate = "/a b/\\"q\\"/\\\\/é"\nlog = "/\\t"'.encode(), id="paths with quotes"

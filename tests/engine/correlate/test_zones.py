@@ -5,9 +5,9 @@ from typing import Final
 
 import pytest
 
+from sentryfw.engine.correlate.zones import ZoneRules
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import ACCEPT, DROP, Meta, Outcome, parse_source
-from sentryfw.engine.zones import ZoneRules
 from support import forge
 from support.transcript import HORIZONS, HOST, POLICY, A, B
 
