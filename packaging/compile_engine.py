@@ -27,11 +27,10 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGE: Final = "sentryfw"
 MODULES: Final = (
     "engine/caps", "engine/classify", "engine/correlate/decoys", "engine/correlate/distributed",
-    "engine/correlate/zones",
-    "engine/counters", "engine/decide", "engine/decided", "engine/deferral", "engine/engine",
-    "engine/flows", "engine/model", "engine/networks", "engine/packed", "engine/packet",
-    "engine/strays", "engine/table", "engine/track", "netfilter/schema",
-    "netfilter/verdicts",
+    "engine/correlate/requests", "engine/correlate/zones", "engine/counters", "engine/decide",
+    "engine/decided", "engine/deferral", "engine/engine", "engine/flows", "engine/model",
+    "engine/networks", "engine/packed", "engine/packet", "engine/strays", "engine/table",
+    "engine/track", "netfilter/schema", "netfilter/verdicts",
 )  # fmt: skip
 """Modules of the packet path; fingerprint.py runs once a block and stays as it is."""
 SHARED: Final = f"{PACKAGE}.engine.packet_path"

@@ -19,7 +19,7 @@ from typing import Final
 from sentryfw.config.types import IPNetwork
 from sentryfw.daemon.fleet.weighed import DEFER_S, Weighed
 from sentryfw.daemon.watches.zone_interfaces import ZoneInterfaces
-from sentryfw.decoy.wire import Visit
+from sentryfw.decoy.wire import REQUEST, Visit
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import (
     Block,
@@ -92,7 +92,9 @@ class PacketPath:
 
     def judge_visit(self, visit: Visit) -> None:
         """Judge a connection that a decoy accepted: no verdict, the handshake is over."""
-        outcome = self.engine.handle_connect(visit.source, visit.target, visit.port, clock())
+        outcome = self.engine.handle_connect(
+            visit.source, visit.target, visit.port, clock(), is_request=visit.kind == REQUEST
+        )
         acknowledged_at = self.enforce(outcome.blocks) if outcome.blocks else None
         if outcome.action != "pass":
             self.report(outcome, b"", acknowledged_at)

@@ -18,11 +18,14 @@ from typing import Any, Final
 
 from sentryfw.decoy import sandbox
 from sentryfw.decoy.hold import RESET, Holds, is_of_browser
-from sentryfw.decoy.wire import CONNECTED, MAX_PAYLOAD, PAYLOAD, Visit, encode
+from sentryfw.decoy.wire import CONNECTED, MAX_PAYLOAD, PAYLOAD, REQUEST, Visit, encode
 
 SO_ORIGINAL_DST: Final = 80
 """linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST has the same number."""
 SOL_IPV6: Final = 41
+FIRST_BYTES_S: Final = 1.0
+"""Seconds for which a visitor's first bytes are awaited before it is reported. A browser sends them
+with the end of its handshake, or a retransmission later; a scanner closes at once."""
 ACCEPT_BATCH: Final = 64
 """Connections accepted, or datagrams read, before other sockets get their turn."""
 MAX_ANSWERS_PER_S: Final = 20
@@ -49,6 +52,8 @@ class DecoyServer:
         self._selector = selectors.DefaultSelector()
         self._visitors: OrderedDict[socket.socket, tuple[float, Visit]] = OrderedDict()
         """Visitors in the order of their arrival, which is that of their end."""
+        self._unreported: OrderedDict[socket.socket, float] = OrderedDict()
+        """Those whose first bytes are awaited, with the end of that."""
         self._holds = Holds(float(options["hold"]))
         self._answered: OrderedDict[str, float] = OrderedDict()
         self._second = 0.0
@@ -73,9 +78,10 @@ class DecoyServer:
             self._holds.expire()
 
     def _wait_s(self) -> float | None:
-        """Return the seconds until the oldest visitor is dismissed; None if there is none."""
+        """Return the seconds until a visitor is reported or dismissed; None if there is none."""
         first = next((end for end, _ in self._visitors.values()), None)
-        ends = [end for end in (first, self._holds.first_end) if end is not None]
+        report = next(iter(self._unreported.values()), None)
+        ends = [end for end in (first, report, self._holds.first_end) if end is not None]
         return max(0.0, min(ends) - time.monotonic()) if ends else None
 
     def _accept(self, listening: socket.socket) -> None:
@@ -90,22 +96,28 @@ class DecoyServer:
                 connection.close()
 
     def _welcome(self, connection: socket.socket, source: str, sport: int) -> None:
-        """Report the visit before anything else, so that an immediate disconnect still counts."""
+        """Send the banner and await the visitor's first bytes; report it at once where that
+        fails, so that an immediate disconnect still counts."""
         connection.setblocking(False)
         visit = _visit(connection, source, sport)
         if visit is None:  # not redirected: a connection to the decoy's own port
             connection.close()
             return
-        self._send_report(visit)
-        if self._banner:
-            connection.send(self._banner)
         is_full = len(self._visitors) + len(self._holds) >= self._connections
-        if is_full and not self._holds.give_up_oldest():
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            connection.close()
-            return
-        self._visitors[connection] = (time.monotonic() + self._timeout, visit)
-        self._selector.register(connection, selectors.EVENT_READ, self._read)
+        try:
+            if self._banner:
+                connection.send(self._banner)
+            if is_full and not self._holds.give_up_oldest():
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                connection.close()
+            else:
+                self._selector.register(connection, selectors.EVENT_READ, self._read)
+                now = time.monotonic()
+                self._visitors[connection] = (now + self._timeout, visit)
+                self._unreported[connection] = now + min(FIRST_BYTES_S, self._timeout)
+        finally:
+            if connection not in self._visitors:
+                self._send_report(visit)
 
     def _read(self, connection: socket.socket) -> None:
         """Report the first bytes of a visitor, and dismiss or keep it."""
@@ -117,13 +129,26 @@ class DecoyServer:
             return
         except OSError:
             payload = b""
+        is_request = bool(payload) and is_of_browser(payload)
+        self._report_visitor(connection, REQUEST if is_request else CONNECTED)
         if payload:
             self._send_report(visit._replace(kind=PAYLOAD, payload=payload))
-        self._dismiss(connection, keep=bool(payload) and not is_of_browser(payload))
+        self._dismiss(connection, keep=bool(payload) and not is_request)
+
+    def _report_visitor(self, connection: socket.socket, kind: int) -> None:
+        """Report a visitor, if it was not reported yet."""
+        if self._unreported.pop(connection, None) is not None:
+            _, visit = self._visitors[connection]
+            self._send_report(visit._replace(kind=kind))
 
     def _expire(self) -> None:
-        """Keep or dismiss the visitors that have sent nothing in time."""
+        """Report the visitors that have sent nothing in time; later keep or dismiss them."""
         now = time.monotonic()
+        while self._unreported:
+            connection, end = next(iter(self._unreported.items()))
+            if end > now:
+                break
+            self._report_visitor(connection, CONNECTED)
         while self._visitors:
             connection, (end, _) = next(iter(self._visitors.items()))
             if end > now:

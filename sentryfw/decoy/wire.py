@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 CONNECTED: Final = 1
 PAYLOAD: Final = 2
+REQUEST: Final = 3
 MAX_PAYLOAD: Final = 256
 """Bytes that are kept of the data that a visitor sends."""
 MESSAGE: Final = struct.Struct(f"!BBHHH16s16s{MAX_PAYLOAD}s")
@@ -21,6 +22,8 @@ class Visit(NamedTuple):
     """A finished handshake with a decoy, or the first bytes of one."""
 
     kind: int
+    """CONNECTED; REQUEST: CONNECTED, and then it sent what any web page makes a browser send;
+    PAYLOAD: the first bytes, after the report of the handshake."""
     source: bytes
     """Address, 4 or 16 bytes, network order."""
     sport: int
@@ -52,7 +55,7 @@ def decode(message: bytes, ports: Iterable[tuple[int, int]]) -> Visit | None:
         return None
     kind, family, sport, port, length, source, target, payload = MESSAGE.unpack(message)
     size = _SIZES.get(family)
-    if size is None or kind not in {CONNECTED, PAYLOAD} or length > MAX_PAYLOAD:
+    if size is None or kind not in {CONNECTED, PAYLOAD, REQUEST} or length > MAX_PAYLOAD:
         return None
     if not any(first <= port <= last for first, last in ports):
         return None

@@ -10,6 +10,7 @@ from typing import Final
 
 from sentryfw.engine.classify import UNCERTAIN, classify, refine
 from sentryfw.engine.correlate.distributed import Crowd, joined
+from sentryfw.engine.correlate.requests import DecoyRequests
 from sentryfw.engine.correlate.zones import Zone, ZoneRules, Zones
 from sentryfw.engine.counters import Counters
 from sentryfw.engine.decide import Policy
@@ -73,6 +74,7 @@ class Engine:
         """Networks whose addresses stand for themselves."""
         self.draining = Draining()
         self._deferrals = Deferrals()
+        self._requests = DecoyRequests()
 
     @property
     def flood(self) -> bool:
@@ -119,8 +121,12 @@ class Engine:
         found = zone.side.distributed.found
         return outcome if found is None else self._distribute(zone, outcome, found)
 
-    def handle_connect(self, source: bytes, target: bytes, port: int, now: float) -> Outcome:
-        """Judge a connection that a decoy accepted: its finished handshake is proven evidence."""
+    def handle_connect(
+        self, source: bytes, target: bytes, port: int, now: float, *, is_request: bool = False
+    ) -> Outcome:
+        """Judge a connection that a decoy accepted: its finished handshake is proven evidence.
+        `is_request`: it sent what any web page makes a browser send: at one decoy that is forgeable
+        evidence, which the source's next packet may decide by."""
         probe = Probe(source_of(source, self.whole6), (target, TCP, port), "connect")
         self.counters.probes["connect"] += 1
         if self.decider.is_protected(source):  # nft accepts it before the blocks
@@ -129,6 +135,13 @@ class Engine:
         if self.draining.holds(probe.source, now):
             return _DROP
         zone = self.zones.all[0]  # the decoy does not see the interface
+        horizons = zone.tracker.horizons
+        if is_request and not (
+            horizons.repeats
+            or self._requests.is_second(probe.source, probe.target, now, horizons.window)
+        ):
+            probe = Probe(probe.source, probe.target, "syn")
+            return self._count(zone, zone.tracker.observe(probe, now), probe, DROP)
         observed = zone.tracker.observe(probe, now)
         if zone.others and not observed.is_scan:
             observed = zone.joined(observed, now)

@@ -20,9 +20,14 @@ def _engine(**settings: Any) -> Engine:
     return Engine(HORIZONS._replace(**horizons), POLICY._replace(**settings))
 
 
-def _connect(engine: Engine, port: int, now: float, source: str = A) -> Outcome:
+def _connect(
+    engine: Engine, port: int, now: float, source: str = A, *, is_request: bool = False
+) -> Outcome:
     host = "2001:db8:ffff::1" if ":" in source else HOST
-    return engine.handle_connect(ip_address(source).packed, ip_address(host).packed, port, now)
+    target = ip_address(host).packed
+    return engine.handle_connect(
+        ip_address(source).packed, target, port, now, is_request=is_request
+    )
 
 
 @pytest.mark.parametrize("source", [A, A6], ids=["ipv4", "ipv6"])
@@ -147,3 +152,47 @@ def test_what_is_sent_to_a_port_that_answers_is_judged_and_accepted(trigger: int
     assert outcome.action == ("block" if trigger == 1 else "count")
     assert run.udp(B, 9).outcomes[-1].verdict == DROP
     assert run.syn(B, 7).outcomes[-1].verdict == DROP
+
+
+# --- requests of browsers
+
+
+@pytest.mark.parametrize("source", [A, A6], ids=["ipv4", "ipv6"])
+def test_a_request_that_a_web_page_can_cause_blocks_nobody(source: str) -> None:
+    """However often it is sent again: a page that is loaded anew asks for its images anew."""
+    engine = _engine(triggers=CONNECT_1)
+    outcomes = [_connect(engine, 8080, float(at), source, is_request=True) for at in range(20)]
+    assert [outcome.action for outcome in outcomes] == ["count"] + ["pass"] * 19
+    late = _connect(engine, 8081, 20 + engine.tracker.horizons.window, source, is_request=True)
+    assert late.action == "count"
+
+
+def test_requests_to_two_decoys_are_proven() -> None:
+    """A scanner that asks every decoy for a page hides behind the browsers."""
+    engine = _engine(triggers=CONNECT_1)
+    assert not _connect(engine, 8080, 0.0, is_request=True).blocks
+    (block,) = _connect(engine, 8081, 1.0, is_request=True).blocks
+    assert not block.forgeable
+    assert block.evidence.targets == 2
+
+
+def test_a_request_counts_as_a_probe_that_anybody_can_send() -> None:
+    engine = _engine(triggers=CONNECT_1)
+    packets = [forge.ipv4(A, HOST, forge.TCP, forge.tcp(port)) for port in (7, 9)]
+    assert not engine.handle(packets[0], Meta(unlisted=True), 0.0).blocks
+    assert not _connect(engine, 8080, 0.5, is_request=True).blocks
+    (block,) = engine.handle(packets[1], Meta(unlisted=True), 1.0).blocks
+    assert block.forgeable
+    assert block.evidence.targets == 3
+
+
+def test_a_visit_that_sends_nothing_after_a_request_is_proven() -> None:
+    engine = _engine(triggers=CONNECT_1)
+    assert not _connect(engine, 8080, 0.0, is_request=True).blocks
+    (block,) = _connect(engine, 8080, 1.0).blocks
+    assert not block.forgeable
+
+
+def test_requests_count_as_connections_where_probes_count_as_in_portsentry() -> None:
+    engine = _engine(triggers=CONNECT_1, repeats=True)
+    assert _connect(engine, 8080, 0.0, is_request=True).blocks
