@@ -16,8 +16,7 @@ from sentryfw.config.fleet import Fleet
 from sentryfw.config.forward import ListedForward
 from sentryfw.config.metrics import Metrics
 from sentryfw.config.origin import Geo, Labels
-from sentryfw.config.record import EvidenceSection, RecordSection
-from sentryfw.config.report import ReportSection
+from sentryfw.config.record import EvidenceSection, RecordSection, ReportSection
 from sentryfw.config.respond import Respond
 from sentryfw.config.types import (
     MAX_BLOCKS,

@@ -1,10 +1,10 @@
-"""The sections [record] and [evidence]: bounds of what is written to the disk."""
+"""The sections [record], [evidence] and [report]: what is written to the disk, in which bounds."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from sentryfw.config.types import MAX_BLOCKS, Count, Duration, Section
+from sentryfw.config.types import MAX_BLOCKS, Count, Directory, Duration, Section
 
 MAX_MIB: Final = 1 << 20
 
@@ -31,3 +31,22 @@ class EvidenceSection(Section):
     """Packets kept of a source, the last ones; 0: none."""
     max_files: Annotated[Count, Field(ge=1, le=MAX_BLOCKS)] = 4096
     max_age: Duration = 2592000.0
+
+
+class ReportSection(Section):
+    """A report that is made at intervals."""
+
+    every: Annotated[Duration, Field(ge=3600)] | None = None
+    """Interval and period of the reports; None: none are made."""
+    directory: Directory | None = None
+    """Directory for the pages, which the daemon's user can write; None: no page is kept."""
+    keep: Annotated[Count, Field(ge=1, le=1000)] = 12
+    """Pages that are kept."""
+    mail: bool = False
+    """Whether the page is mailed to [respond.mail] to."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.every is not None and self.directory is None and not self.mail:
+            raise ValueError("every needs directory, or mail = true")
+        return self

@@ -255,10 +255,10 @@ def test_a_reload_is_applied_by_the_daemon(tmp_path: Path, monkeypatch: pytest.M
 
     faked.run(during)
     begin = faked.calls.index("built")
-    assert faked.calls[begin : begin + 13] == [
+    assert faked.calls[begin : begin + 14] == [
         "built", "packet_path.follow_zones", "packet_path.protect", "guard.reconfigure",
-        "fleet.reconfigure",        "never_block.reconfigure", "recorder.use_limits", "events.use_limits",
-        "recorder.use_captures",
+        "fleet.reconfigure", "never_block.reconfigure", "recorder.use_limits",
+        "events.use_limits", "recorder.use_captures",
         "responder.withdraw", "responder.stop", "new responder.restore",
         "new responder.start", "recorder.note reload",
     ]  # fmt: skip

@@ -57,8 +57,10 @@ class FakeEngine:
         self._calls.append(("handle",))
         return self._outcome
 
-    def handle_connect(self, source: bytes, target: bytes, port: int, now: float) -> Outcome:
-        self._calls.append(("handle_connect", str(port)))
+    def handle_connect(
+        self, source: bytes, target: bytes, port: int, now: float, *, is_request: bool
+    ) -> Outcome:
+        self._calls.append(("handle_connect", f"request {port}" if is_request else str(port)))
         return self._outcome
 
     def release(self, source: Source) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sentryfw.decoy import server as module
 from sentryfw.decoy.hold import RESET, prepare
 from sentryfw.decoy.server import DecoyServer
-from sentryfw.decoy.wire import CONNECTED, MESSAGE, PAYLOAD, Visit, decode
+from sentryfw.decoy.wire import CONNECTED, MESSAGE, PAYLOAD, REQUEST, Visit, decode
 from support.waiting import wait_for
 
 VISIT = Visit(CONNECTED, bytes((198, 18, 0, 2)), 40000, bytes((198, 18, 0, 1)), 23)
@@ -75,14 +75,44 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         decoy.server._selector.close()
 
 
-def test_a_visitor_is_reported_gets_the_banner_and_is_dismissed(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        (b"GET / HTTP/1.0", CONNECTED), (b"SSH-2.0-x\r\n", CONNECTED), (b"\x16\x03\x01", REQUEST),
+        (b"GET /a.png HTTP/1.1\r\nHost: example.org\r\n\r\n", REQUEST),
+    ],
+    ids=["no host", "ssh", "tls", "http"],
+)  # fmt: skip
+def test_a_visitor_is_reported_gets_the_banner_and_is_dismissed(
+    start: Start, payload: bytes, kind: int
+) -> None:
     decoy = start()
     with decoy.connect() as visitor:
-        assert decoy.visit() == VISIT
         assert visitor.recv(100) == b"SSH\r\n"
-        visitor.sendall(b"GET / HTTP/1.0")
-        assert decoy.visit() == VISIT._replace(kind=PAYLOAD, payload=b"GET / HTTP/1.0")
+        visitor.sendall(payload)
+        assert decoy.visit() == VISIT._replace(kind=kind)
+        assert decoy.visit() == VISIT._replace(kind=PAYLOAD, payload=payload)
         assert visitor.recv(100) == b""
+
+
+def test_a_visitor_that_leaves_at_once_is_reported(start: Start) -> None:
+    decoy = start(timeout=60.0)
+    decoy.connect().close()
+    assert decoy.visit() == VISIT
+    with decoy.connect() as visitor:
+        visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    assert decoy.visit() == VISIT
+
+
+def test_a_silent_visitor_is_reported_before_it_is_dismissed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_BYTES_S", 0.05)
+    decoy = start(timeout=60.0)
+    with decoy.connect() as visitor:
+        assert decoy.visit() == VISIT
+        visitor.sendall(b"\x16\x03\x01")  # too late to be taken for a browser's
+        assert decoy.visit() == VISIT._replace(kind=PAYLOAD, payload=b"\x16\x03\x01")
 
 
 def test_a_silent_visitor_is_dismissed_after_the_timeout(start: Start) -> None:
@@ -128,11 +158,11 @@ def test_datagrams_are_answered_rarely_and_only_to_clients(start: Start) -> None
 
 
 def test_a_visitor_is_kept_and_nothing_of_it_is_read(start: Start) -> None:
-    decoy = start(hold=60.0, timeout=0.1)
+    decoy = start(hold=60.0)
     with decoy.connect() as visitor:
-        assert decoy.visit() == VISIT
         assert visitor.recv(100) == b"SSH\r\n"
         visitor.sendall(b"SSH-2.0-x\r\n")
+        assert decoy.visit() == VISIT
         assert decoy.visit() == VISIT._replace(kind=PAYLOAD, payload=b"SSH-2.0-x\r\n")
         _assert_kept(visitor)
         assert len(decoy.server._holds) == 1
@@ -164,7 +194,7 @@ def test_a_browser_is_reported_and_dismissed(start: Start, request_: bytes) -> N
         visitor.sendall(request_)
         while visitor.recv(100):
             pass
-    assert decoy.visit() == VISIT
+    assert decoy.visit() == VISIT._replace(kind=REQUEST)
     assert decoy.visit() == VISIT._replace(kind=PAYLOAD, payload=request_)
 
 

@@ -9,6 +9,7 @@ from sentryfw.decoy.wire import (
     MAX_PAYLOAD,
     MESSAGE,
     PAYLOAD,
+    REQUEST,
     Visit,
     decode,
     encode,
@@ -26,10 +27,11 @@ VISIT = Visit(CONNECTED, FOUR[0], 40000, FOUR[1], 23)
     [
         VISIT,
         VISIT._replace(kind=PAYLOAD, payload=b"GET /"),
+        VISIT._replace(kind=REQUEST),
         VISIT._replace(source=SIX[0], target=SIX[1], port=200),
         VISIT._replace(kind=PAYLOAD, payload=bytes(range(256))),
     ],
-    ids=["connected", "payload", "ipv6", "full"],
+    ids=["connected", "payload", "request", "ipv6", "full"],
 )
 def test_a_visit_is_decoded_as_it_was_encoded(visit: Visit) -> None:
     message = encode(visit)
@@ -49,7 +51,7 @@ def test_a_long_payload_is_cut() -> None:
         b"",
         encode(VISIT)[:-1],
         encode(VISIT) + b"x",
-        b"\x03" + encode(VISIT)[1:],
+        b"\x04" + encode(VISIT)[1:],
         b"\x01\x05" + encode(VISIT)[2:],
         encode(VISIT._replace(port=22)),
         encode(VISIT._replace(source=bytes(4))),

@@ -158,8 +158,8 @@ def test_what_is_sent_to_a_port_that_answers_is_judged_and_accepted(trigger: int
 
 
 @pytest.mark.parametrize("source", [A, A6], ids=["ipv4", "ipv6"])
-def test_a_request_that_a_web_page_can_cause_blocks_nobody(source: str) -> None:
-    """However often it is sent again: a page that is loaded anew asks for its images anew."""
+def test_one_request_that_a_web_page_can_cause_makes_no_block(source: str) -> None:
+    """Sent many times, too: a page that is loaded again asks for its images again."""
     engine = _engine(triggers=CONNECT_1)
     outcomes = [_connect(engine, 8080, float(at), source, is_request=True) for at in range(20)]
     assert [outcome.action for outcome in outcomes] == ["count"] + ["pass"] * 19
@@ -176,12 +176,13 @@ def test_requests_to_two_decoys_are_proven() -> None:
     assert block.evidence.targets == 2
 
 
-def test_a_request_counts_as_a_probe_that_anybody_can_send() -> None:
+def test_a_request_counts_as_a_forgeable_probe() -> None:
     engine = _engine(triggers=CONNECT_1)
+    unlisted = Meta(unlisted=True, partner=False)
     packets = [forge.ipv4(A, HOST, forge.TCP, forge.tcp(port)) for port in (7, 9)]
-    assert not engine.handle(packets[0], Meta(unlisted=True), 0.0).blocks
+    assert not engine.handle(packets[0], unlisted, 0.0).blocks
     assert not _connect(engine, 8080, 0.5, is_request=True).blocks
-    (block,) = engine.handle(packets[1], Meta(unlisted=True), 1.0).blocks
+    (block,) = engine.handle(packets[1], unlisted, 1.0).blocks
     assert block.forgeable
     assert block.evidence.targets == 3
 

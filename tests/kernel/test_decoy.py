@@ -87,6 +87,31 @@ def test_a_finished_handshake_blocks_at_once(
 
 
 @both_families
+@pytest.mark.parametrize(
+    "request_", [b"GET /a.png HTTP/1.1\r\nHost: a.example\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"],
+    ids=["http", "tls"],
+)  # fmt: skip
+def test_what_a_web_page_makes_a_browser_send_blocks_at_the_second_decoy(
+    lab: Lab, start_daemon: StartDaemon, family: int, request_: bytes
+) -> None:
+    daemon = start_daemon(TCP)
+    lab.listen(LISTED, family)
+    for load in range(1, 4):  # the page is loaded again
+        with lab.open(BYSTANDER[family], DECOY) as client:
+            client.sendall(request_)
+            wait_for(lambda load=load: len(_notes(daemon)) == load, "read")  # type: ignore[misc]
+    assert lab.answers(BYSTANDER[family])
+    assert not lab.is_blocked(BYSTANDER[family])
+    for port in (DECOY, 100):
+        with lab.open(ATTACKER[family], port) as client:
+            client.sendall(request_)
+            _read(client)
+    found = daemon.alert(ATTACKER[family])["sentryfw"]
+    assert (found["kinds"], found["forgeable"]) == (["syn", "connect"], False)
+    assert not lab.answers(ATTACKER[family])
+
+
+@both_families
 def test_a_partner_is_blocked_for_evidence_that_cannot_be_forged(
     lab: Lab, start_daemon: StartDaemon, family: int
 ) -> None:
@@ -206,7 +231,7 @@ def test_a_service_that_starts_on_a_decoy_port_wins(lab: Lab, start_daemon: Star
     with server:
         server.sendall(b"service")
         assert client.recv(7) == b"service"
-    assert _visits(daemon) == 1
+    wait_for(lambda: _visits(daemon) == 1, "its visit is reported")
     listener.close()
     assert lab.open(ATTACKER[4], DECOY).recv(5) == b"decoy"
 

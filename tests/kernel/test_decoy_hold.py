@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.netns]
 
 StartDaemon = Callable[[str], Sentry]
 DECOY = 23
-HOLD = f'[decoy]\ntcp = [{DECOY}]\ntimeout = 1\nhold = "10m"\nconnections = 3\n'
+HOLD = f'[decoy]\ntcp = [{DECOY}, 24]\ntimeout = 1\nhold = "10m"\nconnections = 3\n'
 OBSERVE = '[detect]\nmode = "observe"\n'
 WINDOW = 1152
 RELOAD_TIMEOUT_S = 30.0
@@ -85,10 +85,11 @@ def test_a_browser_is_dismissed_and_one_that_sends_its_request_is_judged_still(
 ) -> None:
     """The counterpart: a scanner that hides behind a browser's request is not kept, but blocked."""
     daemon = start_daemon(HOLD + OBSERVE)
-    with lab.open(ATTACKER[4], DECOY) as client:
-        client.sendall(BROWSER)
-        wait_for(lambda: _is_reset(client), "dismissed")
-    assert daemon.alert(ATTACKER[4], "allowed")["sentryfw"]["kinds"] == ["connect"]
+    for port in (DECOY, 24):
+        with lab.open(ATTACKER[4], port) as client:
+            client.sendall(BROWSER)
+            wait_for(lambda client=client: _is_reset(client), "dismissed")  # type: ignore[misc]
+    assert daemon.alert(ATTACKER[4], "allowed")["sentryfw"]["kinds"] == ["syn", "connect"]
 
 
 def test_many_visitors_at_once_and_half_open_ones(lab: Lab, start_daemon: StartDaemon) -> None:
