@@ -191,7 +191,7 @@ def test_the_banner_is_shown_and_the_connection_closed(
     start_daemon(f'{TCP}banner = "** GO AWAY **\\r\\n"\ntimeout = "1s"\n')
     client = lab.open(ATTACKER[family], DECOY)
     assert _read(client) == b"** GO AWAY **\r\n"
-    assert lab.is_blocked(ATTACKER[family])
+    wait_for(lambda: lab.is_blocked(ATTACKER[family]), "blocked")
 
 
 def test_without_a_banner_nothing_is_sent_and_a_silent_connection_ends(
