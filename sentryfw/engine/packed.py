@@ -12,7 +12,7 @@ The rules of this file.
 See docs/decisions.md: full-source-table.
 """
 
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from mmap import MAP_ANONYMOUS, MAP_POPULATE, MAP_PRIVATE, mmap
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -147,8 +147,11 @@ class PackedSources:
     def _allocate(self, now: float) -> None:
         records = self._mask + 1
         self._ring = _mapping(records * self._size)
-        self._numbers = memoryview(_mapping(records * 4)).cast("I")
-        self._tags = memoryview(_mapping(records // _RECORDS_PER_BUCKET * 8)).cast("Q")
+        # The index is touched all over by a flood's first thousands: its pages are made at once.
+        self._numbers = memoryview(_mapping(records * 4, MAP_POPULATE)).cast("I")
+        self._tags = memoryview(_mapping(records // _RECORDS_PER_BUCKET * 8, MAP_POPULATE)).cast(
+            "Q"
+        )
         self._next = 0
         self._is_full = False
         self._epoch = now - _EPOCH_BEFORE_S
@@ -216,8 +219,8 @@ class PackedSources:
         return ticks / _TICKS_PER_S + self._epoch
 
 
-def _mapping(size: int) -> mmap:
-    return mmap(-1, size, MAP_PRIVATE | MAP_ANONYMOUS)
+def _mapping(size: int, flags: int = 0) -> mmap:
+    return mmap(-1, size, MAP_PRIVATE | MAP_ANONYMOUS | flags)
 
 
 def _tag(spread: int) -> int:
