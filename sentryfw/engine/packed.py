@@ -88,11 +88,6 @@ class PackedSources:
         self._newest = 0.0
         self.count = 0
 
-    @property
-    def size(self) -> int:
-        """Bytes of the ring; 0 while it is not allocated."""
-        return len(self._ring)
-
     def add(
         self, source: Source, target: Target, kind: Kind, first_seen: float, last_seen: float,
         window: float, *, listed: bool, probes: int,

@@ -54,15 +54,15 @@ def test_a_probe_of_before_the_restart_is_packed() -> None:
 
 def test_memory_is_allocated_when_it_is_needed_and_freed_when_all_is_old() -> None:
     ring = PackedSources(4, 1 << 20)
-    assert ring.size == 0
+    assert len(ring._ring) == 0
     assert ring.take(SOURCE) is None
     _add(ring, SOURCE, 10.0)
-    assert ring.size > 1 << 24
+    assert len(ring._ring) > 1 << 24
     ring.expire(9.9)
     assert ring.count == 1
     ring.expire(10.0)
     assert ring.count == 0
-    assert ring.size == 0
+    assert len(ring._ring) == 0
     _add(ring, SOURCE, 20.0)
     assert ring.take(SOURCE) is not None
 

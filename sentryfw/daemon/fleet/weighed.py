@@ -27,9 +27,6 @@ class Weighed:
         self._released: deque[Source | None] = deque(maxlen=MAX_RELEASED)
         self._lock = threading.Lock()
 
-    def __bool__(self) -> bool:
-        return bool(self._ends)
-
     def __len__(self) -> int:
         return len(self._ends)
 
