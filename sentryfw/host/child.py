@@ -8,9 +8,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
+T = TypeVar("T")
 PATH: Final = {"PATH": os.defpath}
 
 
@@ -41,3 +42,23 @@ def run(command: Sequence[str], request: object, timeout: float) -> Ended:
     except ValueError:
         answer = None
     return Ended(answer, done.returncode, done.stderr)
+
+
+def send(
+    make: Callable[..., T], command: Sequence[str], request: object, timeout: float,
+    spare: float = 0.0,
+) -> T:  # fmt: skip
+    """Run a child that sends something; return make(**answer), or make(reason) if that failed.
+
+    It is killed after `timeout` and `spare` seconds; the reason names `timeout`. No reason quotes
+    the child's error output, in which a secret may be.
+    """
+    try:
+        ended = run(command, request, timeout + spare)
+        return make(**ended.answer)
+    except subprocess.TimeoutExpired:
+        return make(f"no end within {timeout:g}s")
+    except OSError as error:
+        return make(f"cannot start a process: {error.strerror}")
+    except TypeError:  # no answer, or none of ours
+        return make(f"the process that sends ended with status {ended.status}")

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from sentryfw.config.origin import Geo, Labels
 from sentryfw.errors import SentryError
+from sentryfw.host import child
 from sentryfw.origin.model import Origin
 
-COMMAND: Final = [sys.executable, "-I", "-m", "sentryfw.origin.ask"]
+COMMAND: Final = child.command_of("sentryfw.origin.ask")
 TIMEOUT_S: Final = 20.0
 
 
@@ -27,16 +28,14 @@ def ask(geo: Geo, labels: Labels, addresses: Iterable[str]) -> tuple[dict[str, O
         "addresses": list(addresses),
     }  # fmt: skip
     try:
-        done = subprocess.run(
-            COMMAND, input=json.dumps(request), capture_output=True, text=True, check=True,
-            cwd="/", env={"PATH": os.defpath}, timeout=TIMEOUT_S,
-        )  # fmt: skip
-        answer = json.loads(done.stdout)
+        ended = child.run(COMMAND, request, TIMEOUT_S)
+        if ended.status:
+            raise subprocess.CalledProcessError(ended.status, COMMAND)
         found = {
             address: Origin(*fields)._replace(labels=tuple(fields[-1]))
-            for address, fields in answer["origins"].items()
+            for address, fields in ended.answer["origins"].items()
         }
-        return found, [str(fault) for fault in answer["faults"]]
+        return found, [str(fault) for fault in ended.answer["faults"]]
     except (OSError, subprocess.SubprocessError, ValueError, TypeError, KeyError) as error:
         raise SentryError(f"origins: their process failed: {type(error).__name__}") from None
 

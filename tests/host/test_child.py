@@ -44,5 +44,26 @@ def test_one_that_cannot_start_or_does_not_end_raises() -> None:
         child.run(["/bin/sleep", "60"], {}, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("command", "made"),
+    [
+        (_python("print('{\"error\": \"\", \"status\": 7}')"), ("", 7)),
+        (_python("exit('secret')"), ("the process that sends ended with status 1", 0)),
+        (_python("print('{\"other\": 1}')"), ("the process that sends ended with status 0", 0)),
+        (["/nonexistent"], ("cannot start a process: No such file or directory", 0)),
+        (["/bin/sleep", "60"], ("no end within 0.1s", 0)),
+    ],
+    ids=["answer", "no answer", "not ours", "no start", "no end"],
+)  # fmt: skip
+def test_one_that_sends_answers_or_a_reason_is_made(
+    command: list[str], made: tuple[str, int]
+) -> None:
+    def make(error: str, status: int = 0) -> tuple[str, int]:
+        return error, status
+
+    seconds = 0.1 if "sleep" in command[0] else 20.0
+    assert child.send(make, command, {}, seconds, 0.1) == made
+
+
 def test_a_module_runs_isolated() -> None:
     assert child.command_of("sentryfw.x") == [sys.executable, "-I", "-m", "sentryfw.x"]

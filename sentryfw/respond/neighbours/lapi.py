@@ -3,7 +3,6 @@
 See docs/decisions.md: webhook-process, lapi-own.
 """
 
-import subprocess
 from typing import Final, NamedTuple
 
 from sentryfw.host import child
@@ -49,12 +48,4 @@ def carry_out(place: Place, order: Order) -> Answer:
     """Carry out an order, in a child; never raise for a failure of the child."""
     request = {"place": place._asdict(), "order": order._asdict()}
     timeout = place.timeout + START_TIMEOUT_S + REQUESTS_TIMEOUT_S
-    try:
-        ended = child.run(COMMAND, request, timeout)
-        return Answer(**ended.answer)
-    except subprocess.TimeoutExpired:
-        return Answer(f"no end within {timeout:g}s")
-    except OSError as error:
-        return Answer(f"cannot start a process: {error.strerror}")
-    except TypeError:  # no answer, or none of ours; its stderr could quote the password
-        return Answer(f"the process that sends ended with status {ended.status}")
+    return child.send(Answer, COMMAND, request, timeout)

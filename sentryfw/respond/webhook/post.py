@@ -6,7 +6,6 @@ certificates and names. See docs/decisions.md: webhook-process.
 """
 
 import json
-import subprocess
 import sys
 from typing import Any, Final, NamedTuple
 
@@ -37,15 +36,7 @@ def post(
         "method": method, "url": url, "headers": headers, "body": body, "ca": ca,
         "timeout": timeout,
     }  # fmt: skip
-    try:
-        ended = child.run(COMMAND, request, timeout + START_TIMEOUT_S)
-        return Posted(**ended.answer)
-    except subprocess.TimeoutExpired:
-        return Posted(f"no end within {timeout:g}s")
-    except OSError as error:
-        return Posted(f"cannot start a process: {error.strerror}")
-    except TypeError:  # no answer, or none of ours; its stderr could quote the token
-        return Posted(f"the process that sends ended with status {ended.status}")
+    return child.send(Posted, COMMAND, request, timeout, START_TIMEOUT_S)
 
 
 def _send(request: dict[str, Any]) -> Posted:
