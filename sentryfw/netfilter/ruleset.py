@@ -87,6 +87,8 @@ def _files(config: Config) -> Iterator[str]:
         yield "reject.nft"
     if config.drops_while_away:
         yield "away.nft"
+    if config.block.prefixes in ("ipv6", "both"):
+        yield "prefixes.nft"
     if config.fleet.members:
         yield "fleet.nft"
     if config.decoy.wanted:

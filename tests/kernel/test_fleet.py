@@ -14,7 +14,7 @@ from sentryfw.fleet.entry import Entry, Proof
 from sentryfw.fleet.signature import Signer
 from support.box import Box
 from support.host import environment
-from support.lab import ATTACKER, Lab, Sentry
+from support.lab import ATTACKER, BYSTANDER, Lab, Sentry
 from support.waiting import wait_for
 
 pytestmark = pytest.mark.netns
@@ -185,3 +185,23 @@ def test_proven_evidence_of_others_blocks_before_any_own_probe(
     lab.probe(ATTACKER[4], 80)
     wait_for(lambda: lab.count("fleet") == 1, "the SYN was dropped")
     assert not lab.is_blocked(ATTACKER[4]), "it is not a block of our own"
+
+
+NOTRACK = (
+    "table inet untracked { chain prerouting"
+    " { type filter hook prerouting priority raw; notrack; }; }"
+)
+
+
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+def test_a_foreign_block_holds_under_an_operator_s_notrack_rules(
+    lab: Lab, start_daemon: StartDaemon, family: int
+) -> None:
+    daemon = start_daemon(SETTINGS)
+    lab.nft(NOTRACK)
+    lab.listen(80, family)
+    lab.probe(BYSTANDER[family], 80)
+    assert lab.count("fleet") == 0, "a stranger that no member named"
+    assert _sent(daemon, 1, NAMES[family], "proven") == ["block"]
+    lab.probe(ATTACKER[family], 80)
+    wait_for(lambda: lab.count("fleet") == 1, "the SYN was dropped")

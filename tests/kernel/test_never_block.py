@@ -1,6 +1,7 @@
 """Never-block sources follow the host: a change takes effect within a second."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from ipaddress import ip_network
@@ -255,3 +256,25 @@ def test_force_reports_that_a_never_blocked_address_stays_accepted(
     program = SENTRYFWD.with_name("sentryfw")
     told = lab.victim.run(program, "-c", daemon.config, "explain", ATTACKER[4], "--json")
     assert "nft accepts it although it is in a block set" in json.loads(told.stdout)["because"]
+
+
+def test_what_passes_from_a_blocked_64_does_not_count_as_dropped(
+    lab: Lab, start_daemon: StartDaemon
+) -> None:
+    one, other = ATTACKER[6], ATTACKER[6].removesuffix("2") + "9"
+    daemon = start_daemon(f'[never_block]\naddresses = ["{one}"]')
+    add_address(lab.attacker, INTERFACE, f"{other}/64")
+    prefix = f"{ip_network(f'{one}/64', strict=False).network_address}"
+    lab.nft(f"add element inet sentryfw block6 {{ {prefix} timeout 1h }}")
+    lab.probe(one, *UNLISTED)
+    daemon.alert(one, action="allowed")
+    assert _packets(lab, prefix) == 0
+    lab.probe(other, UNLISTED[0])
+    wait_for(lambda: _packets(lab, prefix) == 1, "a neighbour in the /64 is dropped, and counts")
+
+
+def _packets(lab: Lab, address: str) -> int:
+    listed = lab.victim.run("nft", "list", "set", "inet", "sentryfw", "block6").stdout
+    found = re.search(rf"{address} counter packets (\d+)", listed)
+    assert found is not None, listed
+    return int(found[1])

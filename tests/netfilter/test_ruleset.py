@@ -128,7 +128,13 @@ REFUSING: Final = Case("reject", config.parse(b'[block]\nunlisted = "reject"', "
 AWAY: Final = Case("away", config.parse(b'[block]\nwhile_away = "drop"', "away"), [])
 MEMBER: Final = f'[fleet]\nname = "fw1"\n[fleet.members.fw2]\nkey = "{"ab" * 32}"'
 FLEET: Final = Case("fleet", config.parse(MEMBER.encode(), "fleet"), [])
-CASES: Final = (BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN, ZONES, REFUSING, AWAY, FLEET)
+PREFIXES: Final = Case("prefixes", config.parse(b'[block]\nprefixes = "both"', "prefixes"), [])
+EVERYTHING: Final = Case(
+    "everything", config.parse(f'[block]\nprefixes = "ipv6"\n{MEMBER}'.encode(), "everything"), []
+)
+CASES: Final = (
+    BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN, ZONES, REFUSING, AWAY, FLEET, PREFIXES, EVERYTHING,
+)  # fmt: skip
 LOADED: Final = (BASIC, FILLED, ROUTER, LAN, ZONES)
 RULES: Final = [
     (path.name, line.strip())
@@ -344,6 +350,18 @@ def test_an_update_adds_and_removes_the_ports_of_zones(namespace: Namespace, bef
     assert _chains(_dump(namespace))["zone_listed"] == []
 
 
+@pytest.mark.netns
+@pytest.mark.parametrize("before", [BASIC, PREFIXES], ids=["prefixes-on", "prefixes-again"])
+def test_an_update_adds_and_removes_blocked_prefixes(namespace: Namespace, before: Case) -> None:
+    for case in (before, PREFIXES._replace(update=True)):
+        _load(namespace, case.script())
+    with Namespace() as fresh:
+        _load(fresh, PREFIXES.script())
+        assert _objects(namespace) == _objects(fresh)
+    _load(namespace, BASIC._replace(update=True).script())
+    assert _chains(_dump(namespace))["blocked_prefix"] == []
+
+
 def _objects(namespace: Namespace) -> list[str]:
     """Return the chains, sets and counters of the table, in one order."""
     return sorted(re.split(r"\n\n", _dump(namespace).partition("\n")[2].rstrip("}\n")))
@@ -447,6 +465,63 @@ def test_each_chain_is_written_in_one_place(case: Case) -> None:
     assert not re.search(r"^(add|insert) (rule|element)", case.script(), re.MULTILINE)
 
 
+MAX_LOOKUPS: Final = {"ip": 2, "ip6": 3}
+"""Lookups that a SYN of a source in no set pays in early_drop, by its family."""
+_MATCH: Final = re.compile(r"(?P<what>[\w ]+?)(?: & [^@!=]+?)? (?P<negated>!= )?@(?P<set>\w+)")
+
+
+def _lookups(listing: str, family: str) -> list[str]:
+    """Return the sets in which a SYN that is in none is looked up in early_drop, in order."""
+    chains = _chains(listing)
+    found: list[str] = []
+    pending = list(chains["early_drop"])
+    while pending:
+        rule = pending.pop(0)
+        if rule.startswith("meta l4proto != tcp ") or "!= syn accept" in rule:
+            continue
+        other = {"ip": "ip6", "ip6": "ip"}[family]
+        if rule.startswith((f"{other} ",)):
+            continue
+        if rule.startswith("meta nfproto ipv4") and family == "ip6":
+            continue
+        matches = list(_MATCH.finditer(rule))
+        passed = True
+        for match in matches:
+            found.append(match["set"])
+            if not match["negated"]:
+                passed = False
+                break
+        if not passed:
+            continue
+        verdict = re.search(r"(accept|drop|goto|jump)(?: (\w+))?$", rule)
+        assert verdict is not None, rule
+        if verdict[1] in ("goto", "jump"):
+            rest = pending if verdict[1] == "jump" else []
+            pending = [*chains[verdict[2]], *rest]
+        else:
+            return found
+    return found
+
+
+@pytest.mark.parametrize("family", ["ip", "ip6"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_packet_in_no_set_pays_at_most_three_lookups_in_early_drop(
+    case: Case, family: str
+) -> None:
+    found = _lookups(case.script(), family)
+    assert len(found) <= MAX_LOOKUPS[family], found
+    sources = {"ip": {"block4", "block_net4"}, "ip6": {"block6", "block_net6"}}
+    assert sources[family] <= set(found)
+
+
+def test_one_lookup_more_in_early_drop_is_found() -> None:
+    more = '\t\tip6 saddr @fleet6 drop comment "sentryfw: one more"\n'
+    head = "\t\tip saddr @block4 goto drop_early"
+    listing = BASIC.script().replace(head, f"{more}{head}")
+    assert _lookups(listing, "ip6") == ["fleet6", "block6", "block6", "block_net6"]
+    assert _lookups(listing, "ip") == ["block4", "block_net4"]
+
+
 def test_marks_and_masks_are_defines() -> None:
     """Their values come from netfilter/schema.py."""
     bare = [
@@ -496,7 +571,7 @@ def test_every_base_chain_has_policy_accept(case: Case) -> None:
 
 def test_every_ruleset_file_is_loaded() -> None:
     cases = (
-        FILLED._replace(queue_statement=True), ROUTER, LAN, ZONES, REFUSING, AWAY, FLEET,
+        FILLED._replace(queue_statement=True), ROUTER, LAN, ZONES, REFUSING, AWAY, FLEET, PREFIXES,
     )  # fmt: skip
     everything = "".join(case.script() for case in cases)
     for path in ruleset.directory().glob("*.nft"):
