@@ -163,8 +163,9 @@ def _unblock_network(config: Config, table: Table, network: IPNetwork) -> Unbloc
     """Unblock a network, and the blocks of addresses and networks within it."""
     sources = [address for address in unblockable(table) if is_within(ip_network(address), network)]
     networks = [found.address for found in table.sets.blocked_networks() if _is_in(found, network)]
+    foreign = [item for item, _ in table.mirror.networks() if is_within(item, network)]
     around = _around(table, network)
-    if not sources and not networks:
+    if not sources and not networks and not foreign:
         raise NotFound(
             f"{network} is not blocked by itself but within {around}: unblock that"
             if around
@@ -178,6 +179,12 @@ def _unblock_network(config: Config, table: Table, network: IPNetwork) -> Unbloc
     for address in networks:
         table.sets.unblock_network(ip_network(address))
         _record_unblock(config, address)
+    for other in foreign:
+        table.mirror.lift_network(other)
+        _record_unblock(config, str(other))
+        with suppress(NotRunning):
+            ask(config.paths.control, {"do": "fleet-release", "address": str(other)})
+    networks += [str(other) for other in foreign if str(other) not in networks]
     others = len(sources) + len(networks) - (str(network) in networks)
     return Unblocked(str(network), others, str(around or ""))
 

@@ -54,6 +54,11 @@ class Fleet(Section):
     )
     """The other firewalls by their names."""
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether a member has full trust: it gets more than blocks of sources."""
+        return any(member.trust == "full" for member in self.members.values())
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.members and not self.name:

@@ -56,6 +56,7 @@ class Requests:
             "fleet-outgoing": parts.fleet.outgoing,
             "fleet-incoming": parts.fleet.incoming,
             "fleet-drop": parts.fleet.drop,
+            "fleet-release": parts.fleet.release,
             "fleet-positions": lambda _: _one(parts.fleet.positions),
             "config": lambda _: _one(lambda: {"config": parts.config.model_dump(mode="json")}),
         }

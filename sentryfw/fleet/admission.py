@@ -5,13 +5,14 @@ The rules of this file, in order; the first that applies decides.
 2. The number is above the last one of that member: a repeated or older entry changes nothing.
    Numbers that were left out are counted.
 3. Never-block, the allowlist, partners, own addresses and gateways win.
-4. Only hosts: an address, or an IPv6 /64. Blocks without end, and more than `max_s` seconds, are
-   for trust = "full" alone.
+4. Only hosts: an address, or an IPv6 /64. Networks, blocks without end, more than `max_s` seconds,
+   elements of learnt sets, and the end of a block that this member did not make, are for
+   trust = "full" alone.
 5. The caps of a member without full trust: sources alive, entries a minute. A member that was away
    has saved up what it did not use, up to its sources alive: catching up is not a flood.
 6. trust = "show" has no effect. Proven evidence blocks. With trust = "weigh", forgeable evidence
    only lowers what this host needs to see itself: one own probe defers the source.
-7. A withdraw ends the entry of the same member, and nothing else.
+7. A withdraw ends the entry of the same member, and nothing else; an unblock ends every block.
 
 See docs/decisions.md: fleet-trust.
 """
@@ -20,17 +21,20 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple
 
-from sentryfw.fleet.entry import Entry
+from sentryfw.fleet.entry import Elements, Entry, Statement
 
 MAX_ALIVE: Final = 2000
 MAX_PER_MINUTE: Final = 60
 MAX_S: Final = 4 * 3600
+MAX_NETWORKS: Final = 1000
+"""Networks of one member in effect at once: their sets are made as a whole for each change."""
 
 Trust = Literal["full", "weigh", "show"]
-Effect = Literal["block", "weigh", "show", "lift"]
+Effect = Literal["block", "weigh", "show", "lift", "unblock"]
 Reason = Literal[
     "unknown-member", "echo", "replay", "never-block", "network", "permanent", "too-many-alive",
     "too-fast", "over", "nothing-to-withdraw",
+    "needs-full-trust", "full", "bad-set",
 ]  # fmt: skip
 Exempt = Callable[[Entry], bool]
 """Returns whether a source is never to be touched by what others say."""
@@ -70,18 +74,22 @@ class Alive(NamedTuple):
     effect: Effect
     end: float
     """Clock value; infinity: without end."""
+    cut: bool = False
+    """Whether its live flows end, too: the evidence cannot be forged."""
 
 
 class Standing:
     """One member's entries in effect, and its credit."""
 
-    __slots__ = ("alive", "credit", "last", "member", "refused", "since")
+    __slots__ = ("alive", "credit", "last", "learnt", "member", "refused", "since")
 
     def __init__(self, member: Member, now: float, last: int = 0) -> None:
         self.member = member
         self.last = last
         """The number of its last entry."""
         self.alive: dict[str, Alive] = {}
+        self.learnt = 0
+        """Elements of learnt sets that it added or prolonged here."""
         self.refused: Counter[str] = Counter()
         """Entries without effect, by the reason."""
         self.credit = float(member.max_alive)
@@ -136,17 +144,14 @@ class Admission:
 
     def admit(self, entry: Entry, now: float, wall: float) -> Admitted | Rejected:
         """Decide about an entry. `now`: a clock value; `wall`: seconds since the epoch."""
-        standing = self._standings.get(entry.member)
-        if entry.member == self._own:
-            return Rejected("echo")
-        if standing is None:
-            return Rejected("unknown-member")
-        if entry.seq <= standing.last:
-            return self._refuse(standing, "replay")
-        gap = entry.seq - standing.last - 1 if standing.last else 0
-        standing.last = entry.seq
+        heard = self._hear(entry)
+        if isinstance(heard, Rejected):
+            return heard
+        standing, gap = heard
         if entry.op == "withdraw":
             return self._withdraw(entry, standing, gap)
+        if entry.op == "unblock":
+            return self._unblock(entry, standing, gap)
         seconds = _seconds_left(entry, standing.member, wall)
         if seconds is None:
             return self._refuse(standing, "over")
@@ -155,22 +160,58 @@ class Admission:
             return self._refuse(standing, obstacle)
         effect = _effect(entry, standing.member.trust)
         end = now + seconds if seconds else float("inf")
-        standing.alive[entry.address] = Alive(effect, end)
+        standing.alive[entry.address] = Alive(effect, end, entry.evidence != "forgeable")
         return Admitted(effect, entry, seconds, gap)
+
+    def admit_elements(self, given: Elements, wall: float) -> dict[bytes, float] | Rejected:
+        """Decide about elements of a learnt set; return the seconds that are left of each."""
+        heard = self._hear(given)
+        if isinstance(heard, Rejected):
+            return heard
+        standing, _ = heard
+        if standing.member.trust != "full":
+            return self._refuse(standing, "needs-full-trust")
+        age = max(0.0, wall - given.at)
+        left = {key: seconds - age for key, seconds in given.elements if seconds > age}
+        return left or self._refuse(standing, "over")
+
+    def refuse(self, member: str, reason: Reason) -> Rejected:
+        """Count an admitted statement that the kernel has no place for."""
+        return self._refuse(self._standings[member], reason)
+
+    def _hear(self, given: Statement) -> tuple[Standing, int] | Rejected:
+        """Return the member of a statement, and how many numbers were left out before it."""
+        standing = self._standings.get(given.member)
+        if given.member == self._own:
+            return Rejected("echo")
+        if standing is None:
+            return Rejected("unknown-member")
+        if given.seq <= standing.last:
+            return self._refuse(standing, "replay")
+        gap = given.seq - standing.last - 1 if standing.last else 0
+        standing.last = given.seq
+        return standing, gap
 
     def _withdraw(self, entry: Entry, standing: Standing, gap: int) -> Admitted | Rejected:
         if standing.alive.pop(entry.address, None) is None:
             return self._refuse(standing, "nothing-to-withdraw")
         return Admitted("lift", entry, 0.0, gap)
 
+    def _unblock(self, entry: Entry, standing: Standing, gap: int) -> Admitted | Rejected:
+        if standing.member.trust != "full":
+            return self._refuse(standing, "needs-full-trust")
+        for other in self._standings.values():
+            other.alive.pop(entry.address, None)
+        return Admitted("unblock", entry, 0.0, gap)
+
     def _obstacle(self, entry: Entry, standing: Standing, now: float) -> Reason | None:
         member = standing.member
+        if not entry.is_host and member.trust != "full":
+            return "network"
         if self._exempt(entry):
             return "never-block"
-        if not entry.is_host:
-            return "network"
         if member.trust == "full":
-            return None
+            return None if entry.is_host else self._network_obstacle(entry, standing, now)
         if not entry.duration_s:
             return "permanent"
         if not standing.spend(now):
@@ -180,6 +221,13 @@ class Admission:
             if len(standing.alive) >= member.max_alive:
                 return "too-many-alive"
         return None
+
+    def _network_obstacle(self, entry: Entry, standing: Standing, now: float) -> Reason | None:
+        if entry.address in standing.alive:
+            return None
+        standing.expire(now)
+        networks = sum("/" in address for address in standing.alive)
+        return "too-many-alive" if networks >= MAX_NETWORKS else None
 
     def _refuse(self, standing: Standing, reason: Reason) -> Rejected:
         standing.refused[reason] += 1

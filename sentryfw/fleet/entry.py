@@ -1,7 +1,9 @@
 """Entries: the statements that the members of a fleet exchange, and their canonical bytes.
 
 An entry is a JSON object in one form alone, so that its signature covers every byte: sorted keys,
-no spaces, ASCII. parse() takes hostile bytes. A duration is the truth about how long a block
+no spaces, ASCII. parse() takes hostile bytes. Version 2 has what only a member with full trust may
+say: "unblock", and elements of learnt sets. A member that knows version 1 alone refuses those as
+unknown-version, and takes the others. A duration is the truth about how long a block
 lasts; the time at which it was made can only shorten it: a wrong clock does not prolong it.
 
 See docs/decisions.md: fleet-entry.
@@ -13,6 +15,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 SCHEMA: Final = 1
+PAIR_SCHEMA: Final = 2
+"""Version of the operations between members with full trust."""
 MAX_ENTRY_BYTES: Final = 1024
 MAX_SEQUENCE: Final = (1 << 53) - 1
 """The largest number that every reader of JSON keeps exactly."""
@@ -20,7 +24,8 @@ MAX_DURATION_S: Final = 10 * 365 * 86400
 MAX_TIME_S: Final = 1 << 40
 MAX_REASON: Final = 200
 
-Operation = Literal["block", "withdraw"]
+Operation = Literal["block", "withdraw", "unblock"]
+"""unblock: an operator ended what this member did not block itself."""
 Proof = Literal["forgeable", "proven", "hand"]
 """Evidence of a block: packets of any sender, a decoy's finished handshake, an operator."""
 
@@ -30,6 +35,11 @@ _REASON: Final = re.compile(rf"[\x20-\x7e]{{0,{MAX_REASON}}}")
 _FIELDS: Final = frozenset((
     "v", "op", "member", "seq", "address", "duration_s", "evidence", "scan", "reason", "at",
 ))  # fmt: skip
+_ELEMENTS: Final = "elements"
+_ELEMENTS_FIELDS: Final = frozenset(("v", "op", "member", "seq", "set", "elements", "at"))
+_SET: Final = re.compile(r"[a-z0-9_]{1,32}")
+_KEY: Final = re.compile(r"(?:[0-9a-f]{2}){4,40}")
+_VERSIONS: Final = {"block": SCHEMA, "withdraw": SCHEMA, "unblock": PAIR_SCHEMA}
 
 
 class UnreadableEntry(ValueError):
@@ -66,11 +76,38 @@ class Entry(NamedTuple):
     def encode(self) -> bytes:
         """Return the canonical bytes, which are signed."""
         fields = {
-            "v": SCHEMA, "op": self.op, "member": self.member, "seq": self.seq,
+            "v": _VERSIONS[self.op], "op": self.op, "member": self.member, "seq": self.seq,
             "address": self.address, "duration_s": self.duration_s, "evidence": self.evidence,
             "scan": self.scan, "reason": self.reason, "at": self.at,
         }  # fmt: skip
-        return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+        return _canonical(fields)
+
+
+class Elements(NamedTuple):
+    """Elements of a set that one member's rules have learnt: partners, served services, peers."""
+
+    member: str
+    seq: int
+    name: str
+    """Name of the set."""
+    elements: tuple[tuple[bytes, int], ...]
+    """Keys, as the kernel has them, in order, and the seconds left of each from `at` on."""
+    at: int
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes, which are signed."""
+        return _canonical({
+            "v": PAIR_SCHEMA, "op": _ELEMENTS, "member": self.member, "seq": self.seq,
+            "set": self.name, "at": self.at,
+            "elements": {key.hex(): seconds for key, seconds in self.elements},
+        })  # fmt: skip
+
+
+Statement = Entry | Elements
+
+
+def _canonical(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
 def network_text(network: IPv4Network | IPv6Network) -> str:
@@ -84,8 +121,8 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def parse(raw: bytes) -> Entry:
-    """Return the entry in hostile bytes. Raise UnreadableEntry for all but the canonical form."""
+def parse(raw: bytes) -> Statement:
+    """Return the statement in hostile bytes. Raise UnreadableEntry for any but the one form."""
     if len(raw) > MAX_ENTRY_BYTES:
         raise UnreadableEntry("too-long")
     try:
@@ -94,11 +131,19 @@ def parse(raw: bytes) -> Entry:
         raise UnreadableEntry("not-json") from None
     if not isinstance(fields, dict):
         raise UnreadableEntry("not-an-object")
-    if _number(fields, "v", MAX_SEQUENCE) != SCHEMA:
+    version = _number(fields, "v", MAX_SEQUENCE)
+    if version not in (SCHEMA, PAIR_SCHEMA):
         raise UnreadableEntry("unknown-version")
+    statement = _elements(fields) if fields.get("op") == _ELEMENTS else _entry(fields)
+    if statement.encode() != raw:  # spaces, other orders, a key twice: the signature is of one form
+        raise UnreadableEntry("not-canonical")
+    return statement
+
+
+def _entry(fields: dict[str, Any]) -> Entry:
     if fields.keys() != _FIELDS:
         raise UnreadableEntry("unknown-fields")
-    entry = Entry(
+    return Entry(
         op=_word(fields, "op", Operation),
         member=_text(fields, "member", _NAME),
         seq=_number(fields, "seq", MAX_SEQUENCE),
@@ -109,9 +154,27 @@ def parse(raw: bytes) -> Entry:
         reason=_text(fields, "reason", _REASON),
         at=_number(fields, "at", MAX_TIME_S),
     )
-    if entry.encode() != raw:  # spaces, other orders, a key twice: the signature is of one form
-        raise UnreadableEntry("not-canonical")
-    return entry
+
+
+def _elements(fields: dict[str, Any]) -> Elements:
+    if fields.keys() != _ELEMENTS_FIELDS:
+        raise UnreadableEntry("unknown-fields")
+    given = fields["elements"]
+    if not isinstance(given, dict) or not given or not all(map(_KEY.fullmatch, given)):
+        raise UnreadableEntry("bad-elements")
+    return Elements(
+        member=_text(fields, "member", _NAME),
+        seq=_number(fields, "seq", MAX_SEQUENCE),
+        name=_text(fields, "set", _SET),
+        elements=tuple((bytes.fromhex(key), _seconds(given[key])) for key in given),
+        at=_number(fields, "at", MAX_TIME_S),
+    )
+
+
+def _seconds(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_DURATION_S:
+        raise UnreadableEntry("bad-elements")
+    return value
 
 
 def _number(fields: dict[str, Any], name: str, highest: int) -> int:

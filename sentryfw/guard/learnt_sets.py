@@ -100,7 +100,7 @@ def record_unblock(ledger: Ledger, address: str | None, now: float) -> None:
     if address is None or "/" not in address or address.endswith("/64"):  # else a network
         key = None if address is None else key_of(parse_source(address))
         learnt.lift(ledger, (*LIFTED_SETS, *FLEET_SETS.values()), key)
-        held.lift(ledger, address)
+    held.lift_by_hand(ledger, address)
 
 
 def _restore_set(netlink: NfnetlinkSocket, ledger: AnyLedger, name: str, now: Moment) -> int:

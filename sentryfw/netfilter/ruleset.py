@@ -79,24 +79,21 @@ def render(
 
 def _files(config: Config) -> Iterator[str]:
     yield "sentryfw.nft"
-    if config.watch.forward:
-        yield "divert_forward.nft"
-    if any(zone.listed_tcp or zone.listed_udp or zone.listed_sctp for zone in config.zone):
-        yield "zones.nft"
-    if config.block.unlisted == "reject":
-        yield "reject.nft"
-    if config.drops_while_away:
-        yield "away.nft"
-    if config.block.prefixes in ("ipv6", "both"):
-        yield "prefixes.nft"
-    if config.fleet.members:
-        yield "fleet.nft"
-    if config.decoy.wanted:
-        yield "decoy.nft"
-    if config.decoy.tcp:
-        yield "decoy_tcp.nft"
-    if config.decoy.answered:
-        yield "decoy_udp.nft"
+    zones = config.zone
+    for name, is_loaded in (
+        ("divert_forward", config.watch.forward),
+        ("zones", any(zone.listed_tcp or zone.listed_udp or zone.listed_sctp for zone in zones)),
+        ("reject", config.block.unlisted == "reject"),
+        ("away", config.drops_while_away),
+        ("prefixes", config.block.prefixes in ("ipv6", "both")),
+        ("fleet", config.fleet.members),
+        ("fleet_full", config.fleet.mirrors),
+        ("decoy", config.decoy.wanted),
+        ("decoy_tcp", config.decoy.tcp),
+        ("decoy_udp", config.decoy.answered),
+    ):
+        if is_loaded:
+            yield f"{name}.nft"
 
 
 def _load(name: str) -> str:
@@ -117,6 +114,7 @@ def _values(
         "watch_forward": "watch_forward" if _inside(config) else watch_chain,
         "watch_out": "watch_out_some" if watch.interfaces else "watch_out_all",
         "originated": "blocked_except_decoy" if decoy.tcp else "blocked",
+        "live": "fleet_live" if config.fleet.members else "pass_live",
         "raw_syn": "raw_syn_deferred" if watch.defers_raw_syn else "raw_syn_served",
         "queue_number": str(config.queue.number),
         "decoy_port": str(decoy.port),

@@ -15,7 +15,7 @@ TABLE: Final = "sentryfw"
 OFF_TABLE: Final = "sentryfw-off"
 """A table whose presence switches SentryFW off, for an operator who has nothing but nft(8); see
 docs/decisions.md: switch."""
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 COMMENT_PREFIX: Final = "SentryFW schema "
 """The beginning of the comment of each table that SentryFW made."""
 COMMENT: Final = f"{COMMENT_PREFIX}{SCHEMA}"
@@ -73,6 +73,10 @@ AWAY_SET: Final = "while_away"
 """Protocols whose unlisted packets are dropped while the daemon is away; there by configuration."""
 FLEET_SETS: Final = {4: "fleet4", 16: "fleet6"}
 """Sources blocked by other members of the fleet, by the length of their keys in bytes."""
+FLEET_CUT_SETS: Final = {4: "fleet_cut4", 16: "fleet_cut6"}
+"""Those of FLEET_SETS whose live flows end, too, by the length of their keys in bytes."""
+FLEET_NETWORK_SETS: Final = ("fleet_net4", "fleet_net6")
+"""Interval sets of networks blocked by members with full trust."""
 LIFTED_SETS: Final = (*CONFINE_SETS.values(), *CUT_SETS.values())
 """Sets that an unblock lifts a source from, beside its block."""
 LEARNT_SETS: Final = (
@@ -84,6 +88,7 @@ TIMED_SETS: Final = (
     *BLOCK_SETS.values(), *NETWORK_SETS, *CONFINE_SETS.values(), *CUT_SETS.values(),
     *DEFER_SETS.values(), *DEFER_TARGET_SETS.values(), *DEFER_PREFIX_SETS.values(),
     *BLOCK_PREFIX_SETS.values(), DEFER_ETHER_SET, BLOCK_ETHER_SET, *FLEET_SETS.values(),
+    *FLEET_CUT_SETS.values(), *FLEET_NETWORK_SETS,
 )  # fmt: skip
 """Sets that decisions and commands fill, with elements that expire."""
 KEPT_SETS: Final = (

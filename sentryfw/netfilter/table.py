@@ -15,6 +15,7 @@ from sentryfw.netfilter.schema import (
     WHOLE_SET,
 )
 from sentryfw.netfilter.sets.decisions import DecisionSets
+from sentryfw.netfilter.sets.mirror import MirrorSets
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink import set_elements
 from sentryfw.netlink.message import (
@@ -72,6 +73,7 @@ class Table:
         self._netlink = NfnetlinkSocket()
         self.sets = BlockSets(self._netlink)
         self.decisions = DecisionSets(self._netlink)
+        self.mirror = MirrorSets(self._netlink)
 
     def close(self) -> None:
         self._netlink.close()

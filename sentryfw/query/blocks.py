@@ -94,7 +94,7 @@ def items(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, None, 
 def of_fleet(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, None, None]:
     """Yield the blocks by other members of the fleet, each with its members and their reason."""
     with closing(OptionalLedger(ledger, warn)) as book:
-        for found in map(blocked_of, table.decisions.of_fleet()):
+        for found in fleet_blocks(table):
             rows = [row for row in _held(book, found.address) if row.effect == "block"]
             listed = item(found, None)
             listed["member"] = ", ".join(row.member for row in rows)
@@ -105,6 +105,13 @@ def of_fleet(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, Non
                 listed["forgeable"] = row.evidence == "forgeable"
                 listed["blocked_at"] = timestamp(row.at)
             yield listed
+
+
+def fleet_blocks(table: Table) -> Iterator[Blocked]:
+    """Yield the sources and networks that are blocked by the word of other members."""
+    yield from map(blocked_of, table.decisions.of_fleet())
+    for network, element in table.mirror.networks():
+        yield Blocked(str(network), network.version, *element[1:5])
 
 
 def _held(book: OptionalLedger, address: str) -> list[Held]:

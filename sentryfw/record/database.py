@@ -113,6 +113,13 @@ MIGRATIONS: Final = (
     ALTER TABLE refusals ADD COLUMN zone TEXT NOT NULL DEFAULT '';
     ALTER TABLE probes ADD COLUMN zone TEXT NOT NULL DEFAULT ''
     """,
+    """
+    ALTER TABLE fleet_outbox ADD COLUMN elements TEXT NOT NULL DEFAULT '{}';
+    CREATE TABLE fleet_mirrored (
+        name TEXT NOT NULL, key BLOB NOT NULL, ends_at REAL NOT NULL,
+        PRIMARY KEY (name, key)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 """Scripts; each brings the schema from PRAGMA user_version = its index to the next version."""
 

@@ -15,7 +15,7 @@ from sentryfw.fleet.admission import (
     Rejected,
     Trust,
 )
-from sentryfw.fleet.entry import Entry
+from sentryfw.fleet.entry import Elements, Entry
 
 WALL = 1_764_000_000
 GATEWAY = ip_network("198.51.100.1/32")
@@ -54,7 +54,7 @@ def test_evidence_and_trust_decide_together(trust: Trust, evidence: Any, effect:
         (entry(1, member="us"), "echo"),
         (entry(1, member="nobody"), "unknown-member"),
         (entry(1, "198.51.100.1"), "never-block"),
-        (entry(1, "0.0.0.0/0"), "never-block"),
+        (entry(1, "0.0.0.0/0"), "network"),
         (entry(1, "192.0.2.0/24"), "network"),
         (entry(1, "2001:db8::/48"), "network"),
         (entry(1, duration_s=0), "permanent"),
@@ -66,10 +66,50 @@ def test_a_hostile_members_attempts(given: Entry, reason: str) -> None:
     assert admission().admit(given, 0, WALL) == Rejected(reason)  # type: ignore[arg-type]
 
 
-def test_even_a_fully_trusted_member_names_neither_gateway_nor_network() -> None:
+def test_even_a_fully_trusted_member_names_no_gateway() -> None:
     full = admission("full")
     assert full.admit(entry(1, "198.51.100.1"), 0, WALL) == Rejected("never-block")
-    assert full.admit(entry(2, "203.0.113.0/24"), 0, WALL) == Rejected("network")
+    assert full.admit(entry(2, "198.51.100.0/24"), 0, WALL) == Rejected("never-block")
+    assert full.admit(entry(3, "0.0.0.0/0"), 0, WALL) == Rejected("never-block")
+
+
+def test_networks_are_for_full_trust_alone_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert admission().admit(entry(1, "203.0.113.0/24"), 0, WALL) == Rejected("network")
+    full = admission("full")
+    monkeypatch.setattr("sentryfw.fleet.admission.MAX_NETWORKS", 1)
+    assert isinstance(full.admit(entry(1, "203.0.113.0/24"), 0, WALL), Admitted)
+    assert full.admit(entry(2, "192.0.2.0/24"), 0, WALL) == Rejected("too-many-alive")
+    assert isinstance(full.admit(entry(3, "203.0.113.0/24", duration_s=0), 0, WALL), Admitted)
+    assert isinstance(
+        full.admit(entry(4, op="withdraw", address="203.0.113.0/24"), 0, WALL), Admitted
+    )
+    assert isinstance(full.admit(entry(5, "192.0.2.0/24"), 0, WALL), Admitted)
+
+
+def test_an_unblock_ends_the_entries_of_all_members_by_full_trust_alone() -> None:
+    full = admission("full")
+    full.admit(entry(1, member="fw2"), 0, WALL)
+    assert isinstance(full.admit(entry(1, op="unblock"), 0, WALL), Admitted)
+    assert not full.standings["fw2"].alive
+    weigh = admission()
+    weigh.admit(entry(1, member="fw2"), 0, WALL)
+    assert weigh.admit(entry(1, op="unblock"), 0, WALL) == Rejected("needs-full-trust")
+    assert weigh.standings["fw2"].alive
+
+
+LEARNT = Elements(
+    "fw1", 1, "partner4", ((b"\xc0\x00\x02\x07", 100), (b"\xc0\x00\x02\x08", 10)), WALL
+)
+
+
+def test_learnt_elements_are_for_full_trust_alone_and_end_in_time() -> None:
+    assert admission().admit_elements(LEARNT, WALL) == Rejected("needs-full-trust")
+    full = admission("full")
+    assert full.admit_elements(LEARNT, WALL + 50) == {b"\xc0\x00\x02\x07": 50.0}
+    assert full.admit_elements(LEARNT, WALL) == Rejected("replay")
+    assert full.admit_elements(LEARNT._replace(seq=2), WALL + 100) == Rejected("over")
+    assert full.admit_elements(LEARNT._replace(member="us"), WALL) == Rejected("echo")
+    assert full.admit_elements(LEARNT._replace(member="fw9"), WALL) == Rejected("unknown-member")
 
 
 def test_a_repeated_or_older_entry_changes_nothing() -> None:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from sentryfw.fleet.entry import (
     MAX_ENTRY_BYTES,
     MAX_SEQUENCE,
+    PAIR_SCHEMA,
+    Elements,
     Entry,
     UnreadableEntry,
     is_name,
@@ -68,7 +70,10 @@ def test_a_source_is_an_address_or_a_64(network: str, is_host: object) -> None:
         (b"[" * 1000, "not-json"),
         (b"[]", "not-an-object"),
         (b" " * (MAX_ENTRY_BYTES + 1), "too-long"),
-        (changed(v=2), "unknown-version"),
+        (changed(v=3), "unknown-version"),
+        (changed(v=2), "not-canonical"),
+        (changed(op="unblock"), "not-canonical"),
+        (changed(op="elements"), "unknown-fields"),
         (changed(v=True), "bad-v"),
         (changed(more=1), "unknown-fields"),
         (changed(op="drop"), "bad-op"),
@@ -124,3 +129,35 @@ def test_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a_b", "a b", "x" * 33, "a\n"])
 def test_texts_that_cannot_be_names(name: str) -> None:
     assert not is_name(name)
+
+
+LEARNT = Elements("fw1", 7, "partner4", ((b"\xc0\x00\x02\x07", 100), (b"\xc0\x00\x02\x08", 9)), 5)
+
+
+def test_statements_of_a_pair_survive_their_bytes_and_have_their_own_version() -> None:
+    unblock = ENTRY._replace(op="unblock")
+    for statement in (LEARNT, unblock):
+        assert parse(statement.encode()) == statement
+        assert json.loads(statement.encode())["v"] == PAIR_SCHEMA
+    assert json.loads(ENTRY.encode())["v"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"elements": {}}, "bad-elements"), ({"elements": []}, "bad-elements"),
+        ({"elements": {"zz": 1}}, "bad-elements"), ({"elements": {"c0000207": 0}}, "bad-elements"),
+        ({"elements": {"c0000207": True}}, "bad-elements"),
+        ({"elements": {"c0000208": 1, "c0000207": 1}}, "not-canonical"),
+        ({"elements": {"C0000207": 1}}, "bad-elements"),
+        ({"set": "block4; flush"}, "bad-set"), ({"more": 1}, "unknown-fields"),
+        ({"v": 1}, "not-canonical"), ({"member": "FW"}, "bad-member"),
+    ],
+)  # fmt: skip
+def test_hostile_elements_are_refused_by_a_word(change: dict[str, object], why: str) -> None:
+    fields = {**json.loads(LEARNT.encode()), **change}
+    order = change.get("elements")
+    raw = json.dumps(dict(sorted(fields.items())), separators=(",", ":")).encode()
+    assert order is None or isinstance(order, list | dict)
+    with pytest.raises(UnreadableEntry, match=f"^{why}$"):
+        parse(raw)

@@ -10,6 +10,7 @@ import pytest
 
 from kernel.conftest import StartDaemon
 from sentryfw.control.client import ask_stream
+from sentryfw.engine.model import parse_source
 from sentryfw.fleet.entry import Entry, Proof
 from sentryfw.fleet.signature import Signer
 from support.box import Box
@@ -205,3 +206,33 @@ def test_a_foreign_block_holds_under_an_operator_s_notrack_rules(
     assert _sent(daemon, 1, NAMES[family], "proven") == ["block"]
     lab.probe(ATTACKER[family], 80)
     wait_for(lambda: lab.count("fleet") == 1, "the SYN was dropped")
+
+
+@pytest.mark.parametrize("evidence", ["proven", "hand", "forgeable"])
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+def test_a_foreign_proven_block_ends_live_flows_and_a_forgeable_one_does_not(
+    lab: Lab, start_daemon: StartDaemon, family: int, evidence: Proof
+) -> None:
+    daemon = start_daemon(f'{SETTINGS}\ntrust = "full"')
+    listener = lab.listen(family=family)
+    client = lab.open(ATTACKER[family])
+    server, _ = listener.accept()
+    with client, server:
+        server.settimeout(5)
+        client.sendall(b"first")
+        assert server.recv(5) == b"first"
+        wait_for(lambda: len(lab.elements(f"partner{family}")) == 1, "the client is a partner")
+        assert _sent(daemon, 1, NAMES[family], evidence) == ["never-block"]
+        lab.nft(f"flush set inet sentryfw partner{family}")
+        assert _sent(daemon, 2, NAMES[family], evidence) == ["block"]
+        client.sendall(b"hello")
+        if evidence == "forgeable":
+            assert server.recv(5) == b"hello"
+            return
+        wait_for(lambda: lab.count("fleet") > 0, "what the client sends is dropped")
+        server.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            server.recv(5)
+        lab.table.decisions.lift_for_fleet(parse_source(NAMES[family]))
+        server.settimeout(10)
+        assert server.recv(5) == b"hello", "nothing else stands between both"

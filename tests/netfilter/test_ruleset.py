@@ -127,15 +127,17 @@ UPDATE: Final = Case("update", FULL, NEVER_BLOCK, update=True)
 REFUSING: Final = Case("reject", config.parse(b'[block]\nunlisted = "reject"', "reject"), [])
 AWAY: Final = Case("away", config.parse(b'[block]\nwhile_away = "drop"', "away"), [])
 MEMBER: Final = f'[fleet]\nname = "fw1"\n[fleet.members.fw2]\nkey = "{"ab" * 32}"'
+PAIR: Final = Case("pair", config.parse(f'{MEMBER}\ntrust = "full"'.encode(), "pair"), [])
 FLEET: Final = Case("fleet", config.parse(MEMBER.encode(), "fleet"), [])
 PREFIXES: Final = Case("prefixes", config.parse(b'[block]\nprefixes = "both"', "prefixes"), [])
 EVERYTHING: Final = Case(
     "everything", config.parse(f'[block]\nprefixes = "ipv6"\n{MEMBER}'.encode(), "everything"), []
 )
 CASES: Final = (
-    BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN, ZONES, REFUSING, AWAY, FLEET, PREFIXES, EVERYTHING,
+    BASIC, FILLED, QUEUE, UPDATE, ROUTER, LAN, ZONES, REFUSING, AWAY, FLEET, PAIR, PREFIXES,
+    EVERYTHING,
 )  # fmt: skip
-LOADED: Final = (BASIC, FILLED, ROUTER, LAN, ZONES)
+LOADED: Final = (BASIC, FILLED, ROUTER, LAN, ZONES, PAIR)
 RULES: Final = [
     (path.name, line.strip())
     for path in sorted(ruleset.directory().glob("*.nft"))
@@ -571,7 +573,8 @@ def test_every_base_chain_has_policy_accept(case: Case) -> None:
 
 def test_every_ruleset_file_is_loaded() -> None:
     cases = (
-        FILLED._replace(queue_statement=True), ROUTER, LAN, ZONES, REFUSING, AWAY, FLEET, PREFIXES,
+        FILLED._replace(queue_statement=True), ROUTER, LAN, ZONES, REFUSING, AWAY, FLEET, PAIR,
+        PREFIXES,
     )  # fmt: skip
     everything = "".join(case.script() for case in cases)
     for path in ruleset.directory().glob("*.nft"):

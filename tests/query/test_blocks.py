@@ -41,6 +41,7 @@ def table(
             blocked_networks=lambda: iter(networks),
             count_blocked=lambda: {4: len(sources), 6: 0},
         ),
+        mirror=SimpleNamespace(networks=lambda: iter(())),
         decisions=SimpleNamespace(
             confined=lambda: iter(()),
             of_fleet=lambda: iter(fleet),

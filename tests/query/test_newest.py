@@ -36,6 +36,7 @@ class FakeTable:
             count_blocked=lambda: {4: len(self._live) + 1, 6: 0},
         )
         confined = Element(b"\xc6\x12\x00\x63", 600.0, 500.0, 3, 4, b"")
+        self.mirror = SimpleNamespace(networks=lambda: iter(()))
         self.decisions = SimpleNamespace(
             find=lambda source: confined if source_text(source) == PARTNER else None,
             confined=lambda: iter([confined]),

@@ -9,7 +9,7 @@ suite on this and on the kernel: a difference is a fault of this file.
 import copy
 import errno
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network, summarize_address_range
 from typing import Any, Final
@@ -22,13 +22,14 @@ from sentryfw.netfilter import ruleset, schema
 from sentryfw.netfilter.block_sets import Blocked, BlockSets
 from sentryfw.netfilter.sets.decisions import DecisionSets
 from sentryfw.netfilter.sets.elements import key_of
+from sentryfw.netfilter.sets.mirror import END_TOLERANCE_S, MirrorSets, outer
 from sentryfw.netfilter.table import Counter, Table
 from sentryfw.netlink import message
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.set_elements import Element
 
 BLOCK, SUSPECT, PARTNER, CONFINE, CUT = "block", "suspect", "partner", "confine", "cut"
-FLEET: Final = "fleet"
+FLEET, FLEET_CUT = "fleet", "fleet_cut"
 COUNTERS: Final = re.compile(r"^\tcounter (\w+) \{$", re.MULTILINE)
 CHAIN: Final = "judge"
 """The chain that rules are appended to."""
@@ -58,6 +59,9 @@ class FakeState:
     sources: dict[str, dict[Source, FakeElement]] = field(default_factory=dict)
     """Elements by the set's name: block4, suspect6 ..."""
     networks: dict[IPNetwork, FakeElement] = field(default_factory=dict)
+    fleet_networks: dict[IPNetwork, FakeElement] = field(default_factory=dict)
+    learnt: dict[str, dict[bytes, FakeElement]] = field(default_factory=dict)
+    """Elements that others added to learnt sets, by the set's name."""
     never_block: list[IPNetwork] = field(default_factory=list)
     neighbours: tuple[list[IPNetwork], list[IPNetwork]] = field(default_factory=lambda: ([], []))
     """The networks of neighbours, and those whose addresses are sources."""
@@ -88,7 +92,10 @@ class FakeKernel:
         """Let time pass; elements whose timeout is over are gone."""
         self.now += seconds
         if self.state is not None:
-            sets: list[dict[Any, FakeElement]] = [*self.state.sources.values(), self.state.networks]
+            sets: list[dict[Any, FakeElement]] = [
+                *self.state.sources.values(), *self.state.learnt.values(), self.state.networks,
+                self.state.fleet_networks,
+            ]  # fmt: skip
             for elements in sets:
                 for key in [key for key, element in elements.items() if self._is_over(element)]:
                     del elements[key]
@@ -143,6 +150,7 @@ class FakeTable(Table):
         self._kernel = kernel
         self.sets = FakeBlockSets(kernel)
         self.decisions = FakeDecisionSets(kernel)
+        self.mirror = FakeMirrorSets(kernel)
 
     def close(self) -> None:
         """Do nothing: there is not a socket."""
@@ -248,7 +256,7 @@ class FakeDecisionSets(DecisionSets):
     def release(self, source: Source) -> bool:
         found = self.find(source) is not None or self.find_of_fleet(source) is not None
         if self._kernel.state is not None:
-            for name in (CONFINE, CUT, FLEET):
+            for name in (CONFINE, CUT, FLEET, FLEET_CUT):
                 self._kernel.state.sources.get(_set(name, source), {}).pop(source, None)
         return found
 
@@ -263,13 +271,19 @@ class FakeDecisionSets(DecisionSets):
             held = self._kernel.require(f"set {name}").sources.get(name, {})
             yield from (self._element(*item) for item in held.items())
 
-    def block_for_fleet(self, blocks: Iterable[tuple[Source, float]]) -> None:
+    def block_for_fleet(
+        self, blocks: Iterable[tuple[Source, float]], cut: Container[Source] = ()
+    ) -> None:
         given = list(blocks)
 
         def change(state: FakeState) -> None:
             for source, timeout in given:
                 elements = state.sources.setdefault(_set(FLEET, source), {})
                 elements[source] = self._kernel.element(timeout)
+                flows = state.sources.setdefault(_set(FLEET_CUT, source), {})
+                flows.pop(source, None)
+                if source in cut:
+                    flows[source] = self._kernel.element(timeout)
 
         if given:
             self._kernel.transact(change, "block for the fleet")
@@ -282,7 +296,8 @@ class FakeDecisionSets(DecisionSets):
     def lift_for_fleet(self, source: Source) -> bool:
         found = self.find_of_fleet(source) is not None
         if found:
-            self._kernel.require(FLEET).sources[_set(FLEET, source)].pop(source)
+            for name in (FLEET, FLEET_CUT):
+                self._kernel.require(FLEET).sources.get(_set(name, source), {}).pop(source, None)
         return found
 
     def of_fleet(self) -> Iterator[Element]:
@@ -303,6 +318,47 @@ class FakeDecisionSets(DecisionSets):
 
     def is_paused(self) -> bool:
         return False
+
+
+class FakeMirrorSets(MirrorSets):
+    """`MirrorSets` on a FakeKernel."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+
+    def block_networks(self, networks: Mapping[IPNetwork, float]) -> None:
+        given = {network: networks[network] for network in outer(networks)}
+
+        def change(state: FakeState) -> None:
+            state.fleet_networks = {n: self._kernel.element(given[n]) for n in given}
+
+        self._kernel.transact(change, "block networks for the fleet")
+
+    def networks(self) -> Iterator[tuple[IPNetwork, Element]]:
+        held = self._kernel.require("set fleet_net4").fleet_networks
+        for network, found in sorted(held.items(), key=lambda item: str(item[0])):
+            key = network.network_address.packed
+            yield network, Element(key, found.timeout, self._kernel.left(found), 0, 0)
+
+    def has_room(self, name: str) -> bool:
+        return True
+
+    def learn(self, name: str, given: Iterable[tuple[bytes, float]]) -> int:
+        items = list(given)
+        there = self._kernel.require(name).learnt.get(name, {})
+        later = {
+            key: seconds
+            for key, seconds in items
+            if key not in there or self._kernel.left(there[key]) < seconds - END_TOLERANCE_S
+        }
+
+        def change(state: FakeState) -> None:
+            elements = state.learnt.setdefault(name, {})
+            elements.update({key: self._kernel.element(later[key]) for key in later})
+
+        if later:
+            self._kernel.transact(change, f"learn {name} for the fleet")
+        return len(later)
 
 
 class FakeBlockSets(BlockSets):
@@ -330,7 +386,7 @@ class FakeBlockSets(BlockSets):
 
     def unblock(self, source: Source) -> None:
         def change(state: FakeState) -> None:
-            for name in (BLOCK, CONFINE, CUT, FLEET):
+            for name in (BLOCK, CONFINE, CUT, FLEET, FLEET_CUT):
                 state.sources.get(_set(name, source), {}).pop(source, None)
 
         held = self._holds(CONFINE, source) or self._holds(FLEET, source)

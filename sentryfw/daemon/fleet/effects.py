@@ -5,14 +5,17 @@ import logging
 import math
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.model import Source, parse_source
-from sentryfw.errors import SentryError
+from sentryfw.errors import NotFound, SentryError
 from sentryfw.fleet.admission import Admitted, Standing
 from sentryfw.guard.block_index import KnownBlocks
+from sentryfw.guard.learnt_sets import record_unblock
 from sentryfw.netfilter.schema import FLEET_SETS
 from sentryfw.netfilter.sets.elements import key_of
 from sentryfw.netfilter.table import Table
@@ -28,6 +31,15 @@ REFILL_BATCH: Final = 500
 Standings = Mapping[str, Standing]
 
 
+class Left(NamedTuple):
+    """The rest of a block by the word of other members."""
+
+    seconds: float
+    """0: without end."""
+    cut: bool
+    """Whether live flows end, too."""
+
+
 class Effects:
     """Applies admitted entries. `standings` holds what each member blocks at this moment."""
 
@@ -39,33 +51,44 @@ class Effects:
     def apply(
         self, table: Table, admitted: Iterable[Admitted], standings: Standings, now: float
     ) -> None:
-        """Change the kernel, in one transaction, and what the packet path weighs. Raise
-        KernelError."""
-        blocks: dict[Source, float] = {}
+        """Change the kernel, sources in one transaction and networks in one, and what the packet
+        path weighs. Raise KernelError."""
+        blocks: dict[Source, Left] = {}
+        has_networks = False
         for one in admitted:
+            if one.effect == "unblock":
+                _unblock(table, one.entry.address)
+            if not one.entry.is_host:
+                has_networks = True
+                continue
             source = parse_source(one.entry.address)
             if one.effect == "weigh":
                 self._weighed.add(source, now + one.seconds)
-            elif one.effect == "lift":
+            elif one.effect in ("lift", "unblock"):
                 blocks.pop(source, None)
                 self.lift(table, one.entry.address, standings, now)
             elif one.effect == "block":
-                left = _seconds_left(one.entry.address, standings, now)
+                left = left_of(one.entry.address, standings, now)
                 if left is not None:
                     blocks[source] = left
-        table.decisions.block_for_fleet(blocks.items())
+        _block(table, blocks)
+        if has_networks:
+            self._block_networks(table, standings, now)
 
     def lift(self, table: Table, address: str, standings: Standings, now: float) -> None:
         """End the effect of an entry, unless that of another member goes on."""
+        if is_network(address):
+            self._block_networks(table, standings, now)
+            return
         source = parse_source(address)
         self._weighed.discard(source)
         for standing in standings.values():
             other = standing.alive.get(address)
             if other is not None and other.effect == "weigh" and other.end > now:
                 self._weighed.add(source, other.end)
-        left = _seconds_left(address, standings, now)
+        left = left_of(address, standings, now)
         if left is not None:
-            table.decisions.block_for_fleet([(source, left)])
+            _block(table, {source: left})
             return
         key = key_of(source)
         self._memory.lifted[FLEET_SETS[len(key)], key] = now
@@ -78,12 +101,22 @@ class Effects:
             address
             for standing in standings.values()
             for address, held_now in list(standing.alive.items())
-            if held_now.effect == "block"
+            if held_now.effect == "block" and not is_network(address)
         }
-        lefts = ((name, _seconds_left(name, standings, now)) for name in addresses)
+        lefts = ((name, left_of(name, standings, now)) for name in addresses)
         blocks = ((parse_source(name), left) for name, left in lefts if left is not None)
         while part := list(itertools.islice(blocks, REFILL_BATCH)):
-            table.decisions.block_for_fleet(part)
+            _block(table, dict(part))
+        self._block_networks(table, standings, now)
+
+    def _block_networks(self, table: Table, standings: Standings, now: float) -> None:
+        networks = {
+            ip_network(address): left.seconds
+            for standing in standings.values()
+            for address in list(standing.alive)
+            if is_network(address) and (left := left_of(address, standings, now)) is not None
+        }
+        table.mirror.block_networks(networks)
 
     def store(self, admitted: Iterable[Admitted], standings: Standings, wall: float) -> str:
         """Write the rows; return why that failed, or nothing. The entries have their effect then,
@@ -94,6 +127,8 @@ class Effects:
                 for one in admitted:
                     if one.effect == "lift":
                         _forget(ledger, one.entry.member, one.entry.address)
+                    elif one.effect == "unblock":
+                        record_unblock(ledger, one.entry.address, wall)
                     else:
                         held.hold(ledger, [_row(one, wall)])
                 for name, standing in standings.items():
@@ -112,10 +147,44 @@ class Effects:
             held.lift(ledger, None, member)
 
 
+def is_network(address: str) -> bool:
+    """Return whether an entry's address is a network, not one source."""
+    return "/" in address and not (":" in address and address.endswith("/64"))
+
+
+def left_of(address: str, standings: Standings, now: float) -> Left | None:
+    """Return the rest of what members still block; None: none does."""
+    found = [
+        alive
+        for standing in standings.values()
+        if (alive := standing.alive.get(address)) and alive.effect == "block" and alive.end > now
+    ]
+    if not found:
+        return None
+    end = max(alive.end for alive in found)
+    return Left(0.0 if end == math.inf else end - now, any(alive.cut for alive in found))
+
+
+def _unblock(table: Table, address: str) -> None:
+    """End this host's own block, too. The guard follows it, as one by `sentryfw unblock`."""
+    with suppress(NotFound):
+        if is_network(address):
+            table.sets.unblock_network(ip_network(address))
+        else:
+            table.sets.unblock(parse_source(address))
+
+
+def _block(table: Table, blocks: Mapping[Source, Left]) -> None:
+    seconds = ((source, left.seconds) for source, left in blocks.items())
+    cut = {source for source, left in blocks.items() if left.cut}
+    table.decisions.block_for_fleet(seconds, cut)
+
+
 def _forget(ledger: Ledger, member: str, address: str) -> None:
     held.lift(ledger, address, member)
-    key = key_of(parse_source(address))
-    learnt.forget(ledger, [(FLEET_SETS[len(key)], key)])
+    if not is_network(address):
+        key = key_of(parse_source(address))
+        learnt.forget(ledger, [(FLEET_SETS[len(key)], key)])
 
 
 def _row(one: Admitted, wall: float) -> held.Held:
@@ -125,16 +194,3 @@ def _row(one: Admitted, wall: float) -> held.Held:
         scan=entry.scan, reason=entry.reason, seq=entry.seq, at=wall,
         ends_at=wall + one.seconds if one.seconds else None,
     )  # fmt: skip
-
-
-def _seconds_left(address: str, standings: Standings, now: float) -> float | None:
-    """Return for how long a member still blocks a source; 0: without end; None: none does."""
-    ends = [
-        found.end
-        for standing in standings.values()
-        if (found := standing.alive.get(address)) and found.effect == "block" and found.end > now
-    ]
-    if not ends:
-        return None
-    end = max(ends)
-    return 0.0 if end == math.inf else end - now

@@ -17,16 +17,17 @@ from contextlib import closing
 from typing import Any, Final, NamedTuple, cast
 
 from sentryfw.config.model import Config
-from sentryfw.daemon.fleet.effects import Effects
+from sentryfw.daemon.fleet.effects import Effects, is_network
+from sentryfw.daemon.fleet.learner import Learner
 from sentryfw.daemon.fleet.sender import MAX_ENTRIES, Sender
+from sentryfw.daemon.fleet.statements import Statements
 from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.engine import Engine
-from sentryfw.engine.model import Source, parse_source
+from sentryfw.engine.model import parse_source
 from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.fleet.admission import Admission, Admitted, Alive, Effect, Member, Rejected
-from sentryfw.fleet.entry import Entry, UnreadableEntry, parse
-from sentryfw.fleet.signature import verify
+from sentryfw.fleet.entry import Elements, Entry
 from sentryfw.guard.block_index import KnownBlocks
 from sentryfw.host.protected import ALWAYS
 from sentryfw.netfilter.table import Table
@@ -63,12 +64,12 @@ class Exchange:
         self._table: Table | None = None
         self._sender = Sender(config)
         self._effects = Effects(around.memory, around.weighed, config.paths.ledger)
-        self.unreadable: Counter[str] = Counter()
-        """Entries that no member can have sent, by the reason."""
+        self._statements = Statements(config)
         self._reported_at = -math.inf
         self._refused = 0
         self._repairs = 0
         self._admission = Admission(config.fleet.name, self._members(), self._is_exempt)
+        self._learner = Learner(config.paths.ledger, self._admission)
 
     def _members(self) -> dict[str, Member]:
         observes = self._config.detect.mode != "block"
@@ -91,7 +92,7 @@ class Exchange:
         standings = self._admission.standings
         with Ledger(self._config.paths.ledger) as ledger:
             if self.is_on:
-                outbox.enable(ledger, wall)
+                outbox.enable(ledger, wall, mirrors=self._config.fleet.mirrors)
             else:
                 outbox.disable(ledger)
             rows = held.active(ledger, wall)
@@ -122,7 +123,8 @@ class Exchange:
     def _restore(self, rows: list[held.Held], now: float, wall: float) -> None:
         for row in rows:
             end = math.inf if row.ends_at is None else now + row.ends_at - wall
-            kept = {row.address: Alive(cast(Effect, row.effect), end)}
+            cut = row.evidence != "forgeable"
+            kept = {row.address: Alive(cast(Effect, row.effect), end, cut)}
             self._admission.restore(row.member, 0, kept, now)
             if row.effect == "weigh":
                 self._around.weighed.add(parse_source(row.address), end)
@@ -160,8 +162,10 @@ class Exchange:
         admitted: list[Admitted] = []
         answers: list[Answer] = []
         for item in items:
-            found = self._admit(item, now, wall)
-            if isinstance(found, Admitted):
+            found = self._admit(table, item, now, wall)
+            if isinstance(found, dict):
+                answers.append(found)
+            elif isinstance(found, Admitted):
                 admitted.append(found)
                 answers.append(
                     {"member": found.entry.member, "seq": found.entry.seq, "effect": found.effect}
@@ -186,46 +190,34 @@ class Exchange:
         yield from answers
         yield from ({"warning": fault} for fault in faults if fault)
 
-    def _admit(self, item: object, now: float, wall: float) -> Admitted | str:
-        """Return the admitted entry, or the reason why it has no effect."""
-        entry = self._signed_entry(item)
-        if isinstance(entry, str):
-            self.unreadable[entry] += 1
-            return entry
-        found = self._admission.admit(entry, now, wall)
+    def _admit(
+        self, table: Table, item: object, now: float, wall: float
+    ) -> Admitted | Answer | str:
+        """Return the admitted entry, the answer to elements, or the reason for no effect."""
+        statement = self._statements.read(item)
+        if isinstance(statement, str):
+            return statement
+        if isinstance(statement, Elements):
+            return self._learner.admit(table, statement, wall)
+        found = self._admission.admit(statement, now, wall)
         return found.reason if isinstance(found, Rejected) else found
-
-    def _signed_entry(self, item: object) -> Entry | str:
-        if not isinstance(item, dict):
-            return "not-an-object"
-        text, signature = item.get("entry"), item.get("signature")
-        if not isinstance(text, str) or not isinstance(signature, str) or not text.isascii():
-            return "not-an-object"
-        try:
-            entry = parse(text.encode())
-            signed = bytes.fromhex(signature)
-        except UnreadableEntry as error:
-            return str(error)
-        except ValueError:
-            return "bad-signature"
-        member = self._config.fleet.members.get(entry.member)
-        if member is None:
-            return "echo" if entry.member == self._config.fleet.name else "unknown-member"
-        if not verify(bytes.fromhex(member.key), text.encode(), signed):
-            return "bad-signature"
-        return entry
 
     def _is_exempt(self, entry: Entry) -> bool:
         """Return whether a source is never touched by what other members say."""
         address = entry.network.network_address.packed
         engine = self._around.engine
+        if not entry.is_host:
+            never = (*engine.decider.policy.never_block, *ALWAYS)
+            return any(
+                n.version == entry.network.version and n.overlaps(entry.network) for n in never
+            )
         if entry.network.prefixlen == 64 and address in engine.whole6:
             return True  # many sources here
-        source = parse_source(entry.address) if entry.is_host else Source(address)
+        source = parse_source(entry.address)
         is_known = engine.decider.is_protected(source) or self._always.holds(source)
         if is_known or entry.network.is_multicast:
             return True
-        return entry.is_host and self._table is not None and self._table.sets.is_partner(source)
+        return self._table is not None and self._table.sets.is_partner(source)
 
     def drop(self, request: Mapping[str, Any]) -> Answers:
         """Take back every entry of a member; yield their number."""
@@ -249,8 +241,14 @@ class Exchange:
                     standing.alive.clear()
                     continue
                 for address in list(standing.alive):
-                    if parse_source(address) == source:
+                    if not is_network(address) and parse_source(address) == source:
                         del standing.alive[address]
+
+    def release(self, request: Mapping[str, Any]) -> Answers:
+        """Follow an unblock of a network by hand; yield how many members had blocked it."""
+        address = str(request.get("address"))
+        standings = self._admission.standings.values()
+        yield {"count": sum(s.alive.pop(address, None) is not None for s in standings)}
 
     # --- what it reports
 
@@ -264,7 +262,7 @@ class Exchange:
             }
             self._around.recorder.note(
                 "fleet-refused", count=self._refused, members=members,
-                unreadable=dict(self.unreadable),
+                unreadable=dict(self._statements.unreadable),
             )  # fmt: skip
             log.warning(
                 "fleet: %d entries refused: `sentryfw fleet members` shows why", self._refused
@@ -283,12 +281,13 @@ class Exchange:
                 "blocks": alive["block"],
                 "weighed": alive["weigh"],
                 "shown": alive["show"],
+                "learnt": standing.learnt,
                 "refused": dict(standing.refused),
             }
         return {
             "name": self._config.fleet.name,
             "members": members,
-            "unreadable": dict(self.unreadable),
+            "unreadable": dict(self._statements.unreadable),
         }
 
     def positions(self) -> Answer:

@@ -1,21 +1,27 @@
 """Our own blocks and their ends as signed entries, from the ledger's outbox."""
 
+import json
+import math
+import time
 from collections.abc import Generator, Mapping
 from ipaddress import ip_network
 from typing import Any, Final
 
 from sentryfw.config.model import Config
 from sentryfw.errors import SentryError
-from sentryfw.fleet.entry import MAX_DURATION_S, MAX_REASON, Entry, Proof
+from sentryfw.fleet.entry import MAX_DURATION_S, MAX_REASON, Elements, Entry, Proof, Statement
 from sentryfw.fleet.signature import Signer
 from sentryfw.host.private_files import read_as_owner
-from sentryfw.record.fleet import outbox
+from sentryfw.netfilter.sets.mirror import KEY_BYTES
+from sentryfw.record.fleet import mirror, outbox
 from sentryfw.record.ledger import Ledger
 from sentryfw.text import plain
 
 MAX_ENTRIES: Final = 100
 """Entries in one request or answer: a line of the control socket has 64 KiB."""
 MAX_KEY_FILE_BYTES: Final = 128
+SWEEP_INTERVAL_S: Final = 20.0
+"""Seconds between two sweeps; the guard writes what the rules have learnt once a minute."""
 
 
 class Sender:
@@ -24,6 +30,7 @@ class Sender:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._signer: Signer | None = None
+        self._swept_at = -math.inf
 
     def outgoing(self, request: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
         """Yield our entries behind the number `after`, MAX_ENTRIES at most."""
@@ -33,11 +40,19 @@ class Sender:
         if self._signer is None:
             self._signer = read_signer(self._config)
         with Ledger(self._config.paths.ledger) as ledger:
+            self._sweep(ledger)
             rows = outbox.outgoing(ledger, after, MAX_ENTRIES)
         for row in rows:
             raw = entry_of(self._config.fleet.name, row).encode()
             signature = self._signer.sign(raw).hex()
             yield {"seq": row.seq, "entry": raw.decode(), "signature": signature}
+
+    def _sweep(self, ledger: Ledger) -> None:
+        """Give a member with full trust what the rules have learnt since the last time."""
+        now = time.monotonic()
+        if self._config.fleet.mirrors and now - self._swept_at >= SWEEP_INTERVAL_S:
+            self._swept_at = now
+            mirror.sweep(ledger, KEY_BYTES, time.time())
 
 
 def read_signer(config: Config) -> Signer:
@@ -52,8 +67,14 @@ def read_signer(config: Config) -> Signer:
         raise SentryError(f"{path}: {error}") from error
 
 
-def entry_of(member: str, row: outbox.Outgoing) -> Entry:
-    """Return the entry of a row."""
+def entry_of(member: str, row: outbox.Outgoing) -> Statement:
+    """Return the statement of a row."""
+    if row.op == "elements":
+        elements = json.loads(row.elements)
+        return Elements(
+            member=member, seq=row.seq, name=row.address, at=max(0, int(row.at)),
+            elements=tuple((bytes.fromhex(key), seconds) for key, seconds in elements.items()),
+        )  # fmt: skip
     proof: Proof = "forgeable" if row.forgeable else "proven"
     reason = plain(row.reason).encode("ascii", "replace").decode()[:MAX_REASON]
     return Entry(

@@ -1,6 +1,6 @@
 """The sets that decisions fill beside the block sets: confinements, deferrals, the fleet's."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from sentryfw.engine.model import Source
@@ -15,6 +15,7 @@ from sentryfw.netfilter.schema import (
     DEFER_PREFIX_SETS,
     DEFER_SETS,
     DEFER_TARGET_SETS,
+    FLEET_CUT_SETS,
     FLEET_SETS,
     TABLE,
 )
@@ -63,12 +64,19 @@ class DecisionSets:
         key = key_of(source)
         self._netlink.transact(elements.timed_requests(DEFER_SETS[len(key)], key, timeout), "defer")
 
-    def block_for_fleet(self, blocks: Iterable[tuple[Source, float]]) -> None:
-        """Block (source, seconds; 0: forever) by the word of other members, in one transaction."""
+    def block_for_fleet(
+        self, blocks: Iterable[tuple[Source, float]], cut: Container[Source] = ()
+    ) -> None:
+        """Block (source, seconds; 0: forever) by the word of other members, in one transaction.
+
+        The live flows of the sources in `cut` end as well.
+        """
         requests: list[nl.NftRequest] = []
         for source, timeout in blocks:
             key = key_of(source)
             requests += elements.timed_requests(FLEET_SETS[len(key)], key, timeout)
+            flows = elements.timed_requests(FLEET_CUT_SETS[len(key)], key, timeout)
+            requests += flows if source in cut else flows[:2]  # the second deletes it
         if requests:
             self._netlink.transact(requests, "block for the fleet")
 
@@ -81,6 +89,8 @@ class DecisionSets:
         """End the block of a source by other members; return whether there was one."""
         key = key_of(source)
         found = self.find_of_fleet(source) is not None  # a transaction that fails costs 10 ms
+        if found and elements.get(self._netlink, FLEET_CUT_SETS[len(key)], key) is not None:
+            elements.delete(self._netlink, FLEET_CUT_SETS[len(key)], key)
         return found and elements.delete(self._netlink, FLEET_SETS[len(key)], key)
 
     def of_fleet(self) -> Iterator[Element]:

@@ -45,6 +45,15 @@ def lift(ledger: AnyLedger, address: str | None, member: str | None = None) -> N
     )
 
 
+def lift_by_hand(ledger: AnyLedger, address: str | None) -> None:
+    """Forget a source or network (None: all) that was unblocked here. A trigger of the outbox, if
+    a member has full trust, sees the end that is set first, and the other half ends the block."""
+    ledger.database.execute(
+        "UPDATE fleet_held SET ends_at = 0 WHERE ?1 IS NULL OR address = ?1", (address,)
+    )
+    lift(ledger, address)
+
+
 def forget_ended(ledger: AnyLedger, now: float) -> None:
     """Forget the entries that have ended."""
     ledger.database.execute("DELETE FROM fleet_held WHERE ends_at <= ?", (now,))

@@ -13,12 +13,10 @@ from sentryfw.record.resilient_ledger import AnyLedger
 
 MAX_ROWS: Final = 200_000
 """Entries that are kept for members that were away."""
-_TRIGGERS: Final = ("fleet_block", "fleet_unblock")
-_SHARED: Final = (
-    "(NEW.scan <> '' OR NEW.reason LIKE 'blocked by hand%')"
-    " AND (NEW.address NOT LIKE '%/%' OR NEW.address LIKE '%:%/64')"
-)
-"""Decisions of this host about one source; not what the kernel had without a reason."""
+_TRIGGERS: Final = ("fleet_block", "fleet_unblock", "fleet_lift")
+_SHARED: Final = "(NEW.scan <> '' OR NEW.reason LIKE 'blocked by hand%')"
+"""Decisions of this host; not what the kernel had without a reason."""
+_ONE_SOURCE: Final = "(NEW.address NOT LIKE '%/%' OR NEW.address LIKE '%:%/64')"
 _COLUMNS: Final = "op, address, duration_s, forgeable, scan, reason, at"
 
 
@@ -26,8 +24,9 @@ class Outgoing(NamedTuple):
     """A block, or its end."""
 
     seq: int
-    op: Literal["block", "withdraw"]
+    op: Literal["block", "withdraw", "unblock", "elements"]
     address: str
+    """A source or a network; of elements the name of their set."""
     duration_s: float
     """Seconds; 0: without end."""
     forgeable: bool
@@ -36,27 +35,41 @@ class Outgoing(NamedTuple):
     reason: str
     at: float
     """Seconds since the epoch."""
+    elements: str = "{}"
+    """Seconds left of each element by its key in hexadecimal, as JSON."""
 
 
-def enable(ledger: AnyLedger, now: float) -> None:
+def enable(ledger: AnyLedger, now: float, *, mirrors: bool = False) -> None:
     """Fill the table from now on. Numbers of a new ledger begin where no earlier one can have
-    come to, by the clock, so that other members do not take them for repeated ones."""
+    come to, by the clock, so that other members do not take them for repeated ones.
+
+    `mirrors`: a member has full trust, and gets networks, and what is unblocked of its own, too.
+    """
+    shared = _SHARED if mirrors else f"{_SHARED} AND {_ONE_SOURCE}"
     database = ledger.database
     with database.transaction():
+        disable(ledger)
+        if mirrors:
+            database.execute(
+                "CREATE TRIGGER fleet_lift AFTER UPDATE OF ends_at ON fleet_held"
+                " WHEN OLD.effect = 'block' AND NEW.ends_at = 0 BEGIN"
+                f" INSERT INTO fleet_outbox ({_COLUMNS}) VALUES ('unblock', NEW.address, 0, 0, '',"
+                " '', (julianday('now') - 2440587.5) * 86400); END"
+            )
         database.execute(
             "INSERT INTO sqlite_sequence (name, seq) SELECT 'fleet_outbox', ?"
             " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'fleet_outbox')",
             (int(now) * 1000,),
         )
         database.execute(
-            "CREATE TRIGGER IF NOT EXISTS fleet_block AFTER INSERT ON blocks"
-            f" WHEN NEW.unblocked_at IS NULL AND {_SHARED} BEGIN"
+            "CREATE TRIGGER fleet_block AFTER INSERT ON blocks"
+            f" WHEN NEW.unblocked_at IS NULL AND {shared} BEGIN"
             f" INSERT INTO fleet_outbox ({_COLUMNS}) VALUES ('block', NEW.address, NEW.timeout_s,"
             " NEW.forgeable, NEW.scan, NEW.reason, NEW.blocked_at); END"
         )
         database.execute(
-            "CREATE TRIGGER IF NOT EXISTS fleet_unblock AFTER UPDATE OF unblocked_at ON blocks"
-            f" WHEN OLD.unblocked_at IS NULL AND NEW.unblocked_at IS NOT NULL AND {_SHARED} BEGIN"
+            "CREATE TRIGGER fleet_unblock AFTER UPDATE OF unblocked_at ON blocks"
+            f" WHEN OLD.unblocked_at IS NULL AND NEW.unblocked_at IS NOT NULL AND {shared} BEGIN"
             f" INSERT INTO fleet_outbox ({_COLUMNS}) VALUES ('withdraw', NEW.address, 0,"
             " NEW.forgeable, NEW.scan, '', NEW.unblocked_at); END"
         )
@@ -82,15 +95,15 @@ def outgoing(ledger: AnyLedger, after: int, limit: int) -> list[Outgoing]:
         (MAX_ROWS,),
     )
     rows = database.read(
-        f"SELECT seq, {_COLUMNS} FROM fleet_outbox WHERE seq > ? ORDER BY seq LIMIT ?",
+        f"SELECT seq, {_COLUMNS}, elements FROM fleet_outbox WHERE seq > ? ORDER BY seq LIMIT ?",
         (after, limit),
     )
     return [
         Outgoing(
             seq=seq, op=op, address=address, duration_s=duration_s, forgeable=bool(forgeable),
-            scan=scan, reason=reason, at=at,
+            scan=scan, reason=reason, at=at, elements=elements,
         )
-        for seq, op, address, duration_s, forgeable, scan, reason, at in rows
+        for seq, op, address, duration_s, forgeable, scan, reason, at, elements in rows
     ]  # fmt: skip
 
 

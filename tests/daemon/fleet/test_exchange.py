@@ -17,10 +17,13 @@ from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import SentryError
-from sentryfw.fleet.entry import Entry
+from sentryfw.fleet.entry import Elements, Entry, Statement
 from sentryfw.fleet.signature import Signer
 from sentryfw.guard.block_index import KnownBlocks
-from sentryfw.record.fleet import held
+from sentryfw.netfilter.sets.mirror import KEY_BYTES, TIMEOUTS_S
+from sentryfw.record import learnt as learnt_rows
+from sentryfw.record.fleet import held, mirror
+from sentryfw.record.learnt import LearntElement
 from sentryfw.record.ledger import Ledger
 from support.fake_table import FakeKernel, FakeTable
 
@@ -76,7 +79,7 @@ class Site:
         return {blocked_of(item).address for item in FakeTable(self.kernel).decisions.of_fleet()}
 
 
-def signed(entry: Entry, signer: Signer = ONE) -> dict[str, str]:
+def signed(entry: Statement, signer: Signer = ONE) -> dict[str, str]:
     raw = entry.encode()
     return {"entry": raw.decode(), "signature": signer.sign(raw).hex()}
 
@@ -266,3 +269,86 @@ def test_without_a_fleet_requests_are_refused(make: Callable[..., Site]) -> None
     for request in (site.exchange.incoming({"entries": []}), site.exchange.outgoing({"after": 0})):
         with pytest.raises(SentryError, match="no fleet"):
             next(request)
+
+
+# --- full trust: the other half of a pair
+
+
+def learnt(
+    seq: int, name: str = "partner4", key: bytes = b"\xc0\x00\x02\x63", left: int = 900
+) -> Any:
+    return signed(Elements("fw1", seq, name, ((key, left),), WALL))
+
+
+def test_networks_of_a_pair_are_blocked_withdrawn_and_kept(make: Callable[..., Site]) -> None:
+    site = make("full")
+    table = FakeTable(site.kernel)
+    network = entry(1, "203.0.113.0/24", evidence="hand", scan="", duration_s=0)
+    inner = entry(2, "203.0.113.128/25", evidence="hand", scan="", duration_s=60)
+    assert site.receive(signed(network), signed(inner)) == ["block", "block"]
+    assert [str(found) for found, _ in table.mirror.networks()] == ["203.0.113.0/24"]
+    site.restart()
+    assert [str(found) for found, _ in table.mirror.networks()] == ["203.0.113.0/24"]
+    assert site.receive(signed(entry(3, "203.0.113.0/24", op="withdraw"))) == ["lift"]
+    assert [str(found) for found, _ in table.mirror.networks()] == ["203.0.113.128/25"]
+    assert list(site.exchange.release({"address": "203.0.113.128/25"})) == [{"count": 1}]
+    assert list(site.exchange.drop({"member": "fw1"})) == [{"count": 0}]
+
+
+def test_an_unblock_of_a_pair_ends_our_own_block(make: Callable[..., Site]) -> None:
+    site = make("full")
+    source = parse_source("192.0.2.7")
+    FakeTable(site.kernel).sets.block([(source, 600.0)])
+    assert site.receive(signed(entry(1, op="unblock"))) == ["unblock"]
+    assert not FakeTable(site.kernel).sets.is_blocked(source)
+    assert site.receive(signed(entry(2, op="unblock"))) == ["unblock"], "and where there is none"
+    weigh = make("weigh")
+    FakeTable(weigh.kernel).sets.block([(source, 600.0)])
+    assert weigh.receive(signed(entry(3, op="unblock"))) == ["needs-full-trust"]
+    assert FakeTable(weigh.kernel).sets.is_blocked(source)
+
+
+def test_what_a_pair_has_learnt_is_learnt_and_not_sent_back(make: Callable[..., Site]) -> None:
+    site = make("full")
+    assert site.receive(learnt(1)) == ["learn"]
+    elements = site.kernel.require("test").learnt["partner4"]
+    assert [(key, found.timeout) for key, found in elements.items()] == [
+        (b"\xc0\x00\x02\x63", 900.0)
+    ]
+    assert site.exchange.status()["members"]["fw1"]["learnt"] == 1
+    with Ledger(site.config.paths.ledger) as ledger:
+        rows = [LearntElement(b"\xc0\x00\x02\x63", 900.0, WALL + 905.0)]
+        learnt_rows.save(ledger, "partner4", rows)
+        assert mirror.sweep(ledger, KEY_BYTES, WALL) == 0
+
+
+@pytest.mark.parametrize(
+    ("trust", "fields", "why"),
+    [
+        ("weigh", {}, "needs-full-trust"), ("show", {}, "needs-full-trust"),
+        ("full", {"name": "block4"}, "bad-set"), ("full", {"name": "never_block4"}, "bad-set"),
+        ("full", {"key": b"\0" * 16}, "bad-set"),
+    ],
+)  # fmt: skip
+def test_hostile_elements_have_no_effect(
+    make: Callable[..., Site], trust: str, fields: dict[str, Any], why: str
+) -> None:
+    site = make(trust)
+    assert site.receive(learnt(1, **fields)) == [why]
+    assert site.kernel.require("test").learnt == {}
+    assert site.exchange.status()["members"]["fw1"]["refused"] == {why: 1}
+
+
+def test_elements_have_the_timeouts_of_their_set_at_most(make: Callable[..., Site]) -> None:
+    site = make("full")
+    assert site.receive(learnt(1, left=10**8)) == ["learn"]
+    [found] = site.kernel.require("test").learnt["partner4"].values()
+    assert found.timeout == TIMEOUTS_S["partner4"]
+
+
+def test_a_learnt_set_that_others_have_filled_takes_no_more(
+    make: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make("full")
+    monkeypatch.setattr("support.fake_table.FakeMirrorSets.has_room", lambda *_: False)
+    assert site.receive(learnt(1)) == ["full"]
