@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sentryfw.config.decoy import Decoy
 from sentryfw.decoy.hold import prepare
-from sentryfw.decoy.wire import MESSAGE, Visit, decode
+from sentryfw.decoy.wire import MESSAGE, PAYLOAD, Visit, decode
 from sentryfw.errors import SentryError
 
 SO_MARK: Final = 36
@@ -49,6 +49,7 @@ class Decoys:
         self.garbled = 0
         """Messages that were not valid."""
         self.visits = 0
+        """Finished handshakes; what a visitor sent is a second message of the same visit."""
         self.restarts = 0
         self._process = self._start()
         self._started = time.monotonic()
@@ -68,7 +69,7 @@ class Decoys:
             if visit is None:
                 self.garbled += 1
             else:
-                self.visits += 1
+                self.visits += visit.kind != PAYLOAD
                 yield visit
 
     def is_running(self) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from sentryfw.config.decoy import Decoy
 from sentryfw.decoy import process as module
 from sentryfw.decoy.process import Decoys
-from sentryfw.decoy.wire import CONNECTED, Visit, encode
+from sentryfw.decoy.wire import CONNECTED, PAYLOAD, REQUEST, Visit, encode
 from sentryfw.errors import SentryError
 from support.waiting import wait_for
 
@@ -47,6 +47,14 @@ def test_reports_are_visits_and_others_are_counted(make: Make) -> None:
     assert list(decoys.receive()) == [VISIT]
     assert list(decoys.receive()) == []
     assert decoys.status() == {"running": True, "visits": 1, "garbled": 2, "restarts": 0}
+
+
+def test_the_data_that_a_visitor_sends_is_not_another_visit(make: Make) -> None:
+    decoys = make()
+    for kind in (CONNECTED, PAYLOAD, REQUEST, PAYLOAD):
+        decoys._theirs.send(encode(VISIT._replace(kind=kind)))
+    assert [visit.kind for visit in decoys.receive()] == [CONNECTED, PAYLOAD, REQUEST, PAYLOAD]
+    assert decoys.status()["visits"] == 2
 
 
 def test_one_call_reads_a_batch(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ FAMILIES: Final = (
     Family("sink_errors_total", "counter", "Reactions failed.", ("sink",)),
     Family("sink_waiting", "gauge", "Reactions that are waiting.", ("sink",)),
     Family("faults", "gauge", "1 for each component with a disk fault.", ("sink",)),
-    Family("decoy_visits_total", "counter", "Connections and data that decoys reported."),
+    Family("decoy_visits_total", "counter", "Finished handshakes with decoys."),
     Family("db_size_bytes", "gauge", "Size of the ledger."),
     Family("evidence_bytes", "gauge", "Size of the captures."),
 )  # fmt: skip
