@@ -48,6 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
+def hangup_ends() -> Iterator[None]:
+    """SIGHUP ends this process and what it starts, even in a test run under nohup(1)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
 def namespace() -> Iterator[Namespace]:
     """A network namespace with lo alone."""
     with Namespace() as made:

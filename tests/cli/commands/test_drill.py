@@ -244,7 +244,7 @@ class Running(NamedTuple):
 
 
 @pytest.fixture
-def running(box: Box) -> Iterator[Running]:
+def running(box: Box, hangup_ends: None) -> Iterator[Running]:
     drill = box.namespace.popen(box.launch("-c", box.config, "drill", "--forge"), env=environment())
     assert drill.stderr is not None
     for line in drill.stderr:

@@ -95,6 +95,7 @@ def test_what_the_job_leaves_running_is_ended() -> None:
     assert supervise(job, print) == 0
 
 
+@pytest.mark.usefixtures("hangup_ends")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_job_that_does_not_listen(number: signal.Signals) -> None:
     def job(directory: Path, say: Say) -> None:
@@ -107,6 +108,21 @@ def test_a_signal_ends_a_job_that_does_not_listen(number: signal.Signals) -> Non
         supervise(job, lambda _: os.kill(os.getpid(), number))
     assert raised.value.exit_code == 128 + number
     assert time.monotonic() - started < END_TIMEOUT_S
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """As under nohup(1), whose caller wants the drill to go on."""
+
+    def job(directory: Path, say: Say) -> int:
+        say("ready")
+        return 5
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert supervise(job, lambda _: os.kill(os.getpid(), signal.SIGHUP)) == 5
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _ended(work: Callable[[], Any], number: int, after: float) -> int:

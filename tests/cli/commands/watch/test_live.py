@@ -40,6 +40,7 @@ def test_a_block_counts_down_and_q_leaves_the_terminal_as_it_was(running: Box) -
         assert screen.end() == 0
 
 
+@pytest.mark.usefixtures("hangup_ends")
 @pytest.mark.parametrize(
     ("end", "code"),
     [("\x03", 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
