@@ -111,7 +111,7 @@ def test_a_signal_ends_a_job_that_does_not_listen(number: signal.Signals) -> Non
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
-    """As under nohup(1), whose caller wants the drill to go on."""
+    """nohup(1) ignores it, because its caller wants the drill to go on."""
 
     def job(directory: Path, say: Say) -> int:
         say("ready")
