@@ -167,9 +167,10 @@ release: setup
 	$(MAKE) packages
 	PYTHONPATH=. $(BIN)/python packaging/release.py manifest
 
-# The template of LuCI's translations, web/luci/po, out of the view.
+# The templates of the pages' translations, web/luci/po and web/cockpit-po, out of their sources.
 translations:
 	@$(PYTHON) packaging/translations.py
+	$(PYTHON) packaging/cockpit_translations.py
 
 wheel: setup
 	@$(BIN)/hatchling build --directory dist

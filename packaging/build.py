@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import cockpit_translations
 import lay_out
 import pages
 import sbom
@@ -191,12 +192,14 @@ def _luci(tree: Path) -> None:
 
 def _cockpit(tree: Path, kind: str) -> None:
     """Lay out the page for Cockpit."""
-    shutil.copytree(ROOT / "web" / "cockpit", tree / "usr/share/cockpit/sentryfw")
+    page = tree / "usr/share/cockpit/sentryfw"
+    shutil.copytree(ROOT / "web" / "cockpit", page)
+    cockpit_translations.write(page)
     documents = tree / COCKPIT_DOCUMENTS
     licence = (ROOT / "web" / "cockpit" / "patternfly" / "LICENSE").read_text()
     notice = (ROOT / "debian" / "copyright").read_text().rstrip()
     write(documents / "copyright", f"{notice}\n\nThe licence of PatternFly:\n\n{licence}")
-    (tree / "usr/share/cockpit/sentryfw/patternfly/LICENSE").unlink()
+    (page / "patternfly/LICENSE").unlink()
     needed = sbom.depends((OWN / "cockpit.yaml").read_text(), kind, PYTHON)
     write(documents / BILL.name, sbom.cockpit_bill(__version__, needed))
     compress(documents / "changelog.gz", (ROOT / "CHANGELOG.md").read_text())

@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import po_file
+from po_file import Text
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 LUCI: Final = ROOT / "web" / "luci"
 VIEW: Final = LUCI / "htdocs/luci-static/resources/view/sentryfw/overview.js"
@@ -21,11 +24,9 @@ PO: Final = LUCI / "po"
 TEMPLATE: Final = PO / "templates" / "sentryfw.pot"
 CATALOGUES: Final = "usr/lib/lua/luci/i18n"
 """Directory of the catalogues on the router."""
-HEADER: Final = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n'
 
 _CALL: Final = re.compile(r"\b_\('((?:[^'\\\n]|\\.)*)'\)")
 _ANY_CALL: Final = re.compile(r"(?<![\w.$])_\(")
-_FIELD: Final = re.compile(r'^(msgid|msgstr)? ?(".*")$')
 _WORD: Final = 0xFFFFFFFF
 
 
@@ -42,27 +43,12 @@ def texts() -> list[str]:
 
 def template() -> str:
     """Return the template: every text without a translation."""
-    return HEADER + "".join(f'\nmsgid {_quoted(text)}\nmsgstr ""\n' for text in texts())
+    return po_file.render(map(Text, texts()))
 
 
 def parse(po: str) -> dict[str, str]:
     """Return the translations of a .po file. Raise ValueError for a line that is none."""
-    found: dict[str, str] = {}
-    parts = {"msgid": "", "msgstr": ""}
-    place = ""
-    for number, line in enumerate([*po.splitlines(), 'msgid ""'], 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        match = _FIELD.fullmatch(line.strip())
-        if match is None:
-            raise ValueError(f"line {number}: neither msgid, msgstr nor text")
-        if match[1] == "msgid":
-            if parts["msgid"]:
-                found[parts["msgid"]] = parts["msgstr"]
-            parts = {"msgid": "", "msgstr": ""}
-        place = match[1] or place
-        parts[place] += json.loads(match[2])
-    return found
+    return {text.one: text.translations[0] for text in po_file.parse(po)}
 
 
 def lmo(translations: dict[str, str]) -> bytes:
@@ -122,10 +108,6 @@ def catalogues() -> dict[str, bytes]:
         f"{path.stem}.{path.parent.name}.lmo": lmo(parse(path.read_text()))
         for path in sorted(PO.glob("*/*.po"))
     }
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
+import cockpit_translations
+
 from sentryfw.tools.drill.namespace import Namespace
 from support.host import environment
 from support.waiting import wait_for
@@ -85,6 +87,7 @@ class Cockpit:
         """Install the page as the package does, for a program at another place."""
         page = self.home / "data" / "cockpit" / NAME
         shutil.copytree(PAGE, page)
+        cockpit_translations.write(page)
         manifest = page / "manifest.json"
         manifest.write_text(manifest.read_text().replace("/usr/bin/sentryfw", str(program)))
 

@@ -9,7 +9,7 @@ from sentryfw.record.ledger import Ledger
 from sentryfw.record.records import Named
 from support.box import AS_UNPRIVILEGED, Box
 from support.browser import Browser
-from support.cockpit import Cockpit
+from support.cockpit import URL, Cockpit
 from support.cockpit_login import LoginCockpit
 from support.pages import HOSTILE, PAGE, SCANNER, SOON_S, VIEWER, Open, blocked, remember
 from support.waiting import wait_for
@@ -50,7 +50,7 @@ def test_nothing_is_unblocked_without_a_second_click(guarded: Box, opened: Open)
     page.press(f"Unblock {SCANNER}?", "tbody tr")
     wait_for(lambda: SCANNER not in blocked(guarded), "it is unblocked", SOON_S)
     assert "203.0.113.8" in blocked(guarded)
-    page.wait_text("#said", f"unblocked {SCANNER}")
+    page.wait_text("#said", f"{SCANNER} is unblocked")
 
 
 def test_an_address_is_explained_with_every_probe(guarded: Box, opened: Open) -> None:
@@ -63,6 +63,62 @@ def test_an_address_is_explained_with_every_probe(guarded: Box, opened: Open) ->
     story = page.text("#view table")
     assert [f"tcp/{port}" in story for port in (22, 23, 25)] == [True] * 3
     assert "3 targets within 300 s" in story
+
+
+def test_a_block_names_the_zone_that_judged_it(guarded: Box, opened: Open) -> None:
+    guarded.add_block(SCANNER, "203.0.113.8")
+    remember(guarded, zone="guest-wifi")
+    remember(guarded, "203.0.113.8")
+    page = opened()
+    page.wait_text("#view tbody", SCANNER)
+    assert _zones(page) == {SCANNER: "zone guest-wifi", "203.0.113.8": None}
+    page.press("History", "#tabs")
+    page.wait_text("#view tbody", SCANNER, SOON_S)
+    assert _zones(page) == {SCANNER: "zone guest-wifi", "203.0.113.8": None}
+
+
+def _zones(page: Browser) -> dict[str, str | None]:
+    """Return the lines about zones in the table, by the row's address."""
+    script = """return [...document.querySelectorAll('#view tbody tr')].map(row => [
+        row.innerText.match(/203\\.0\\.113\\.\\d+/)[0],
+        [...row.querySelectorAll('.quiet')].map(e => e.innerText).find(t => t.startsWith('zone '))
+          ?? null])"""
+    return dict(page.run(script))
+
+
+def test_the_page_in_german(guarded: Box, opened: Open) -> None:
+    """Cockpit's language is a cookie; the words of the command line stay English."""
+    guarded.add_block(SCANNER)
+    remember(guarded, zone="guest")
+    page = opened()
+    page.wait_text("#state", "Guarding")
+    page.run("document.cookie = 'CockpitLang=de-de; path=/'")
+    page.open(PAGE)
+    expected = "Schützt: Scanner werden bei ihren ersten Sonden gesperrt."
+    assert page.wait_text("#state", "Schützt") == expected
+    assert page.run("return [document.documentElement.lang, document.title]") == ["de", "Portscans"]
+    row = page.wait_text("tbody tr", SCANNER)
+    for part in ("portscan", "Min.", "Sek.", "gesperrt", "fälschbar", "Zone guest", "Warum"):
+        assert part in row, part
+    hours = "return document.querySelector('.strip').getAttribute('aria-label')"
+    one = "1 Sperre in den letzten 24 Stunden, höchstens 1 je Stunde"
+    wait_for(lambda: page.run(hours) == one, "the day is shown", SOON_S)
+    page.press("Warum", "tbody tr")
+    page.wait_text("#view h3", "Was geschah: 4 Ereignisse")
+    page.wait_text("#view table", "Sonde, die zur Sperre führte")
+    assert page.run("return document.querySelector('.because bdi').lang") == "en"
+    page.press("Freigeben", "#view")
+    page.press(f"{SCANNER} freigeben?", "#view")
+    page.wait_text("#said", f"{SCANNER} ist freigegeben", SOON_S)
+    assert SCANNER not in blocked(guarded)
+    for tab, word in (
+        ("Verlauf", "1 Sperre"), ("Positivliste", "Datei importieren"),
+        ("Konfiguration", "Wirksam"), ("Betriebszustand", "in Ordnung"),
+    ):  # fmt: skip
+        page.press(tab, "#tabs")
+        page.wait_text("#view", word, SOON_S)
+        root = "document.documentElement"
+        assert page.run(f"return {root}.scrollWidth <= {root}.clientWidth"), tab
 
 
 def test_an_unknown_address_has_no_story(guarded: Box, opened: Open) -> None:
@@ -171,6 +227,17 @@ def test_a_login_without_rights_gets_them_in_cockpits_own_way(guarded: Box) -> N
         page.press("Unblock", "tbody tr")
         page.press(f"Unblock {SCANNER}?", "tbody tr")
         wait_for(lambda: SCANNER not in blocked(guarded), "it is unblocked", SOON_S)
+
+
+def test_the_menu_of_cockpit_has_the_entry_in_german(guarded: Box) -> None:
+    command = guarded.launch("-c", guarded.config)
+    with LoginCockpit(guarded.namespace, command) as cockpit, Browser(guarded.namespace) as page:
+        page.open(URL)
+        page.run("document.cookie = 'CockpitLang=de-de; path=/'")
+        cockpit.log_in(page)
+        page.wait_text("#faults", "Dies erfordert administrativen Zugang.")
+        page.frame(None)
+        page.wait_text("#host-apps", "Portscans")
 
 
 def test_a_daemon_that_stops_and_a_table_that_goes_are_shown(installed: Box, opened: Open) -> None:

@@ -1,5 +1,7 @@
 // Addresses and networks: whether one contains the other, so that no action locks the viewer out.
 
+import { _, format } from "./text.js";
+
 function groups6(text) {
   const dotted = text.match(/^(.*:)(\d+\.\d+\.\d+\.\d+)$/);
   if (dotted) {
@@ -61,15 +63,15 @@ export function covers(network, address) {
 // bridge knows it, "" if unknown.
 export function refusal(action, text, peer) {
   const what = parse(text);
-  if (what === null) return `${text} is neither an address nor a network`;
+  if (what === null) return format(_("$0 is neither an address nor a network"), text);
   const viewer = parse(peer);
   if (viewer === null || isLoopback(viewer)) {
     if (action === "block" || (action === "allow" && isNetwork(what))) {
-      return "This session does not show the address that you come from (a proxy, or a local login), so this page neither blocks nor allows networks: use the command line.";
+      return _("This session does not show the address that you come from (a proxy, or a local login), so this page neither blocks nor allows networks: use the command line.");
     }
     return null;
   }
-  if (action === "block" && covers(asSource(what), viewer)) return `${text} contains ${peer}, the address that you come from.`;
-  if (action === "disallow" && covers(what, viewer)) return `${text} contains ${peer}, the address that you come from: remove it by the command line.`;
+  if (action === "block" && covers(asSource(what), viewer)) return format(_("$0 contains $1, the address that you come from."), text, peer);
+  if (action === "disallow" && covers(what, viewer)) return format(_("$0 contains $1, the address that you come from: remove it by the command line."), text, peer);
   return null;
 }

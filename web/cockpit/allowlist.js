@@ -1,11 +1,11 @@
 // Sources that are never blocked: those that people added, and those that this host depends on.
 
 import { ask, change, run } from "./command.js";
-import { counted, time } from "./text.js";
+import { _, counted, format, time } from "./text.js";
 import { button, el, field, foreign, row, table, twice } from "./dom.js";
 
-const COLUMNS = ["Network", "Why", "Comment", "Ends", ""];
-const ENDS = [["", "when it is removed"], ["1h", "in an hour"], ["1d", "in a day"], ["7d", "in a week"], ["30d", "in 30 days"]];
+const COLUMNS = [_("Network"), _("Why"), _("Comment"), _("Ends"), ""];
+const ENDS = [["", _("when it is removed")], ["1h", _("in an hour")], ["1d", _("in a day")], ["7d", _("in a week")], ["30d", _("in 30 days")]];
 
 export class Allowlist {
   constructor(page) {
@@ -14,7 +14,7 @@ export class Allowlist {
     this.comment = el("input", { type: "text", maxlength: "200" });
     this.ends = el("select", {}, ENDS.map(([value, text]) => el("option", { value }, text)));
     this.file = el("input", { type: "file", accept: ".txt,.csv,text/plain", hidden: true, onchange: () => this.import() });
-    this.table = table("Never blocked", COLUMNS);
+    this.table = table(_("Never blocked"), COLUMNS);
     this.found = el("p", { class: "quiet", role: "status" });
     this.asked = el("span", { class: "asked-place" });
     this.node = el("div");
@@ -22,9 +22,9 @@ export class Allowlist {
 
   start() {
     const form = el("form", { class: "filters", onsubmit: event => { event.preventDefault(); this.add(); } },
-      field("Address or network", this.address), field("Comment", this.comment), field("Ends", this.ends),
-      el("button", { type: "submit", class: "pf-v6-c-button pf-m-primary" }, "Add"),
-      button("Import a file", () => this.file.click(), { small: false }), this.file, this.asked);
+      field(_("Address or network"), this.address), field(_("Comment"), this.comment), field(_("Ends"), this.ends),
+      el("button", { type: "submit", class: "pf-v6-c-button pf-m-primary" }, _("Add")),
+      button(_("Import a file"), () => this.file.click(), { small: false }), this.file, this.asked);
     this.node.replaceChildren(this.page.mayChange ? form : this.page.needsRights(), this.found, this.table.whole);
     return this.load();
   }
@@ -36,7 +36,7 @@ export class Allowlist {
   async load() {
     try {
       const rows = await ask("allow", "list", "--all");
-      this.found.textContent = counted(rows.length, "network");
+      this.found.textContent = counted(rows.length, "$0 network", "$0 networks");
       this.table.body.replaceChildren(...rows.map(item => row(COLUMNS, [
         el("code", {}, foreign(item.network)), foreign(item.why), foreign(item.comment), item.until ? time(item.until) : "",
         item.why === "allowlist" && this.page.mayChange ? this.removal(item.network) : "",
@@ -49,8 +49,8 @@ export class Allowlist {
   removal(network) {
     const refusal = this.page.refusal("disallow", network);
     if (refusal) return el("span", { class: "quiet" }, refusal);
-    return twice("Remove", `Remove ${network}?`, async () => {
-      await this.page.doing(() => change("allow", "del", network));
+    return twice(_("Remove"), format(_("Remove $0?"), network), async () => {
+      await this.page.doing(async () => { await change("allow", "del", network); return format(_("$0 is removed"), network); });
       await this.load();
     });
   }
@@ -64,10 +64,10 @@ export class Allowlist {
     }
     const words = ["allow", "add", address, "--comment", this.comment.value];
     if (this.ends.value) words.push("--until", this.ends.value);
-    this.confirm(`Never block ${address}`, async () => {
+    this.confirm(format(_("Never block $0?"), address), async () => {
       await change(...words);
       this.address.value = this.comment.value = "";
-      return `${address} is never blocked`;
+      return format(_("$0 is never blocked"), address);
     });
   }
 
@@ -82,18 +82,18 @@ export class Allowlist {
       this.asked.replaceChildren(el("span", { class: "refused", role: "alert" }, refused));
       return;
     }
-    this.confirm(`Never block the ${counted(lines.length, "line")} of ${file.name}`,
+    this.confirm(format(_("Never block what $0 names ($1)?"), file.name, counted(lines.length, "$0 line", "$0 lines")),
       () => run(["allow", "import", "-"], { input: text, superuser: "require" }));
   }
 
   confirm(question, act) {
-    const yes = button(`${question}?`, async () => {
+    const yes = button(question, async () => {
       yes.disabled = true;
       const done = await this.page.doing(act);
       this.asked.replaceChildren();
       if (done) await this.load();
     }, { kind: "danger" });
-    const no = button("Cancel", () => { this.asked.replaceChildren(); this.address.focus(); }, { kind: "link" });
+    const no = button(_("Cancel"), () => { this.asked.replaceChildren(); this.address.focus(); }, { kind: "link" });
     this.asked.replaceChildren(yes, no);
     yes.focus();
   }

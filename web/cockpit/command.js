@@ -1,9 +1,13 @@
 // The command line: every figure on this page is the answer of a command, and every change one.
 
+import { _ } from "./text.js";
+
 export class Failed extends Error {
-  constructor(code, message) {
+  // `language`: of the message; that of the command line is English, ours is the page's.
+  constructor(code, message, language = null) {
     super(message);
     this.code = code;
+    this.language = language;
   }
 }
 
@@ -29,10 +33,12 @@ export async function run(words, { input = null, superuser = "try", accept = [] 
 }
 
 function failure(error) {
-  if (error.problem === "not-found") return new Failed(NOT_INSTALLED, "SentryFW is not installed on this host.");
-  if (error.problem === "access-denied") return new Failed(NO_PRIVILEGE, "This needs administrative access.");
-  const message = String(error.message || error.problem || "it ended without a word");
-  return new Failed(error.exit_status ?? -1, message.replace(/^sentryfw: /, ""));
+  if (error.problem === "not-found") return new Failed(NOT_INSTALLED, _("SentryFW is not installed on this host."));
+  if (error.problem === "access-denied") return new Failed(NO_PRIVILEGE, _("This needs administrative access."));
+  const code = error.exit_status ?? -1;
+  const message = String(error.message || error.problem || "");
+  if (!message) return new Failed(code, _("The command ended without a word."));
+  return new Failed(code, message.replace(/^sentryfw: /, ""), "en");
 }
 
 // Commands that answer and also report a state by their exit code.
@@ -53,7 +59,7 @@ export function follow(words, use, ended) {
     rest = lines.pop();
     for (const line of lines) if (line) use(JSON.parse(line));
   });
-  process.then(() => ended(new Failed(0, "the live figures ended")))
+  process.then(() => ended(new Failed(0, _("The live figures ended."))))
     .catch(error => {
       if (error.problem === "cancelled") return;
       ended(failure(error));

@@ -1,6 +1,8 @@
 // Elements out of values. A text is always a text node: what an attacker chose (host names,
 // comments, tools) is never read as markup. bdi keeps bidirectional characters in their cell.
 
+import { _ } from "./text.js";
+
 export function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -13,6 +15,15 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 export const foreign = text => el("bdi", {}, visible(text));
+
+// Words of the command line, which are English.
+export const said = text => el("bdi", { lang: "en" }, visible(text));
+
+// The words of an error, in their language.
+export const told = error => el("bdi", { lang: error.language }, visible(error.message));
+
+// A translated text with nodes in the places of $0 and $1.
+export const filled = (text, ...nodes) => text.split(/(\$\d)/).map(part => /^\$\d$/.test(part) ? nodes[Number(part[1])] : part);
 
 // Where a source is from: country, autonomous system, labels.
 export function origin(item) {
@@ -42,9 +53,10 @@ export function label(text, colour = "") {
     el("span", { class: "pf-v6-c-label__content" }, el("span", { class: "pf-v6-c-label__text" }, text)));
 }
 
+// `text`: a string, or a node.
 export function alertBox(text, kind = "warning", more = []) {
   return el("div", { class: `pf-v6-c-alert pf-m-inline pf-m-${kind}`, role: kind === "danger" ? "alert" : null },
-    el("p", { class: "pf-v6-c-alert__title" }, visible(text)), ...more);
+    el("p", { class: "pf-v6-c-alert__title" }, text instanceof Node ? text : visible(text)), ...more);
 }
 
 // A button that asks once more, in its own place, before it acts. Escape, or leaving it, takes the
@@ -56,7 +68,7 @@ export function twice(text, question, act, options = {}) {
       yes.disabled = no.disabled = true;
       try { await act(); } finally { back(); }
     }, { ...options, kind: "danger" });
-    const no = button("Cancel", () => { back(); first.focus(); }, { kind: "link" });
+    const no = button(_("Cancel"), () => { back(); first.focus(); }, { kind: "link" });
     place.replaceChildren(yes, no);
     place.classList.add("asked");
     yes.focus();
@@ -76,7 +88,7 @@ export function field(caption, control) {
 
 export function table(caption, columns) {
   const body = el("tbody", { class: "pf-v6-c-table__tbody", role: "rowgroup" });
-  const head = columns.map(name => el("th", { class: "pf-v6-c-table__th", scope: "col" }, name || el("span", { class: "hidden-text" }, "Actions")));
+  const head = columns.map(name => el("th", { class: "pf-v6-c-table__th", scope: "col" }, name || el("span", { class: "hidden-text" }, _("Actions"))));
   const whole = el("table", { class: "pf-v6-c-table pf-m-compact", "aria-label": caption },
     el("thead", { class: "pf-v6-c-table__thead" }, el("tr", { class: "pf-v6-c-table__tr" }, head)), body);
   return { whole: el("div", { class: "wide" }, whole), body, columns };

@@ -1,12 +1,12 @@
 // Blocks of a period, ended ones too, out of the ledger.
 
 import { ask, run } from "./command.js";
-import { counted, time } from "./text.js";
-import { button, el, field, foreign, label, row, table } from "./dom.js";
+import { _, counted, format, number, time } from "./text.js";
+import { button, el, field, filled, foreign, label, row, table } from "./dom.js";
 
 const SHOWN = 500;
-const COLUMNS = ["When", "Source", "Scan", "Kinds", "Tool", "Evidence"];
-const PERIODS = [["1h", "the last hour"], ["24h", "the last day"], ["7d", "the last week"], ["31d", "the last month"]];
+const COLUMNS = [_("When"), _("Source"), _("Scan"), _("Kinds"), _("Tool"), _("Evidence")];
+const PERIODS = [["1h", _("the last hour")], ["24h", _("the last day")], ["7d", _("the last week")], ["31d", _("the last month")]];
 const FORMATS = ["csv", "json", "plain", "nft", "stix"];
 
 export class History {
@@ -16,13 +16,13 @@ export class History {
     this.period.value = "24h";
     const text = () => el("input", { type: "text", spellcheck: "false", oninput: () => this.show() });
     this.wanted = { scan: text(), tool: text(), source: text() };
-    this.table = table("Past blocks", COLUMNS);
+    this.table = table(_("Past blocks"), COLUMNS);
     this.found = el("p", { class: "quiet", role: "status" });
     this.items = [];
     this.node = el("div", {},
       el("form", { class: "filters", onsubmit: event => event.preventDefault() },
-        field("Time", this.period), field("Scan or kind", this.wanted.scan), field("Tool", this.wanted.tool), field("Source", this.wanted.source)),
-      el("p", { class: "actions" }, "Export the period as ", FORMATS.map(format => button(format, () => this.page.doing(() => this.export(format)), { kind: "link" }))),
+        field(_("Time"), this.period), field(_("Scan or kind"), this.wanted.scan), field(_("Tool"), this.wanted.tool), field(_("Source"), this.wanted.source)),
+      el("p", { class: "actions" }, filled(_("Export the period as $0"), el("span", {}, FORMATS.map(format => button(format, () => this.page.doing(() => this.export(format)), { kind: "link" }))))),
       this.found, this.table.whole);
   }
 
@@ -33,7 +33,7 @@ export class History {
   update() {}
 
   async load() {
-    this.found.textContent = "Asking ...";
+    this.found.textContent = _("Asking ...");
     try {
       this.items = await ask("export", "--since", this.period.value);
       this.items.sort((a, b) => (b.blocked_at ?? "") < (a.blocked_at ?? "") ? -1 : 1);
@@ -48,12 +48,13 @@ export class History {
     const has = (text, input) => String(text ?? "").toLowerCase().includes(input.value.trim().toLowerCase());
     const found = this.items.filter(item => has([item.scan, ...item.kinds ?? []].join(" "), this.wanted.scan)
       && has(item.tool, this.wanted.tool) && has(item.address, this.wanted.source));
-    this.found.textContent = found.length > SHOWN ? `${counted(found.length, "block")}, the newest ${SHOWN} shown` : counted(found.length, "block");
+    this.found.textContent = found.length > SHOWN ? format(_("$0 blocks, the newest $1 shown"), number(found.length), SHOWN) : counted(found.length, "$0 block", "$0 blocks");
     this.table.body.replaceChildren(...found.slice(0, SHOWN).map(item => row(COLUMNS, [
       time(item.blocked_at),
       button(item.address, () => this.page.explain(item.address), { kind: "link" }),
-      foreign(item.scan || item.reason || ""), foreign((item.kinds ?? []).join(" ")), foreign(item.tool ?? ""),
-      label(item.forgeable ? "could be forged" : "proven", item.forgeable ? "" : "blue"),
+      el("span", {}, foreign(item.scan || item.reason || ""), item.zone ? el("span", { class: "quiet" }, filled(_("zone $0"), foreign(item.zone))) : null),
+      foreign((item.kinds ?? []).join(" ")), foreign(item.tool ?? ""),
+      label(item.forgeable ? _("could be forged") : _("proven"), item.forgeable ? "" : "blue"),
     ])));
   }
 

@@ -1,34 +1,34 @@
 // The first screen: four figures, a day, and the newest blocks. The state is above all tabs.
 
 import { ask, change } from "./command.js";
-import { counted, left, number, time } from "./text.js";
-import { button, el, foreign, label, origin, row, setText, table, twice } from "./dom.js";
+import { _, counted, format, left, number, time } from "./text.js";
+import { button, el, filled, foreign, label, origin, row, setText, table, told, twice } from "./dom.js";
 
 const SHOWN = 50;
 const DAY_REFRESH_MS = 300000;
-const COLUMNS = ["Source", "What", "Tool", "Since", "Ends in", "Dropped", "Decision", "Evidence", ""];
+const COLUMNS = [_("Source"), _("What"), _("Tool"), _("Since"), _("Ends in"), _("Dropped"), _("Decision"), _("Evidence"), ""];
 const FIGURES = [
-  ["blocked", "blocked now"], ["today", "scans today"], ["dropped", "packets dropped"], ["near", "near the trigger"],
+  ["blocked", _("blocked now")], ["today", _("scans today")], ["dropped", _("packets dropped")], ["near", _("near the trigger")],
 ];
 // The counters of packets that a block or a verdict dropped.
 const DROPS = ["blocked_early", "blocked_late", "blocked_prefix", "confined"];
 
-const evidence = block => !block.kinds.length ? label("by hand")
-  : label(block.forgeable ? "could be forged" : "proven", block.forgeable ? "" : "blue");
+const evidence = block => !block.kinds.length ? label(_("by hand"))
+  : label(block.forgeable ? _("could be forged") : _("proven"), block.forgeable ? "" : "blue");
 
 export class Overview {
   constructor(page) {
     this.page = page;
     this.rows = new Map();
     this.figures = new Map(FIGURES.map(([name]) => [name, el("dd", { "data-figure": name }, "–")]));
-    this.strip = el("div", { class: "strip", role: "img", "aria-label": "blocks of the last 24 hours" });
+    this.strip = el("div", { class: "strip", role: "img", "aria-label": _("blocks of the last 24 hours") });
     this.searched = el("input", {
-      type: "search", id: "searched", placeholder: "An address or network: on which list is it, and why?",
-      "aria-label": "Address or network", autocomplete: "off", spellcheck: "false",
+      type: "search", id: "searched", placeholder: _("An address or network: on which list is it, and why?"),
+      "aria-label": _("Address or network"), autocomplete: "off", spellcheck: "false",
     });
-    this.table = table("Newest blocks", COLUMNS);
+    this.table = table(_("Newest blocks"), COLUMNS);
     this.newer = el("p", { class: "newer", "aria-live": "off" });
-    this.empty = el("p", { class: "empty", hidden: true }, "Nothing is blocked.");
+    this.empty = el("p", { class: "empty", hidden: true }, _("Nothing is blocked."));
     this.blocks = [];
     this.node = this.layout();
     this.table.whole.addEventListener("pointerleave", () => this.show());
@@ -44,9 +44,9 @@ export class Overview {
         if (this.searched.value.trim()) this.page.explain(this.searched.value.trim());
       },
     }, el("span", { class: "pf-v6-c-form-control" }, this.searched),
-    el("button", { type: "submit", class: "pf-v6-c-button pf-m-primary" }, "Explain"));
+    el("button", { type: "submit", class: "pf-v6-c-button pf-m-primary" }, _("Explain")));
     return el("div", {}, el("dl", { class: "figures" }, figures), this.strip, form,
-      el("h2", { class: "pf-v6-c-title pf-m-lg" }, "Newest blocks"), this.newer, this.table.whole, this.empty);
+      el("h2", { class: "pf-v6-c-title pf-m-lg" }, _("Newest blocks")), this.newer, this.table.whole, this.empty);
   }
 
   start() {
@@ -69,7 +69,7 @@ export class Overview {
       this.drawDay((await ask("report", "--since", "24h")).hours);
       this.today((await ask("status")).today);
     } catch (error) {
-      this.strip.replaceChildren(el("span", { class: "quiet" }, `no figures of the day: ${error.message}`));
+      this.strip.replaceChildren(el("span", { class: "quiet" }, filled(_("no figures of the day: $0"), told(error))));
     }
   }
 
@@ -82,9 +82,9 @@ export class Overview {
     });
     const peak = Math.max(1, ...bars.map(bar => bar.blocks));
     const sum = bars.reduce((total, bar) => total + bar.blocks, 0);
-    this.strip.setAttribute("aria-label", `${counted(sum, "block")} in the last 24 hours, at most ${number(peak)} an hour`);
+    this.strip.setAttribute("aria-label", format(_("$0 in the last 24 hours, at most $1 an hour"), counted(sum, "$0 block", "$0 blocks"), number(peak)));
     this.strip.replaceChildren(...bars.map(({ at, blocks }) => {
-      const bar = el("span", { class: "bar", title: `${new Date(at).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })}: ${counted(blocks, "block")}` });
+      const bar = el("span", { class: "bar", title: `${new Date(at).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })}: ${counted(blocks, "$0 block", "$0 blocks")}` });
       bar.style.setProperty("--height", `${Math.ceil(blocks / peak * 100)}%`);
       if (blocks) bar.classList.add("some");
       return bar;
@@ -125,7 +125,7 @@ export class Overview {
     if (this.isHeld) {
       for (const [address, shown] of this.rows) this.fill(shown, known.get(address) ?? null);
       const count = wanted.filter(block => !this.rows.has(block.address)).length;
-      setText(this.newer, count ? `${counted(count, "newer block")}, shown when the pointer leaves the table` : "");
+      setText(this.newer, count ? counted(count, "$0 newer block, shown when the pointer leaves the table", "$0 newer blocks, shown when the pointer leaves the table") : "");
       return;
     }
     setText(this.newer, "");
@@ -155,30 +155,31 @@ export class Overview {
     const node = row(COLUMNS, [
       el("span", { class: "source" }, el("code", {}, foreign(block.address)), host, from),
       el("span", {}, foreign(block.scan || block.reason), block.kinds.length ? el("span", { class: "quiet" }, foreign(block.kinds.join(" "))) : null,
-        block.zone ? el("span", { class: "quiet" }, "zone ", foreign(block.zone)) : null),
+        block.zone ? el("span", { class: "quiet" }, filled(_("zone $0"), foreign(block.zone))) : null),
       foreign(block.tool && block.tool !== "unknown" ? block.tool : "–"),
-      block.blocked_at ? el("time", { datetime: block.blocked_at }, time(block.blocked_at)) : "unknown",
+      block.blocked_at ? el("time", { datetime: block.blocked_at }, time(block.blocked_at)) : _("unknown"),
       ends, dropped,
-      label(isConfined ? "confined" : "blocked", isConfined ? "orange" : "red"),
+      label(isConfined ? _("confined") : _("blocked"), isConfined ? "orange" : "red"),
       evidence(block),
       el("span", { class: "actions" },
-        button("Why", () => this.page.explain(block.address)),
-        this.page.mayChange ? twice("Unblock", `Unblock ${block.address}?`, () => this.act("unblock", block.address)) : null,
+        button(_("Why"), () => this.page.explain(block.address)),
+        this.page.mayChange ? twice(_("Unblock"), format(_("Unblock $0?"), block.address), () => this.act("unblock", block.address)) : null,
         this.page.mayChange && !refusal
-          ? twice("Allow", `Never block ${block.address}?`, () => this.act("allow", block.address)) : null),
+          ? twice(_("Allow"), format(_("Never block $0?"), block.address), () => this.act("allow", block.address)) : null),
     ]);
     return { node, ends, dropped, began: block.blocked_at };
   }
 
   fill(shown, block) {
     shown.node.classList.toggle("over", block === null);
-    setText(shown.ends, block === null ? "ended" : left(block));
+    setText(shown.ends, block === null ? _("ended") : left(block));
     if (block !== null) setText(shown.dropped, number(block.dropped_packets));
   }
 
   async act(what, address) {
     const words = what === "allow" ? ["allow", "add", address, "--comment", "allowed on the page"] : ["unblock", address];
-    await this.page.doing(() => change(...words));
+    const done = what === "allow" ? _("$0 is never blocked") : _("$0 is unblocked");
+    await this.page.doing(async () => { await change(...words); return format(done, address); });
     this.blocks = this.blocks.filter(block => block.address !== address);
   }
 

@@ -2,8 +2,8 @@
 
 import { ask, Failed, follow, NO_PRIVILEGE } from "./command.js";
 import { refusal } from "./address.js";
-import { alertBox, el, visible } from "./dom.js";
-import { time } from "./text.js";
+import { alertBox, el, filled, said, told, visible } from "./dom.js";
+import { _, format, time } from "./text.js";
 import { Overview } from "./overview.js";
 import { Explain } from "./explain.js";
 import { History } from "./history.js";
@@ -13,11 +13,11 @@ import { Health } from "./health.js";
 
 const AGAIN_MS = 1500;
 const FILES_SETTLE_MS = 200;
-const TABS = [["overview", "Overview"], ["history", "History"], ["allowlist", "Allowlist"], ["configuration", "Configuration"], ["health", "Health"]];
+const TABS = [["overview", _("Overview")], ["history", _("History")], ["allowlist", _("Allowlist")], ["configuration", _("Configuration")], ["health", _("Health")]];
 const WORDS = {
-  guarding: ["Guarding", "success", "scanners are blocked at their first probes."],
-  observing: ["Observing", "info", "nothing is blocked."],
-  off: ["Not guarding", "danger", ""],
+  guarding: [_("Guarding"), "success", _("scanners are blocked at their first probes.")],
+  observing: [_("Observing"), "info", _("nothing is blocked.")],
+  off: [_("Not guarding"), "danger", ""],
 };
 
 class Page {
@@ -31,6 +31,9 @@ class Page {
       overview: new Overview(this), explain: new Explain(this), history: new History(this),
       allowlist: new Allowlist(this), configuration: new Configuration(this), health: new Health(this),
     };
+    document.documentElement.lang = cockpit.language.replace("_", "-");
+    document.title = document.querySelector("h1").textContent = _("Port scans");
+    document.querySelector("nav").setAttribute("aria-label", _("Views"));
     this.drawTabs();
   }
 
@@ -108,11 +111,12 @@ class Page {
 
   // --- what is said
 
-  say(text) { document.getElementById("said").replaceChildren(text ? visible(text.trim()) : ""); }
+  // Shows a text, or a node.
+  say(text) { document.getElementById("said").replaceChildren(text instanceof Node ? text : visible(text)); }
 
   failed(error) {
     if (error instanceof Failed && error.code === NO_PRIVILEGE) this.lacksRights = true;
-    else this.say(error.message);
+    else this.say(told(error));
     this.drawFaults();
   }
 
@@ -122,7 +126,7 @@ class Page {
       this.say(await act() || "");
       return true;
     } catch (error) {
-      this.say(error.message);
+      this.say(told(error));
       return false;
     }
   }
@@ -137,8 +141,8 @@ class Page {
   }
 
   needsRights() {
-    return alertBox("This needs administrative access.", "info", [el("p", { class: "pf-v6-c-alert__description" },
-      "Turn it on at the top of Cockpit (\u201cLimited access\u201d), or become a member of the group sentryfw to look only.")]);
+    return alertBox(_("This needs administrative access."), "info", [el("p", { class: "pf-v6-c-alert__description" },
+      _("Turn it on at the top of Cockpit (\u201cLimited access\u201d), or become a member of the group sentryfw to look only."))]);
   }
 
   // --- the live figures
@@ -157,7 +161,7 @@ class Page {
 
   update(view) {
     this.lacksRights = view.code === NO_PRIVILEGE;
-    this.streamFault = "";
+    this.streamFault = null;
     this.view = view;
     this.summary = view.summary;
     this.installed = view.code !== 5;
@@ -169,7 +173,7 @@ class Page {
   ended(error) {
     this.stream = null;
     this.lacksRights = error.code === NO_PRIVILEGE;
-    this.streamFault = this.lacksRights ? "" : error.message;
+    this.streamFault = this.lacksRights ? null : error;
     this.drawFaults();
     this.again = setTimeout(() => this.live(), AGAIN_MS);
   }
@@ -177,28 +181,28 @@ class Page {
   drawState() {
     const { state, because, trial_ends_at, panic_at } = this.summary;
     const [word, kind, more] = WORDS[state];
-    const text = state === "off" ? `because ${because[0].replace(/\.$/, "")}.` : more;
-    const dates = [trial_ends_at && `On trial until ${time(trial_ends_at)}.`, panic_at && `Panic since ${time(panic_at)}.`].filter(Boolean).join(" ");
-    const key = JSON.stringify([word, text, dates]);
+    const text = state === "off" ? filled(_("because $0."), said(because[0].replace(/\.$/, ""))) : [more];
+    const dates = [trial_ends_at && format(_("On trial until $0."), time(trial_ends_at)), panic_at && format(_("Panic since $0."), time(panic_at))].filter(Boolean).join(" ");
+    const key = JSON.stringify([word, because, dates]);
     if (key === this.shownState) return;
     this.shownState = key;
     const node = document.getElementById("state");
     node.dataset.state = state;
     node.replaceChildren(el("div", { class: `pf-v6-c-alert pf-m-inline pf-m-${kind}` },
-      el("p", { class: "pf-v6-c-alert__title" }, el("strong", {}, word), `: ${visible(text)} `, dates)));
+      el("p", { class: "pf-v6-c-alert__title" }, el("strong", {}, word), ": ", text, " ", dates)));
   }
 
   drawFaults() {
-    const said = [...this.configFaults ?? []].map(fault => `The configuration has a fault, so the last good one is in use: ${fault}`);
-    if (this.streamFault) said.push(this.streamFault);
-    if (this.view?.fault && this.view.code !== NO_PRIVILEGE && this.view.code !== 5) said.push(this.view.fault);
-    for (const text of Object.values(this.view?.daemon?.faults ?? {})) said.push(text);
-    for (const text of this.view?.warnings ?? []) said.push(text);
-    if (this.view?.daemon?.reload?.error) said.push(`The last reload was refused: ${this.view.daemon.reload.error}`);
-    const key = JSON.stringify([said, this.lacksRights]);
+    const found = [...this.configFaults ?? []].map(fault => [_("The configuration has a fault, so the last good one is in use: $0"), fault]);
+    if (this.view?.fault && this.view.code !== NO_PRIVILEGE && this.view.code !== 5) found.push(["$0", this.view.fault]);
+    for (const text of Object.values(this.view?.daemon?.faults ?? {})) found.push(["$0", text]);
+    for (const text of this.view?.warnings ?? []) found.push(["$0", text]);
+    if (this.view?.daemon?.reload?.error) found.push([_("The last reload was refused: $0"), this.view.daemon.reload.error]);
+    const key = JSON.stringify([found, this.streamFault?.message, this.lacksRights]);
     if (key === this.shownFaults) return;
     this.shownFaults = key;
-    const boxes = said.map(text => alertBox(text, "danger"));
+    const boxes = found.map(([text, fault]) => alertBox(el("span", {}, filled(text, said(fault))), "danger"));
+    if (this.streamFault) boxes.unshift(alertBox(told(this.streamFault), "danger"));
     if (this.lacksRights) boxes.push(this.needsRights());
     document.getElementById("faults").replaceChildren(...boxes);
   }

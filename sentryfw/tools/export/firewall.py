@@ -25,6 +25,7 @@ FORGEABLE_PERCENT: Final = 50
 COLUMNS: Final = (
     "address", "family", "scan", "kinds", "targets", "probes", "first_seen", "blocked_at",
     "timeout_s", "expires_in_s", "offence", "forgeable", "tool", "reason", "dropped_packets",
+    "zone",
 )  # fmt: skip
 
 
@@ -101,7 +102,8 @@ def _facts(item: ExportedBlock) -> dict[str, Any]:
         )  # fmt: skip
         decision = entry.offence, entry.forgeable, entry.tool, entry.reason
     left = None if item.left is None else round(item.left)
-    found = (item.address, f"ipv{item.family}", *scan, left, *decision, item.packets)
+    zone = None if entry is None else entry.zone
+    found = (item.address, f"ipv{item.family}", *scan, left, *decision, item.packets, zone)
     return dict(zip(COLUMNS, found, strict=True))
 
 

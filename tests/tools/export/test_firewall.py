@@ -57,6 +57,15 @@ def test_every_block_has_its_facts(form: str) -> None:
     assert rows[0]["scan"] == "portscan"
 
 
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_block_has_the_zone_that_judged_it(form: str) -> None:
+    found = [FOUND[0], FOUND[0]._replace(entry=BLOCK._replace(zone="guest")), FOUND[2]]
+    text = "".join(RENDER[form](iter(found)))
+    rows = list(csv.DictReader(io.StringIO(text))) if form == "csv" else json.loads(text)
+    nothing = "" if form == "csv" else None
+    assert [row["zone"] for row in rows] == ["", "guest", nothing]
+
+
 def test_stix_has_confidence_by_whether_the_evidence_can_be_forged() -> None:
     proven = BLOCK._replace(forgeable=False)
     found = (FOUND[0], ExportedBlock("198.18.0.9", 4, 60.0, 0, proven))
