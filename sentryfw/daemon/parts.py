@@ -190,7 +190,7 @@ def make_engine(config: Config, never_block: list[IPNetwork]) -> Engine:
 
 def make_responder(config: Config, recorder: Recorder, protected: list[Protected]) -> Responder:
     """Return the reactions that this configuration asks for, not started yet."""
-    callbacks = Callbacks(recorder.reaction, recorder.named, block_checker())
+    callbacks = Callbacks(recorder.reaction, recorder.learnt, block_checker())
     networks = [item.network for item in protected]
     prefix = "s" if config.watch.mode == "traps" else "a"
     helper = config.paths.helper if os.geteuid() else None

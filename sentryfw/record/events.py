@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any, Final, Literal
 
-from sentryfw.record.records import DecisionRecord, Reaction, event_id
+from sentryfw.record.records import DecisionRecord, Located, Reaction, event_id
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, and printed with its zone
 GENERATOR_ID: Final = 122
@@ -75,6 +75,16 @@ def render_note(kind: str, now: float, **fields: object) -> dict[str, Any]:
         "timestamp": timestamp(now),
         "event_type": "sentryfw",
         "sentryfw": {"event": kind, **fields},
+    }
+
+
+def render_origin(found: Located) -> dict[str, Any]:
+    """Return the event about where a source is from."""
+    ip, origin = str(ip_network(found.address).network_address), found.origin
+    return {
+        **render_note("origin", found.at, address=found.address, labels=origin["labels"]),
+        "src_ip": ip,
+        "source": {"ip": ip, "geo": origin["geo"], "as": origin["as"]},
     }
 
 

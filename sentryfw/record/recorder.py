@@ -24,6 +24,7 @@ from sentryfw.record.event_file import is_low
 from sentryfw.record.events import render_note
 from sentryfw.record.records import (
     DecisionRecord,
+    Located,
     Named,
     ProbeRecord,
     Reaction,
@@ -78,7 +79,7 @@ class Capture(NamedTuple):
     probes: list[RecentProbe]
 
 
-Item = DecisionRecord | ProbeRecord | Reaction | Named | Capture | dict[str, Any]
+Item = DecisionRecord | ProbeRecord | Reaction | Named | Located | Capture | dict[str, Any]
 
 log = logging.getLogger("sentryfwd")
 
@@ -170,9 +171,9 @@ class Recorder:
         """Record the result of a reaction."""
         self._put(reaction)
 
-    def named(self, address: str, host: str) -> None:
-        """Record the name of an address that a resolver reported."""
-        self._put(Named(address, host, time.time()))
+    def learnt(self, fact: Named | Located) -> None:
+        """Record the name of a host, or write the event about where a source is from."""
+        self._put(fact)
 
     def note(self, kind: str, **fields: object) -> None:
         """Write an event about the daemon itself; see events.render_note()."""

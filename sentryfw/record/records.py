@@ -1,7 +1,8 @@
 """Plain records of decisions, probes and reactions, as the ledger and the events store them."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from zlib import crc32
 
 from sentryfw.engine.model import (
@@ -268,6 +269,16 @@ class Named(NamedTuple):
 
     address: str
     host: str
+    at: float
+    """Seconds since the epoch."""
+
+
+class Located(NamedTuple):
+    """The origin of a source, as databases of the operator's say."""
+
+    address: str
+    origin: Mapping[str, Any]
+    """ECS's fields below `source`, and `labels`."""
     at: float
     """Seconds since the epoch."""
 

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sentryfw.record.events import render_entry, render_note, render_reaction
-from sentryfw.record.records import DecisionRecord, Named, Reaction, entry_fields
+from sentryfw.record.events import render_entry, render_note, render_origin, render_reaction
+from sentryfw.record.records import DecisionRecord, Located, Named, Reaction, entry_fields
 
 INTERVAL_S: Final = 1.0
 MAX_SAMPLE: Final = 5
@@ -40,6 +40,8 @@ def kind_of(item: object) -> str | None:
         return "reaction"
     if isinstance(item, Named):
         return "host"
+    if isinstance(item, Located):
+        return "origin"
     return str(item["sentryfw"]["event"]) if isinstance(item, dict) else None
 
 
@@ -50,6 +52,8 @@ def _render(item: object) -> dict[str, Any]:
         return render_reaction(item)
     if isinstance(item, Named):
         return render_note("host", item.at, **item._asdict())
+    if isinstance(item, Located):
+        return render_origin(item)
     assert isinstance(item, dict)  # noqa: S101 - it has a kind
     return item
 

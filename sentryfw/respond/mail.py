@@ -8,16 +8,18 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from sentryfw.config.respond import Mail
 from sentryfw.errors import ReactionFailed
 from sentryfw.host.credentials import read_secrets
+from sentryfw.origin.model import NOWHERE, Origin
 from sentryfw.respond.incident import Incident
 from sentryfw.respond.reaction_queue import EXPECTED, Report, ResultReporter, reason_of
 from sentryfw.respond.worker_thread import WorkerThread
@@ -25,6 +27,8 @@ from sentryfw.respond.worker_thread import WorkerThread
 if TYPE_CHECKING:
     import smtplib
     import ssl
+
+    from sentryfw.respond.origin.finder import Find
 
 MAX_INCIDENTS: Final = 500
 """Incidents in one mail."""
@@ -61,8 +65,12 @@ def new_message(config: Mail, hostname: str, what: str) -> EmailMessage:
     return message
 
 
-def compose(incidents: list[Incident], lost: int, config: Mail, hostname: str) -> EmailMessage:
-    """Return one mail about all incidents; `lost`: incidents that are only counted."""
+def compose(
+    incidents: list[Incident], lost: int, config: Mail, hostname: str,
+    origins: Mapping[str, Origin] = MappingProxyType({}),
+) -> EmailMessage:  # fmt: skip
+    """Return one mail about all incidents; `lost`: incidents that are only counted; `origins`: of
+    their sources, by address."""
     blocked = [incident for incident in incidents if incident.action == "blocked"]
     if len(incidents) == 1 and not lost:
         what = f"{incidents[0].action} {incidents[0].address}"
@@ -71,6 +79,7 @@ def compose(incidents: list[Incident], lost: int, config: Mail, hostname: str) -
     message = new_message(config, hostname, what)
     lines = [
         f"{time.strftime('%Y-%m-%d %H:%M:%S%z', time.localtime(incident.at))} {incident.sentence()}"
+        + (f" [{origin}]" if (origin := str(origins.get(incident.address, NOWHERE))) else "")
         for incident in incidents
     ]
     if lost:
@@ -93,9 +102,11 @@ def _commands(incidents: list[Incident]) -> Iterator[str]:
 class Mailer(WorkerThread):
     """Collects incidents for the next mail, and sends it in a thread."""
 
-    def __init__(self, config: Mail, report: Report) -> None:
+    def __init__(self, config: Mail, report: Report, origins: "Find | None" = None) -> None:
+        """`origins`: finds the origins of sources; None: no files are configured for that."""
         super().__init__(NAME)
         self._config = config
+        self._origins = origins
         self.reporter = ResultReporter(NAME, report)
         self._pending: deque[Incident] = deque()
         self._lost = 0
@@ -148,7 +159,7 @@ class Mailer(WorkerThread):
     def _deliver(self, incidents: list[Incident], lost: int) -> None:
         begin = time.monotonic()
         try:
-            send(self._config, compose(incidents, lost, self._config, self._hostname))
+            send(self._config, self._compose(incidents, lost))
         except Exception as error:  # reported, and tried again
             if not isinstance(error, EXPECTED):
                 log.exception("mail: unexpected error")
@@ -163,6 +174,11 @@ class Mailer(WorkerThread):
             detail = f"{self._where()}: mailed to {', '.join(self._config.to)}"
             for incident in incidents:
                 self.reporter.success(incident.address, detail, time.monotonic() - begin)
+
+    def _compose(self, incidents: list[Incident], lost: int) -> EmailMessage:
+        addresses = list(dict.fromkeys(incident.address for incident in incidents))
+        origins = self._origins(addresses) if self._origins is not None else {}
+        return compose(incidents, lost, self._config, self._hostname, origins)
 
     def _postpone(self, incidents: list[Incident], lost: int) -> None:
         with self._condition:

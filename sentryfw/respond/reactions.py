@@ -1,12 +1,14 @@
 """The configured reactions. Modules are loaded only for them, so that the daemon stays small."""
 
 import functools
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sentryfw.config.origin import NO_FILES, OriginFiles
 from sentryfw.config.respond import Respond
+from sentryfw.record.records import Located, Named
 from sentryfw.respond.incident import Incident
 from sentryfw.respond.reaction_queue import ReactionQueue, Report, ResultReporter, Work
 
@@ -15,7 +17,17 @@ if TYPE_CHECKING:
     from sentryfw.respond.mirror import BlockMirror
     from sentryfw.respond.mirrored_blocks import Mirror
     from sentryfw.respond.neighbours.crowdsec import CrowdsecPush
+    from sentryfw.respond.origin.finder import Find
     from sentryfw.respond.webhook.sender import WebhookSender
+
+
+def _finder(files: OriginFiles) -> "Find | None":
+    """Return what looks origins up; None: no files are configured."""
+    if not files.is_wanted:
+        return None
+    from sentryfw.respond.origin.finder import OriginFinder  # noqa: PLC0415
+
+    return OriginFinder(*files)
 
 
 class Part(Protocol):
@@ -48,9 +60,9 @@ class Reactions:
         self, config: Respond, report: Report, helper: Path | None, files: OriginFiles = NO_FILES
     ) -> None:
         """`helper`: socket of the program that acts as root; None: this process is root. `files`:
-        of origins, for messages."""
+        of origins, for mails, messages and events."""
         self._config = config
-        self._files = files
+        self._find = _finder(files)
         self._report = report
         self._helper = helper
         self.kill_commands: Callable[[], None] = lambda: None
@@ -64,13 +76,23 @@ class Reactions:
         self.crowdsec = self._crowdsec() if config.crowdsec.url else None
 
     def look_up_names(
-        self, found: Callable[[str, str], None], go_on: Callable[[Incident], None]
+        self, learnt: Callable[[Named], None], go_on: Callable[[Incident], None]
     ) -> None:
         """Look up names if the configuration asks for them; see NameLookup."""
         if self._config.dns.enabled:
             from sentryfw.respond.dns import NameLookup  # noqa: PLC0415
 
+            def found(address: str, host: str) -> None:
+                learnt(Named(address, host, time.time()))
+
             self.names = NameLookup(self._config.dns, self._report, found, go_on)
+
+    def look_up_origins(self, learnt: Callable[[Located], None]) -> None:
+        """Look up where blocked sources are from, if the configuration names files for that."""
+        if self._find is not None:
+            from sentryfw.respond.origin.events import OriginEvents  # noqa: PLC0415
+
+            self.notifiers.append(OriginEvents(self._find, learnt, self._report))
 
     @property
     def mirrors(self) -> "Sequence[Mirror]":
@@ -119,19 +141,17 @@ class Reactions:
         if config.mail.to:
             from sentryfw.respond.mail import Mailer  # noqa: PLC0415
 
-            found.append(Mailer(config.mail, report))
+            found.append(Mailer(config.mail, report, self._find))
         return found
 
     def _webhooks(self) -> "list[WebhookSender]":
         if not self._config.webhook:
             return []
-        from sentryfw.respond.webhook.origins import OriginFinder  # noqa: PLC0415
         from sentryfw.respond.webhook.sender import WebhookSender  # noqa: PLC0415
 
-        find = OriginFinder(*self._files) if self._files.is_wanted else None
         return [
             WebhookSender(
-                webhook, self._report, f"webhook-{number}" if number > 1 else "webhook", find
+                webhook, self._report, f"webhook-{number}" if number > 1 else "webhook", self._find
             )
             for number, webhook in enumerate(self._config.webhook, 1)
         ]

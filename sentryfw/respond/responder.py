@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from sentryfw.config.origin import NO_FILES, OriginFiles
 from sentryfw.config.respond import Respond
+from sentryfw.record.records import Located, Named
 from sentryfw.respond.incident import Decision, Incident, incident_of
 from sentryfw.respond.mirrored_blocks import MirroredBlocks, Network
 from sentryfw.respond.reaction_queue import EXPECTED, Report, ResultReporter, reason_of
@@ -32,8 +33,8 @@ class Callbacks(NamedTuple):
     """The daemon's functions that reactions call."""
 
     report: Report
-    named: Callable[[str, str], None]
-    """Called with (address, host) when a name was found."""
+    learnt: Callable[[Named | Located], None]
+    """Called when a name or an origin was found."""
     is_blocked: Callable[[str], bool]
     """Called in the responder's thread only."""
 
@@ -86,7 +87,8 @@ class Responder:
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._faults = ResultReporter("respond", callbacks.report, quiet=True)
         self._reactions = Reactions(config, callbacks.report, helper, files)
-        self._reactions.look_up_names(callbacks.named, self._named)
+        self._reactions.look_up_names(callbacks.learnt, self._named)
+        self._reactions.look_up_origins(callbacks.learnt)
         self.mirrored = MirroredBlocks(
             self._reactions.mirrors, never_block, callbacks.is_blocked, self._faults
         )

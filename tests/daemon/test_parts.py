@@ -50,7 +50,7 @@ def test_an_engine_judges_the_inside_only_where_it_is_configured(tmp_path: Path)
 
 
 def test_without_reactions_the_responder_is_not_needed(tmp_path: Path) -> None:
-    recorder: Any = SimpleNamespace(named=None, reaction=None)
+    recorder: Any = SimpleNamespace(learnt=None, reaction=None)
     assert not make_responder(config(tmp_path), recorder, []).is_needed
     wanted = config(tmp_path, '[respond.command]\nargv = ["/bin/true"]')
     assert make_responder(wanted, recorder, []).is_needed

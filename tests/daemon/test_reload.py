@@ -39,7 +39,7 @@ class Running:
         self.parts: Any = SimpleNamespace(
             config=self.config,
             divert="queue",
-            recorder=SimpleNamespace(named=None, reaction=None),
+            recorder=SimpleNamespace(learnt=None, reaction=None),
             decoys=SimpleNamespace(replace=self._step("decoys")),
             guard=SimpleNamespace(
                 reinstall=self._step("reinstall", "xt"),

@@ -12,10 +12,11 @@ import pytest
 
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.records import Reaction
+from support import origins
 from support.frames import tcp_frame, udp_frame
 from support.https import HttpsServer
 from support.lab import ATTACKER, BYSTANDER, UNLISTED, VICTIM, Lab, Sentry, drain
-from support.reactions import SilentServer, make_certificate
+from support.reactions import SilentServer, SmtpServer, make_certificate
 from support.waiting import wait_for, wait_for_text
 
 pytestmark = [pytest.mark.netns]
@@ -50,6 +51,34 @@ def _cli(lab: Lab, daemon: Sentry, *words: str) -> str:
 
 def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if not line.startswith("#")]
+
+
+def test_the_origin_of_a_block_follows_as_an_event_and_is_in_the_mail(
+    lab: Lab, start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    """The daemon opens no database: a process of its own is asked, after the block."""
+    files = origins.write_mmdb(
+        tmp_path / "both.mmdb", {f"{ATTACKER[4]}/32": {**origins.GERMAN, **origins.SYSTEM}}
+    )
+    with SmtpServer(lab.victim) as server:
+        mail = f'[respond.mail]\nto = ["a@example.org"]\nhost = "127.0.0.1"\nport = {server.port}\n'
+        daemon = start_daemon(f"{TRIGGER_1}[geo]\ndatabases = [{_quoted(files)}]\n{mail}")
+        lab.probe(ATTACKER[4], UNLISTED[0])
+        daemon.alert(ATTACKER[4])
+        [event] = wait_for(lambda: _origins(daemon), "the event")
+        assert (event["src_ip"], event["sentryfw"]["address"]) == (ATTACKER[4], ATTACKER[4])
+        assert event["source"]["geo"] == {"country_iso_code": "DE"}
+        assert event["source"]["as"]["number"] == 64500
+        wait_for(lambda: server.mails, "the mail")
+    assert "[DE, AS64500 Example Net]" in server.mails[0].replace("\r\n", "\n").replace("\n", " ")
+    pid = daemon.process.pid
+    assert "both.mmdb" not in Path(f"/proc/{pid}/maps").read_text()
+    assert "maxminddb" not in Path(f"/proc/{pid}/maps").read_text()
+
+
+def _origins(daemon: Sentry) -> list[dict[str, Any]]:
+    """Return the events about origins."""
+    return [event for event in daemon.events() if event["sentryfw"].get("event") == "origin"]
 
 
 @pytest.mark.parametrize("family", [4, 6])

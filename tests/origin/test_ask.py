@@ -42,7 +42,7 @@ def test_a_process_that_fails_is_one_error(monkeypatch: pytest.MonkeyPatch, prog
 def test_the_daemon_loads_no_database_reader() -> None:
     program = (
         "import sys, sentryfw.daemon.main, sentryfw.respond.webhook.sender\n"
-        "from sentryfw.respond.webhook.origins import OriginFinder\n"
+        "from sentryfw.respond.origin.finder import OriginFinder\n"
         "print([m for m in sys.modules if m.startswith(('maxminddb', 'location', '_location',"
         " 'sentryfw.origin.databases', 'sentryfw.origin.labels'))])\n"
     )

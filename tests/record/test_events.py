@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentryfw.record.events import render_entry, render_note, timestamp
+from sentryfw.origin.model import Origin
+from sentryfw.record.events import render_entry, render_note, render_origin, timestamp
+from sentryfw.record.records import Located
 from support.entries import BLOCK, BLOCKED_AT, REFUSAL, SIX
 
 
@@ -95,6 +97,19 @@ def test_a_note_has_its_fields() -> None:
         "event_type": "sentryfw",
         "sentryfw": {"event": "flood", "on": True},
     }
+
+
+def test_an_origin_has_the_names_of_ecs() -> None:
+    item = Origin("DE", 64500, "Example Net", ("Research scanner",)).item()
+    event = render_origin(Located("2001:db8:0:1::/64", item, 0.0))
+    assert event["source"] == {
+        "ip": "2001:db8:0:1::", "geo": {"country_iso_code": "DE"},
+        "as": {"number": 64500, "organization": {"name": "Example Net"}},
+    }  # fmt: skip
+    assert event["src_ip"] == "2001:db8:0:1::"
+    assert event["sentryfw"] == {
+        "event": "origin", "address": "2001:db8:0:1::/64", "labels": ["Research scanner"],
+    }  # fmt: skip
 
 
 def test_a_timestamp_has_suricatas_format() -> None:

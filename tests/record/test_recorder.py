@@ -17,7 +17,7 @@ from sentryfw.record import resilient_ledger
 from sentryfw.record.event_file import EventFile
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder, RecordLimits
-from sentryfw.record.records import Reaction, probe_of
+from sentryfw.record.records import Named, Reaction, probe_of
 from sentryfw.record.resilient_ledger import ResilientLedger
 from support.entries import BLOCK, PROBE, REFUSAL, SIX
 from support.waiting import wait_for
@@ -109,7 +109,7 @@ def test_a_batch_of_events_keeps_the_order_of_arrival(
     made.append(BLOCK)
     made.note("flood", on=False)
     made.append(REFUSAL)
-    made.named("192.0.2.7", "scanner.example.org")
+    made.learnt(Named("192.0.2.7", "scanner.example.org", 1.0))
     made.start()  # all of it waits: one batch
     made.stop(5)
     written = [line["sentryfw"].get("event") or line["event_type"] for line in _written(log_path)]

@@ -72,7 +72,7 @@ def test_a_failed_reaction_has_its_own_event_and_an_error_in_the_log(
         recorder.append(BLOCK)
         recorder.reaction(DONE)
         recorder.reaction(FAILED)
-        recorder.named(BLOCK.address, "scan.example")
+        recorder.learnt(Named(BLOCK.address, "scan.example", 1.0))
         recorder.stop(5)
     events = [json.loads(line) for line in log_path.read_text().splitlines()]
     kinds = [event["sentryfw"].get("event", event["event_type"]) for event in events]

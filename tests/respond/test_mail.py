@@ -9,8 +9,10 @@ import pytest
 
 from sentryfw.config.respond import Mail
 from sentryfw.errors import ReactionFailed
+from sentryfw.origin.model import Origin
 from sentryfw.respond import mail as module
 from sentryfw.respond.mail import Mailer, compose, read_credentials
+from sentryfw.respond.origin.finder import Find
 from sentryfw.tools.drill.namespace import Namespace
 from support.reactions import (
     INCIDENT,
@@ -35,9 +37,9 @@ def make_mailer(
     monkeypatch.setattr(module, "MIN_RETRY_S", 0.05)
     made: list[Mailer] = []
 
-    def make(**settings: Any) -> Mailer:
+    def make(find: Find | None = None, **settings: Any) -> Mailer:
         values = {"to": ["root@example.org"], "host": "127.0.0.1", "timeout": 2, "throttle": 0.01}
-        made.append(Mailer(Mail.model_validate({**values, **settings}), results))
+        made.append(Mailer(Mail.model_validate({**values, **settings}), results, find))
         namespace.call(made[-1].start)
         return made[-1]
 
@@ -84,7 +86,33 @@ def test_the_last_lines_are_commands_that_can_be_copied() -> None:
     assert several.endswith("\nand the other addresses, 1, in the same way\n")
 
 
+def test_an_incident_has_the_origin_of_its_source() -> None:
+    origins = {INCIDENT.address: Origin("DE", 64500, "Example Net", ("Research scanner",))}
+    config = Mail(to=("a@example.org",))
+    text = compose([INCIDENT, SIX], 0, config, "box", origins).get_content()
+    assert f"{INCIDENT.sentence()} [DE, AS64500 Example Net, Research scanner]\n" in text
+    assert f"{SIX.sentence()}\n" in text
+
+
 # --- transport
+
+
+def test_origins_are_asked_for_when_a_mail_is_sent(
+    namespace: Namespace, results: Results, make_mailer: MakeMailer
+) -> None:
+    asked: list[list[str]] = []
+
+    def find(addresses: list[str]) -> dict[str, Origin]:
+        asked.append(addresses)
+        return {INCIDENT.address: Origin("DE")}
+
+    with SmtpServer(namespace) as server:
+        mailer = make_mailer(port=server.port, mode="digest", every=0.2, find=find)
+        for incident in (INCIDENT, INCIDENT, SIX):
+            mailer.put(incident)
+        wait_for(lambda: len(server.mails) == 1, "the mail")
+    assert asked == [[INCIDENT.address, SIX.address]]
+    assert server.mails[0].count("[DE]") == 2
 
 
 def test_mail_to_this_host_may_be_unencrypted(

@@ -13,6 +13,7 @@ import pytest
 from sentryfw.config.respond import Respond
 from sentryfw.engine.model import Block, Evidence, Kind, Probe, Refusal, parse_source
 from sentryfw.engine.networks import LINK_LOCAL_ONLY
+from sentryfw.record.records import Located, Named
 from sentryfw.respond import mirrored_blocks
 from sentryfw.respond import responder as module
 from sentryfw.respond.hosts_deny import HostsDenyFile
@@ -57,12 +58,10 @@ class Host:
     def __init__(self, results: Results) -> None:
         self.results = results
         self.blocked: set[str] = set()
-        self.names: list[tuple[str, str]] = []
+        self.learnt: list[Named | Located] = []
 
     def hooks(self) -> Callbacks:
-        return Callbacks(
-            self.results, lambda *name: self.names.append(name), lambda text: text in self.blocked
-        )
+        return Callbacks(self.results, self.learnt.append, lambda text: text in self.blocked)
 
 
 Make = Callable[..., Responder]
@@ -313,7 +312,7 @@ def test_urgent_events_of_the_daemon_reach_webhooks(
 
     monkeypatch.setattr(sender, "post", post)
     table = {"webhook": [{"url": "https://push.example.org/", "shape": "ntfy"}]}
-    callbacks = Callbacks(results, lambda *_: None, lambda _: False)
+    callbacks = Callbacks(results, lambda _: None, lambda _: False)
     made = Responder(Respond.model_validate(table), callbacks, [])
     made.start()
     made.noted("start", {"version": "1"})
@@ -326,6 +325,7 @@ def test_urgent_events_of_the_daemon_reach_webhooks(
 
 
 def test_without_webhooks_events_of_the_daemon_do_not_wait(results: Results) -> None:
-    made = Responder(Respond(), Callbacks(results, lambda *_: None, lambda _: False), [])
+    callbacks = Callbacks(results, lambda _: None, lambda _: False)
+    made = Responder(Respond(), callbacks, [])
     made.noted("alarm", {})
     assert made._inbox.empty()

@@ -19,9 +19,9 @@ from sentryfw.config.webhook import Webhook
 from sentryfw.errors import ReactionFailed
 from sentryfw.host.credentials import read_secrets
 from sentryfw.respond.incident import Incident
+from sentryfw.respond.origin.finder import Find
 from sentryfw.respond.reaction_queue import EXPECTED, Report, ResultReporter, reason_of
 from sentryfw.respond.webhook.message import Event, Notice, WebhookMessage, request_of
-from sentryfw.respond.webhook.origins import Find
 from sentryfw.respond.webhook.post import Posted, post
 from sentryfw.respond.worker_thread import WorkerThread
 

@@ -8,7 +8,7 @@ import pytest
 from sentryfw.config.origin import Geo, Labels
 from sentryfw.origin import ask as asked
 from sentryfw.origin.model import Origin
-from sentryfw.respond.webhook.origins import OriginFinder
+from sentryfw.respond.origin.finder import OriginFinder
 from support.origins import GERMAN, SCANNER, write_mmdb
 
 

@@ -1,4 +1,4 @@
-"""The origins of sources for messages, found by another process; without it they go without."""
+"""The origins of sources, found by another process; mails and messages go without if it fails."""
 
 import logging
 from collections.abc import Callable, Mapping

@@ -1,0 +1,1 @@
+"""Origins of sources for mails, messages and events: found by another process."""
