@@ -196,6 +196,7 @@ def _network(config: Config) -> Iterator[Check]:
     present = links()
     for pattern in config.watch.interfaces:
         yield from _watched(pattern, present)
+    yield from _zones(config, present)
     yield from _bridges(config, present)
     yield from _routing(config)
 
@@ -214,6 +215,22 @@ def _watched(pattern: str, present: list[Link]) -> Iterator[Check]:
             continue
         fault = f"{link.name} is a port of {link.master}, the interface its packets arrive on"
         yield Check("interface", "warn", f"{fault}: write {link.master} into watch.interfaces")
+
+
+def _zones(config: Config, present: list[Link]) -> Iterator[Check]:
+    """Check which interfaces each zone has; check_zones() has seen that none is in two."""
+    for zone in config.named_zones():
+        for pattern in zone.interfaces:
+            if not any(matches(link.name, [pattern]) for link in present):
+                fault = f"{zone.name}: {pattern}: no such interface at present"
+                yield Check("zone", "info", f"{fault}; it is judged as soon as it appears")
+        found = [link for link in present if matches(link.name, zone.interfaces)]
+        for port in (link for link in found if link.master):
+            fault = f"{zone.name}: {port.name} is a port of {port.master}, the interface its"
+            yield Check("zone", "warn", f"{fault} packets arrive on: write {port.master} instead")
+        own = [link.name for link in found if not link.master]
+        if own:
+            yield Check("zone", "ok", f"{zone.name}: {', '.join(own)}")
 
 
 def _bridges(config: Config, present: list[Link]) -> Iterator[Check]:

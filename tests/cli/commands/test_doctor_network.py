@@ -9,6 +9,7 @@ from support.box import Box
 pytestmark = [pytest.mark.netns]
 
 OUTSIDE = '[watch]\ninterfaces = ["wan0"]\n'
+GUESTS = '[[zone]]\nname = "guests"\ninterfaces = ["lan0", "wg*"]\n'
 PORT = (("link", "set", "wan0", "master", "br0"),)
 TWO_PORTS = (*PORT, ("link", "set", "lan0", "master", "br0"))
 
@@ -39,6 +40,10 @@ UNSHOWN = ("net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip
         (OUTSIDE, (), ("interface", "ok", "wan0 is watched")),
         ('[watch]\ninterfaces = ["ppp*"]', (), ("interface", "info", "ppp*: no such")),
         (OUTSIDE, PORT, ("interface", "warn", "wan0 is a port of br0")),
+        (GUESTS, (), ("zone", "ok", "guests: lan0")),
+        (GUESTS, (), ("zone", "info", "guests: wg*: no such interface at present; it is judged")),
+        (GUESTS, TWO_PORTS, ("zone", "warn", "guests: lan0 is a port of br0, the interface")),
+        ('[watch]\ninside = ["lan0"]\n', (), ("zone", "ok", "inside: lan0")),
         ("", (UNSHOWN, *TWO_PORTS), ("bridge", "info", "neither judged nor blocked")),
         ("", (SHOWN, *TWO_PORTS), ("bridge", "ok", "br0: blocks apply")),
         (
@@ -51,7 +56,8 @@ UNSHOWN = ("net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip
         (f"{OUTSIDE}forward = true", (ROUTES,), ("forward", "ok", "behind this one")),
     ],
     ids=[
-        "watched", "none-yet", "port", "bridge-unseen", "bridge-seen", "bridge-both-sides",
+        "watched", "none-yet", "port", "zone", "zone-none-yet", "zone-port", "zone-inside",
+        "bridge-unseen", "bridge-seen", "bridge-both-sides",
         "no-routes", "routes", "forward",
     ],
 )  # fmt: skip
