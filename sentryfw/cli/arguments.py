@@ -1,5 +1,6 @@
 """Options and arguments that several commands have, and the configuration that `-c` names."""
 
+import re
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -19,6 +20,12 @@ from sentryfw.engine.networks import LINK_LOCAL_ONLY, Whole6
 from sentryfw.errors import ConfigError, SentryError, UsageError
 
 BROADCAST: Final = IPv4Address("255.255.255.255")
+
+_SYSTEM: Final = re.compile(r"AS\d{1,10}", re.ASCII | re.IGNORECASE)
+_NO_SYSTEMS: Final = (
+    "is an autonomous system, which is not blocked: no database knows its networks for sure; block"
+    " networks, or `sentryfw import` a list of them"
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -99,7 +106,8 @@ def parse_address(text: str, whole: Whole6 = LINK_LOCAL_ONLY) -> Source | IPNetw
     try:
         network = parse_network(text)
     except ValueError:
-        raise UsageError(f"{text[:60]!r} is neither an address nor a network") from None
+        why = _NO_SYSTEMS if _SYSTEM.fullmatch(text) else "is neither an address nor a network"
+        raise UsageError(f"{text[:60]!r} {why}") from None
     if network.prefixlen == 0 or not _is_unicast(network.network_address):
         raise UsageError(f"{text} cannot be the address of a host; nothing was changed")
     if network.prefixlen == (32 if network.version == 4 else 64):

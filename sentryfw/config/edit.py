@@ -23,6 +23,8 @@ HEAD: Final = """\
 # comments are not.
 """
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
+LISTS_OF_TABLES: Final = (("zone",), ("respond", "webhook"), ("watch", "listed_forward"))
+"""Keys whose values are tables without names."""
 _VALUES: Final = (bool, int, float, str, list, dict)
 """Types of values that a key can take; dates are text."""
 
@@ -62,6 +64,7 @@ def with_key(path: Path | None, key: str, words: Sequence[str]) -> Edited:
     if any(len(word.encode(errors="replace")) > MAX_LINE_BYTES // 2 for word in words):
         raise UsageError(f"more than {MAX_LINE_BYTES // 2} bytes in a value: edit a file of conf.d")
     where = key_path(key)
+    _require_no_list_of_tables(where, words)
     own = _own(path)
     refused: list[ConfigError] = []
     for value in readings(words):
@@ -73,6 +76,21 @@ def with_key(path: Path | None, key: str, words: Sequence[str]) -> Edited:
         _require_effect(path, where, edited)
         return edited
     raise min(refused, key=lambda error: _WRONG_TYPE.match(error.faults[0]) is not None)
+
+
+def _require_no_list_of_tables(where: KeyPath, words: Sequence[str]) -> None:
+    """Raise UsageError for a key in a list of tables: which one is meant?"""
+    for known in LISTS_OF_TABLES:
+        is_whole = where == known and any(_is_tables(value) for value in readings(words))
+        if where[: len(known)] == known and not is_whole:
+            name = ".".join(known)
+            raise UsageError(
+                f"{name} is a list of tables: write [[{name}]] and its keys into a file of conf.d"
+            )
+
+
+def _is_tables(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def without_key(path: Path | None, key: str) -> Edited:

@@ -39,6 +39,8 @@ def text_of(error: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, read 
         return f"{key}: unknown key" + (f", did you mean {nearest[0]!r}?" if nearest else "")
     if kind in _TABLES:
         message = "write a table, [{}]".format(".".join(p for p in path if not p.isdigit()))
+    elif kind == "tuple_type" and isinstance(error["input"], dict):
+        message = f"write it in double brackets, [[{key}]]: there can be several"
     elif kind in _KINDS:
         message = _KINDS[kind].format(**error.get("ctx", {}))
     else:

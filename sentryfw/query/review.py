@@ -108,6 +108,8 @@ def _networks(config: Config) -> Iterator[ConfigRemark]:
 
 def _traps(config: Config) -> Iterator[ConfigRemark]:
     watch, decoy = config.watch, config.decoy
+    if decoy.hold and not decoy.tcp:
+        yield ConfigRemark("decoy.hold", "has no effect: there is no decoy in decoy.tcp")
     if watch.mode != "traps" or watch.trap_tcp or watch.trap_udp or decoy.tcp or decoy.udp:
         return
     yield ConfigRemark(
@@ -160,6 +162,9 @@ def _respond(config: Config) -> Iterator[ConfigRemark]:
         "respond.syslog.certificate": respond.syslog.certificate,
         "respond.syslog.key": respond.syslog.key,
     }
+    for number, webhook in enumerate(respond.webhook):
+        files[f"respond.webhook.{number}.credentials"] = webhook.credentials
+        files[f"respond.webhook.{number}.ca"] = webhook.ca
     for key, path in files.items():
         if path is not None and not path.exists():
             yield ConfigRemark(key, f"{path}: no such file")

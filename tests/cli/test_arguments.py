@@ -49,6 +49,7 @@ def test_another_size_is_a_network(text: str, network: IPNetwork) -> None:
     ("text", "message"),
     [
         ("nowhere", "'nowhere' is neither an address nor a network"),
+        ("AS64500", "'AS64500' is an autonomous system, which is not blocked: no database knows"),
         ("0.0.0.0/0", "cannot be the address of a host"),
         ("224.0.0.1", "cannot be the address of a host"),
         ("127.0.0.1", "cannot be the address of a host"),

@@ -2,13 +2,24 @@
 
 import datetime as dt
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from sentryfw import config
-from sentryfw.config.edit import FILE, Edited, place_of, readings, with_key, without_key
+from sentryfw.config.edit import (
+    FILE,
+    LISTS_OF_TABLES,
+    Edited,
+    place_of,
+    readings,
+    with_key,
+    without_key,
+)
+from sentryfw.config.model import Config
 from sentryfw.errors import ConfigError, NotFound, UsageError
 
 
@@ -115,6 +126,39 @@ def test_a_fault_is_that_of_check(main: Path, key: str, words: list[str], fault:
 def test_text_in_place_of_a_key_is_a_usage_error(main: Path, key: str) -> None:
     with pytest.raises(UsageError, match="is not a key"):
         with_key(main, key, ["1"])
+
+
+@pytest.mark.parametrize(
+    ("key", "words", "name"),
+    [
+        ("zone", ["x"], "zone"), ("zone.trigger", ["5"], "zone"),
+        ("zone.guests.trigger", ["5"], "zone"), ("respond.webhook.url", ["x"], "respond.webhook"),
+    ],
+)  # fmt: skip
+def test_a_key_of_a_list_of_tables_belongs_into_a_file(
+    main: Path, key: str, words: list[str], name: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"^{name} is a list of tables: write \[\[{name}\]\]"):
+        with_key(main, key, words)
+
+
+def test_a_list_of_tables_can_be_set_as_a_whole(main: Path) -> None:
+    words = ['[{name = "guests", interfaces = ["guest0"]}]']
+    edited = with_key(main, "zone", words)
+    assert edited.loaded is not None
+    assert [zone.name for zone in edited.loaded.config.zone] == ["guests"]
+
+
+def test_every_list_of_tables_is_known() -> None:
+    def tables(section: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+        for name, field in section.model_fields.items():
+            kind, inner = field.annotation, get_args(field.annotation)
+            if inner and isinstance(inner[0], type) and issubclass(inner[0], BaseModel):
+                yield (*at, name)
+            elif isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from tables(kind, (*at, name))
+
+    assert set(tables(Config)) == set(LISTS_OF_TABLES)
 
 
 def test_a_value_without_end_is_refused(main: Path) -> None:

@@ -54,6 +54,11 @@ def test_no_fault_speaks_python(path: KeyPath) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
+        ('[zone]\nname = "a"', "zone: write it in double brackets, [[zone]]: there can be several"),
+        (
+            "[respond.webhook]",
+            "respond.webhook: write it in double brackets, [[respond.webhook]]: there can be",
+        ),
         ("[watch]\ninterfaces = 'eth0'", 'watch.interfaces: write a list, like ["a", "b"]'),
         ("watch = 1", "watch: write a table, [watch] (got 1)"),
         ("[watch]\nforward = 7", "watch.forward: write true or false (got 7)"),

@@ -47,6 +47,11 @@ def test_the_defaults_have_no_remark() -> None:
         ('[respond.mail]\nca = "/nowhere/x"\nsecurity = "tls"', "respond.mail.ca: /nowhere/x: no"),
         ('[respond.syslog]\nca = "/nowhere/x"\ntransport = "tls"', "respond.syslog.ca: /nowhere/x"),
         ('[respond.command]\nargv = ["/nowhere/x"]', "respond.command.argv: /nowhere/x: no such"),
+        (
+            '[[respond.webhook]]\nurl = "https://h.example/"\ncredentials = "/nowhere/x"',
+            "respond.webhook.0.credentials: /nowhere/x: no such file",
+        ),
+        ('[decoy]\nhold = "10m"', "decoy.hold: has no effect: there is no decoy in decoy.tcp"),
         ('[metrics]\ntextfile = "/nowhere/x.prom"', "metrics.textfile: /nowhere: no such"),
     ],
 )  # fmt: skip

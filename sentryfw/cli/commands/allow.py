@@ -4,6 +4,7 @@ The file is in [paths] state. The running daemon applies a change to the sets; w
 command does (cli/allow_apply.py). A name is asked for by the command first, then by the daemon.
 """
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -122,7 +123,8 @@ def add(config: Config, table: Table, text: str, line: Line, say: Say) -> None:
     networks = _ask_for(config.paths, what, say) if isinstance(what, str) else [what]
     fresh = _extend(config, [what], line)
     apply(config, table, Change(added=networks), say)
-    shown = f"{what} ({', '.join(map(_plain, networks))})" if isinstance(what, str) else str(what)
+    known = f" ({', '.join(map(_plain, networks))})" if isinstance(what, str) and networks else ""
+    shown = f"{what}{known}"
     end = f" until {line.until:%Y-%m-%d %H:%M %Z}" if line.until is not None else ""
     say(f"allowed {shown}{end}" if fresh else f"{shown} was on the allowlist already")
 
@@ -210,7 +212,9 @@ def _subject(text: str, say: Say) -> Allowed:
         name = full_name(text.strip())
         if name:
             return name
-        raise UsageError(remark.removesuffix(address_list.IGNORED))
+        fault = remark.removesuffix(address_list.IGNORED)
+        is_like_name = re.fullmatch(r"[A-Za-z][\w.-]*", text.strip()) is not None
+        raise UsageError(f"{fault}, nor a name with a dot" if is_like_name else fault)
     if remark:
         say(remark)
     return network

@@ -106,7 +106,8 @@ def test_it_reports_an_entry_that_existed(host: Host) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("add", "nowhere"), 2, "neither an address nor a network"),
+        (("add", "nowhere"), 2, "neither an address nor a network, nor a name with a dot"),
+        (("add", "192.0.2.300"), 2, "neither an address nor a network\n"),
         (("add", "0.0.0.0/0"), 2, "covers all addresses"),
         (("add", "010.0.0.1"), 2, "a leading zero means"),
         (("del", FRIEND), 7, "is not on the allowlist"),
@@ -114,7 +115,16 @@ def test_it_reports_an_entry_that_existed(host: Host) -> None:
         (("import", "/nowhere/list"), 1, "/nowhere/list: No such file"),
         (("import", "/dev/null"), 1, "contains no address"),
     ],
-    ids=["nonsense", "everybody", "octal", "not there", "a gateway", "no file", "empty file"],
+    ids=[
+        "nonsense",
+        "no octet",
+        "everybody",
+        "octal",
+        "not there",
+        "a gateway",
+        "no file",
+        "empty file",
+    ],
 )
 def test_what_cannot_be_done_changes_nothing(
     host: Host, words: tuple[str, ...], code: int, said: str
@@ -256,6 +266,7 @@ def test_a_name_is_kept_while_dns_is_away(bare_host: FakeHost, dns: dict[str, An
     done = bare_host.sentryfw("allow", "add", NAME)
     assert done.returncode == 0, done.stderr
     assert "no resolver answers; it has no address: the daemon asks again" in done.stdout
+    assert done.stdout.endswith(f"allowed {NAME}\n")
     assert [row["network"] for row in listed(bare_host)] == [NAME]
 
 
