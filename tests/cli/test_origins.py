@@ -52,8 +52,8 @@ def test_an_explanation_has_it(known: FakeHost) -> None:
 
 def test_a_table_has_it(known: FakeHost) -> None:
     head, row = known.sentryfw("list").stdout.splitlines()
-    assert head.split("\t")[-1] == "origin"
-    assert row.split("\t")[-1] == WORDS
+    columns = dict(zip(head.split("\t"), row.split("\t"), strict=True))
+    assert columns["origin"] == WORDS
     _, shown = known.on_terminal("list", columns=200)
     assert f"({WORDS})" in shown
 

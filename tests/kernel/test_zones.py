@@ -124,6 +124,11 @@ def test_a_scan_from_each_zone_is_judged_by_that_zone(
     assert listed[nets["vpn"].address]["timeout_s"] == 600
     assert listed[nets["guests"].address]["timeout_s"] == 120
     assert listed[ATTACKER[4]]["zone"] == ""
+    program = sentry.command[0].parent / "sentryfw"  # type: ignore[union-attr]
+    rows = lab.victim.run(program, "-c", sentry.config, "list").stdout.splitlines()
+    zones = {row.split("\t")[0]: row.split("\t")[-1] for row in rows}
+    assert zones["address"] == "zone"
+    assert (zones[nets["vpn"].address], zones[ATTACKER[4]]) == ("vpn", "-")
     told = _json(sentry, "explain", nets["vpn"].address)
     assert told["blocks"][0]["zone"] == "vpn"
     assert "in zone vpn (syn)" in told["because"]

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = (
     "address", "scan", "kinds", "targets", "probes", "blocked_at", "expires_in_s", "offence",
-    "dropped_packets", "reason", "origin",
+    "dropped_packets", "reason", "origin", "zone",
 )  # fmt: skip
 SHORT_COLUMNS: Final = ("address", "left", "dropped", "why")
 """The columns that fit a terminal of 80 characters."""
