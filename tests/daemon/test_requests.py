@@ -38,6 +38,7 @@ class Asked:
                 outgoing=self._log("outgoing"),
                 incoming=self._log("incoming"),
                 drop=self._log("drop"),
+                release=self._log("release"),
                 positions=lambda: {"fw1": 7},
             ),
         )
