@@ -15,6 +15,7 @@ from sentryfw.netfilter import features, queue_rule
 from sentryfw.netfilter.block_sets import Blocked, blocked_of
 from sentryfw.netfilter.table import Table
 from sentryfw.origin.model import OriginItem
+from sentryfw.query import foreign
 from sentryfw.record.events import timestamp
 from sentryfw.record.fleet import held
 from sentryfw.record.fleet.held import Held
@@ -56,6 +57,8 @@ class BlockItem(TypedDict):
     dropped_bytes: int
     member: NotRequired[str]
     """Members of the fleet by whose word it is blocked; not in own blocks."""
+    evidence: NotRequired[str]
+    """forgeable, proven or hand, by the newest word of a member; not in own blocks."""
     host: NotRequired[str]
     """Name by a resolver, in `list` only; empty if none is known."""
     origin: NotRequired[OriginItem]
@@ -101,7 +104,8 @@ def of_fleet(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, Non
             listed["host"] = ""
             if rows:
                 row = max(rows, key=lambda row: row.at)
-                listed["scan"], listed["reason"] = row.scan, f"{row.member}: {row.reason}"
+                listed["scan"], listed["reason"] = row.scan, foreign.words(row)
+                listed["evidence"] = row.evidence
                 listed["forgeable"] = row.evidence == "forgeable"
                 listed["blocked_at"] = timestamp(row.at)
             yield listed

@@ -20,6 +20,7 @@ from sentryfw.host.protected import remembered as from_ledger
 from sentryfw.host.whole6 import neighbours
 from sentryfw.netfilter.block_sets import Blocked, blocked_of
 from sentryfw.netfilter.table import Table
+from sentryfw.query import foreign
 from sentryfw.query.explain_items import (
     BlockEnd,
     DecisionItem,
@@ -30,6 +31,7 @@ from sentryfw.query.explain_items import (
 from sentryfw.record import lookup
 from sentryfw.record.captures import file_name
 from sentryfw.record.events import timestamp
+from sentryfw.record.fleet.held import Held
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.lookup import Past, SourceHistory
 from sentryfw.record.records import DecisionRecord, ProbeRecord, ProbeTrace, event_id
@@ -79,6 +81,8 @@ class KernelView(NamedTuple):
     suspect: bool = False
     never_block: Sequence[IPNetwork] = ()
     """Elements of the never-block set that contain it."""
+    foreign: Blocked | None = None
+    """Its block by other members of the fleet."""
 
 
 def subject(text: str, whole: Whole6 = LINK_LOCAL_ONLY) -> Subject:
@@ -98,14 +102,18 @@ def parts(config: Config, table: Table, text: str, warn: Warn) -> Iterator[Item]
     """Yield {"head": ...}, then {"blocks" | "refusals" | "probes" | "reactions": ...} for each."""
     about = subject(text, Whole6(neighbours(config).whole6))
     kernel = _kernel(table, about)
-    remembered, past = _ledger(config, about, warn)
+    remembered, past, members = _ledger(config, about, warn)
     protected = [
         (entry.network, entry.why)
         for entry in never_block(config, from_ledger(remembered))
         if is_within(about.network, entry.network)
     ]
     now = time.time()
-    yield {"head": _head(about, kernel, protected, past, now)}
+    head = _head(about, kernel, protected, past, now)
+    word = foreign.because(members, is_blocked=kernel.foreign is not None)
+    if word and kernel.block is None and not kernel.around and not head["never_block"]:
+        head["because"] = word
+    yield {"head": {**head, "members": foreign.items(members)}}
     kept = config.paths.evidence
     for index, item in enumerate(past.blocks):
         newest = index == len(past.blocks) - 1
@@ -161,8 +169,9 @@ def _kernel(table: Table, about: Subject) -> KernelView:
         around = [b for b in around if b not in exact]
         block = exact[0] if exact else None
         return KernelView(
-            installed=True, block=block, around=around, never_block=never_block_ranges
-        )
+            installed=True, block=block, around=around, never_block=never_block_ranges,
+            foreign=foreign.find(table, about.name, None),
+        )  # fmt: skip
     return KernelView(
         installed=True,
         block=table.sets.find(source),
@@ -171,6 +180,7 @@ def _kernel(table: Table, about: Subject) -> KernelView:
         confined=_confinement(table, source),
         suspect=table.sets.is_suspect(source),
         never_block=never_block_ranges,
+        foreign=foreign.find(table, about.name, source),
     )
 
 
@@ -181,24 +191,25 @@ def _confinement(table: Table, source: Source) -> Blocked | None:
 
 def _ledger(
     config: Config, about: Subject, warn: Warn
-) -> tuple[list[tuple[str, str]], SourceHistory]:
+) -> tuple[list[tuple[str, str]], SourceHistory, list[Held]]:
     nothing = SourceHistory([], [], [], [])
     if not config.paths.ledger.exists():
-        return [], nothing
+        return [], nothing, []
     try:
         with Ledger(config.paths.ledger) as ledger:
-            return ledger.protected(), lookup.history(ledger, about.name)
+            past = lookup.history(ledger, about.name)
+            return ledger.protected(), past, foreign.rows(ledger, about.name)
     # ValueError: a row is not JSON
     except (SentryError, ValueError) as error:
         warn(f"the ledger cannot be read, so only the kernel's state is shown: {error}")
-        return [], nothing
+        return [], nothing, []
 
 
 def _head(
     about: Subject, kernel: KernelView, protected: list[tuple[IPNetwork, str]], past: SourceHistory,
     now: float,
 ) -> ExplainHead:  # fmt: skip
-    block = kernel.block or kernel.confined
+    block = kernel.block or kernel.foreign or kernel.confined
     reasons: list[NeverBlockReason] = [
         {"network": str(network), "why": why, "in_kernel": _covers(kernel.never_block, network)}
         for network, why in protected
@@ -213,7 +224,7 @@ def _head(
         "source": about.name,
         "family": f"ipv{about.network.version}",
         "installed": kernel.installed,
-        "blocked": kernel.block is not None or bool(kernel.around),
+        "blocked": bool(kernel.block or kernel.foreign or kernel.around),
         "because": _because(kernel, reasons, past, now),
         "timeout_s": round(block.timeout, 3) if block else None,
         "expires_in_s": round(block.expires, 3) if block and block.timeout else None,
@@ -228,6 +239,7 @@ def _head(
         "partner": kernel.partner,
         "confined": kernel.confined is not None,
         "suspect": kernel.suspect,
+        "members": [],
     }
 
 

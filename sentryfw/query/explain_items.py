@@ -2,6 +2,8 @@
 
 from typing import TypedDict
 
+from sentryfw.query.foreign import MemberItem
+
 
 class NeverBlockReason(TypedDict):
     """A network that is never blocked and contains the subject."""
@@ -33,6 +35,8 @@ class ExplainHead(TypedDict):
     confined: bool
     """Whether it is confined to what it uses."""
     suspect: bool
+    members: list[MemberItem]
+    """The words of other members of the fleet about it."""
 
 
 class ProbeItem(TypedDict):

@@ -67,7 +67,12 @@ def newest(table: Table, path: Path, request: Request, warn: Warn) -> Iterator[B
     if not request.wanted.is_everything or sum(table.sets.count_blocked().values()) > request.limit:
         with closing(OptionalLedger(path, warn)) as book:
             found = book.ask(lambda ledger: _from_ledger(table, ledger, request), None)
-    if found is None:
+    if found is not None:
+        others = (
+            item for item in blocks.of_fleet(table, path, warn) if _meets(item, request.wanted)
+        )
+        found = sorted([*found, *others], key=_began, reverse=True)
+    else:
         listed = (item for item in blocks.items(table, path, warn) if _meets(item, request.wanted))
         found = sorted(listed, key=_began, reverse=True)
     yield from found[: request.limit]
@@ -82,10 +87,12 @@ def count(table: Table, path: Path, wanted: Wanted, warn: Warn) -> int:
     table.require()
     if wanted.is_everything:
         counts = (table.sets.count_blocked(), table.decisions.count_confined())
-        return sum(sum(count.values()) for count in counts)
+        of_fleet = sum(True for _ in blocks.fleet_blocks(table))
+        return sum(sum(count.values()) for count in counts) + of_fleet
     now = time.time()
+    of_fleet = sum(_meets(item, wanted) for item in blocks.of_fleet(table, path, warn))
     with closing(OptionalLedger(path, warn)) as book:
-        return book.ask(
+        return of_fleet + book.ask(
             lambda ledger: (
                 lookup.count_wanted(ledger, "blocks", wanted, now)
                 + lookup.count_wanted(ledger, _CONFINED, wanted, now)

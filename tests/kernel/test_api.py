@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from sentryfw.record.fleet import held
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.records import ProbeRecord, Reaction
 from support import origins
@@ -29,8 +30,17 @@ MAPS: Final = frozenset({
     ".daemon.engine.*", ".daemon.overload", ".daemon.faults", ".daemon.reactions", ".healed",
     ".reconciled", ".daemon.healed", ".daemon.reconciled", ".keys[].value", ".keys[].default",
     ".defaults[].value", ".defaults[].default", ".running[].value", ".running[].running",
+    ".left_out", ".[].left_out",
 })  # fmt: skip
 """Objects whose keys are data, or not promised."""
+FOREIGN: Final = "203.0.113.21"
+"""A source blocked by the word of another member of a fleet."""
+WORD: Final = held.Held(
+    member="fw1", address=FOREIGN, effect="block", evidence="proven", scan="decoy-scan",
+    reason="spoke with the decoy", seq=1, at=1_764_000_000.0, ends_at=None,
+)  # fmt: skip
+LIST: Final = "FILE"
+"""Stands for a list in the host's directory."""
 COMMANDS: Final = {
     "status": ("status",),
     "list": ("list",),
@@ -45,6 +55,8 @@ COMMANDS: Final = {
     "config-diff": ("config", "diff"),
     "doctor": ("doctor",),
     "export": ("export", "--since", "1d"),
+    "import": ("import", LIST, "--name", "drop", "--for", "1h"),
+    "import-lists": ("import",),
 }
 
 
@@ -56,6 +68,9 @@ def answers(box: Box, words: tuple[str, ...]) -> list[Any]:
     remember(box)
     remember(box, "203.0.113.9", reason="observe", blocked=False)
     remember(box, "203.0.113.10", reason="partner", blocked=False)
+    with Ledger(box.settings.paths.ledger) as ledger:
+        held.hold(ledger, [WORD])
+    box.nft(f"add element inet sentryfw fleet4 {{ {FOREIGN} timeout 1h }}")
     box.sentryfw("block", "203.0.114.0/24", "--timeout", "forever")
     box.sentryfw("allow", "add", "192.0.2.1", "--until", "1h", "--comment", "a visitor")
     with Ledger(box.settings.paths.ledger) as ledger:
@@ -66,7 +81,7 @@ def answers(box: Box, words: tuple[str, ...]) -> list[Any]:
         ledger.add_reactions(
             [Reaction("mail", SCANNER, ok=True, detail="", at=now, seconds=0.1)], []
         )
-    others = ("203.0.113.9", "192.0.2.1", "203.0.114.7") if words[0] == "explain" else ()
+    others = (FOREIGN, "203.0.113.9", "192.0.2.1", "203.0.114.7") if words[0] == "explain" else ()
     found += [_answer(box, words), *(_answer(box, ("explain", other)) for other in others)]
     box.configure(f"[detect]\ntrigger = 4\n{origins.settings(box.home)}")
     found.append(_answer(box, words))
@@ -79,7 +94,11 @@ def answers(box: Box, words: tuple[str, ...]) -> list[Any]:
 
 
 def _answer(box: Box, words: tuple[str, ...]) -> Any:
-    done = box.sentryfw(*words, "--json")
+    given = box.home / "list"
+    given.write_text(f"203.0.113.20\n203.0.115.0/24\n{OWN}\n")
+    if words == ("import",):  # what it shows has to be there
+        box.sentryfw("import", str(given), "--name", "drop", "--for", "1h")
+    done = box.sentryfw(*(str(given) if word == LIST else word for word in words), "--json")
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
 

@@ -81,7 +81,10 @@ def test_a_block_of_the_fleet_names_its_members_and_their_reason(ledger: Path) -
     assert (first["address"], first["member"], first["scan"]) == (
         "192.0.2.7", "fw1, fw2", "decoy-scan",
     )  # fmt: skip
-    assert (first["reason"], first["forgeable"]) == ("fw1: with the decoy at tcp/23", False)
+    assert (first["reason"], first["forgeable"]) == (
+        "fw1 (proven): with the decoy at tcp/23",
+        False,
+    )
     assert (second["address"], second["member"], second["reason"]) == ("192.0.2.8", "", UNKNOWN)
 
 

@@ -13,8 +13,10 @@ from sentryfw.config.model import Config
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import UsageError
 from sentryfw.netfilter.block_sets import Blocked
+from sentryfw.netlink.set_elements import Element
 from sentryfw.query import explain
 from sentryfw.query.explain import RULES, past_blocks, subject, whole
+from sentryfw.record.fleet import held
 from sentryfw.record.ledger import Ledger
 from sentryfw.text import local_time
 from support.entries import BLOCK, REFUSAL
@@ -40,6 +42,7 @@ def config(tmp_path: Path) -> Config:
 def table(
     block: Blocked | None = None, networks: tuple[Blocked, ...] = (),
     never_block: tuple[str, ...] = (), *, installed: bool = True,
+    foreign: Element | None = None,
 ) -> Any:  # fmt: skip
     return SimpleNamespace(
         is_installed=lambda: installed,
@@ -50,7 +53,8 @@ def table(
             is_partner=lambda _: False,
             is_suspect=lambda _: False,
         ),
-        decisions=SimpleNamespace(find=lambda _: None),
+        decisions=SimpleNamespace(find=lambda _: None, find_of_fleet=lambda _: foreign),
+        mirror=SimpleNamespace(networks=lambda: iter(())),
     )
 
 
@@ -177,3 +181,51 @@ def test_a_source_is_parsed_as_the_sets_hold_it() -> None:
     assert subject("2001:db8::9").source == parse_source("2001:db8::/64")
     assert subject("::ffff:192.0.2.1").source == parse_source("192.0.2.1")
     assert str(subject("::FFFF:C000:200/120").network) == "192.0.2.0/24"
+
+
+# --- the word of other members
+
+WORD = held.Held(
+    member="fw1", address=ADDRESS, effect="block", evidence="proven", scan="decoy-scan",
+    reason="spoke with the decoy", seq=1, at=NOW, ends_at=NOW + 600,
+)  # fmt: skip
+FOREIGN = Element(b"\xc0\x00\x02\x07", 3600.0, 600.0, 3, 90)
+
+
+def _hold(config: Config, *rows: held.Held) -> None:
+    with Ledger(config.paths.ledger) as ledger:
+        held.hold(ledger, rows)
+
+
+def test_a_foreign_block_names_member_and_evidence(config: Config) -> None:
+    _hold(config, WORD)
+    found = explained(config, table(foreign=FOREIGN))
+    assert found["blocked"]
+    assert found["because"] == "blocked by the word of fw1 (proven): spoke with the decoy"
+    [member] = found["members"]
+    assert (member["member"], member["effect"], member["evidence"]) == ("fw1", "block", "proven")
+    assert (found["timeout_s"], found["dropped_packets"]) == (3600.0, 3)
+
+
+def test_a_word_that_only_defers_blocks_nothing(config: Config) -> None:
+    _hold(config, WORD._replace(effect="weigh", evidence="forgeable"))
+    found = explained(config, table())
+    assert not found["blocked"]
+    assert found["because"].startswith("not blocked, but one probe defers it, by the word of fw1")
+
+
+def test_a_word_that_is_only_shown_changes_no_reason(config: Config) -> None:
+    _hold(config, WORD._replace(effect="show"))
+    found = explained(config, table(LIVE))
+    assert found["because"] == "blocked, without a reason in the ledger"
+    assert [member["effect"] for member in found["members"]] == ["show"]
+
+
+def test_an_own_block_is_the_reason_beside_a_foreign_one(config: Config) -> None:
+    _hold(config, WORD)
+    assert "fw1" not in explained(config, table(LIVE, foreign=FOREIGN))["because"]
+
+
+def test_a_foreign_block_without_a_row_names_no_member(config: Config) -> None:
+    found = explained(config, table(foreign=FOREIGN))
+    assert found["because"] == "blocked by the word of a member that is not in the ledger"

@@ -155,7 +155,8 @@ export class Overview {
     const node = row(COLUMNS, [
       el("span", { class: "source" }, el("code", {}, foreign(block.address)), host, from),
       el("span", {}, foreign(block.scan || block.reason), block.kinds.length ? el("span", { class: "quiet" }, foreign(block.kinds.join(" "))) : null,
-        block.zone ? el("span", { class: "quiet" }, filled(_("zone $0"), foreign(block.zone))) : null),
+        block.zone ? el("span", { class: "quiet" }, filled(_("zone $0"), foreign(block.zone))) : null,
+        block.member ? el("span", { class: "quiet" }, filled(_("by $0"), foreign(`${block.member}, ${block.evidence ?? ""}`))) : null),
       foreign(block.tool && block.tool !== "unknown" ? block.tool : "–"),
       block.blocked_at ? el("time", { datetime: block.blocked_at }, time(block.blocked_at)) : _("unknown"),
       ends, dropped,

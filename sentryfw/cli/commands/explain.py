@@ -85,6 +85,9 @@ def show(found: Row) -> None:
         sys.stdout.write("\n".join(map(output.wrapped, answer(found))) + "\n")
     else:
         head = {key: value for key, value in found.items() if key not in LISTS}
+        head["members"] = [
+            f"{m['member']}: {m['effect']}, {m['evidence']}" for m in found["members"]
+        ]
         head["never_block"] = [f"{s['why']} ({s['network']})" for s in found["never_block"]]
         output.print_pairs(head, f"Why {found['address']}")
     rows = story(found)

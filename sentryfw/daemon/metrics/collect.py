@@ -7,7 +7,7 @@ import os
 from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sentryfw import __version__
 from sentryfw.config.model import Config
@@ -83,6 +83,7 @@ def samples(state: State) -> Iterator[Sample]:
     yield Sample("tracked_sources_turned_away_total", turned_away)
     yield Sample("conntrack_flows", status.conntrack.tracked)
     yield Sample("conntrack_flows_limit", status.conntrack.limit)
+    yield from _fleet(status.fleet.get("members", {}))
     yield from (Sample("overload_total", n, (loss.value,)) for loss, n in status.overload.items())
     yield Sample("flood_mode", status.flood)
     yield Sample("loop_lag_seconds", state.lag)
@@ -96,6 +97,15 @@ def samples(state: State) -> Iterator[Sample]:
     ledger = config.paths.ledger
     yield Sample("db_size_bytes", _sizes([ledger, Path(f"{ledger}-wal")]))
     yield Sample("evidence_bytes", _sizes(_listed(config.paths.evidence)))
+
+
+def _fleet(members: Mapping[str, Mapping[str, Any]]) -> Iterator[Sample]:
+    """Yield the samples of the fleet; the members are those of the configuration."""
+    for name, member in members.items():
+        for effect, key in (("block", "blocks"), ("weigh", "weighed"), ("show", "shown")):
+            yield Sample("fleet_sources", member[key], (name, effect))
+        for reason, count in member["refused"].items():
+            yield Sample("fleet_refused_total", count, (name, reason))
 
 
 def _table(counters: dict[str, Counter]) -> Iterator[Sample]:

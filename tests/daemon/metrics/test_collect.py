@@ -48,7 +48,9 @@ def status() -> Status:
         conntrack=Flows(25, 26), never_block=NeverBlockStatus(networks=18, refreshed=0),
         reactions={"mail": ReactionStatus(done=19, failed=20, waiting=21)},
         decoys=DecoyStatus(running=True, visits=22, garbled=0, restarts=0), metrics=None,
-        fleet={}, reload=ReloadStatus(at=2.5, error="refused"),
+        fleet={"members": {"fw1": {"blocks": 27, "weighed": 28, "shown": 29,
+                                   "refused": {"replay": 30}}}},
+        reload=ReloadStatus(at=2.5, error="refused"),
     )  # fmt: skip
 
 
@@ -69,6 +71,10 @@ def state(home: Path) -> collect.State:
     [
         ('build_info{version="VERSION",backend="queue"}', 1),
         ("up", 1),
+        ('fleet_sources{member="fw1",effect="block"}', 27),
+        ('fleet_sources{member="fw1",effect="weigh"}', 28),
+        ('fleet_sources{member="fw1",effect="show"}', 29),
+        ('fleet_refused_total{member="fw1",reason="replay"}', 30),
         ("config_last_reload_successful", 0),
         ("config_last_reload_timestamp_seconds", 2.5),
         ("start_time_seconds", 1.5),

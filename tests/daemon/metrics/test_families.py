@@ -18,7 +18,7 @@ def test_no_label_holds_an_address() -> None:
     labels = {label for family in FAMILIES for label in family.labels}
     assert labels == {
         "version", "backend", "counter", "stage", "reason", "kind", "family", "sink", "what",
-        "zone",
+        "zone", "member", "effect",
     }  # fmt: skip
 
 

@@ -149,7 +149,7 @@ return view.extend({
 			var address = block.address;
 			return [
 				visible(address) + [ block.host, origin(block) ].filter(Boolean).map(function(text) { return ' (' + visible(text) + ')'; }).join(''),
-				visible([ block.scan || block.reason ].concat(block.kinds, block.zone ? [ _('zone') + ' ' + block.zone ] : []).join(' ')), visible(block.tool), time(block.blocked_at),
+				visible([ block.scan || block.reason ].concat(block.kinds, block.zone ? [ _('zone') + ' ' + block.zone ] : [], block.member ? [ _('by') + ' ' + block.member + ', ' + (block.evidence || '') ] : []).join(' ')), visible(block.tool), time(block.blocked_at),
 				block.timeout_s ? duration(block.expires_in_s) : _('forever'), String(block.dropped_packets),
 				block.decision === 'confine' ? _('confined') : _('blocked'), evidence(block),
 				[
