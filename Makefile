@@ -15,7 +15,7 @@ PACKAGES := nftables python3-nftables libnetfilter-queue-dev nmap iproute2 gcc \
 # libwrap0); readers of our files (fail2ban, prometheus' promtool, fish) and of libloc's; a BGP daemon.
 TEST_PACKAGES := hping3 masscan zmap traceroute iputils-tracepath iputils-ping mtr-tiny conntrack \
   tcpdump openssl systemd procps net-tools libwrap0 fail2ban prometheus fish python3-location bird2 \
-  haproxy nginx-light keepalived
+  haproxy nginx-light keepalived redis-server
 STOCK_PACKAGES := qemu-system-x86 linux-image-amd64 kmod busybox-static file
 STOCK_STAMP := .venv-stock/set-up
 # Programs that build packages, and make the Debian that the .deb is tried in.

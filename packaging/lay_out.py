@@ -20,7 +20,11 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 OWN: Final = ROOT / "packaging"
 HOME: Final = Path("usr/lib/sentryfw")
 """Place of the commands, and of the private environment, below the root."""
-PROGRAMS: Final = (("sentryfw", "sentryfw.cli.app"), ("sentryfwd", "sentryfw.daemon.main"))
+PROGRAMS: Final = (
+    ("sentryfw", "sentryfw.cli.app"),
+    ("sentryfwd", "sentryfw.daemon.main"),
+    ("sentryfw-link", "sentryfw.fleet.link.main"),
+)
 
 
 def commands(tree: Path, interpreter: str) -> None:
@@ -55,6 +59,8 @@ def systemd(tree: Path, units: str = "usr/lib/systemd/system") -> None:
     for name, place in unit_files.FILES.items():
         relative = place.replace("systemd/system", units) if name == unit_files.UNIT else place
         write(tree / ("" if name == unit_files.UNIT else "usr/lib") / relative, texts[name])
+    link = unit_files.LINK_PLACE.replace("systemd/system", units)
+    write(tree / link, unit_files.rendered_link(described))
 
 
 def papers(tree: Path, when: float) -> None:

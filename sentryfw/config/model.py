@@ -83,6 +83,11 @@ class Paths(Section):
         return self.runtime.with_name(f"{self.runtime.name}-respond.sock")
 
     @property
+    def link_status(self) -> Path:
+        """Report of sentryfw-link, in its own directory beside ours."""
+        return self.runtime.with_name(f"{self.runtime.name}-link") / "status.json"
+
+    @property
     def control(self) -> Path:
         return self.runtime / "control.sock"
 

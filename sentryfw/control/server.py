@@ -1,7 +1,8 @@
 """The server of the control socket, for any number of requests at once.
 
 The kernel names the caller (SO_PEERCRED). Root and the daemon's own user may ask anything; members
-of the daemon's group, `sentryfw`, what changes nothing (READ_ONLY). Other users get no answer; the
+of the daemon's group, `sentryfw`, what changes nothing (READ_ONLY); one of them, the user of the
+link to a fleet's hub, may carry signed entries as well (CARRIED). Other users get no answer; the
 socket's mode keeps them out already. A daemon that runs as root has no such group.
 
 Silent clients of one user cannot keep the others out: each user has a few places, some are kept for
@@ -39,6 +40,8 @@ READ_ONLY: Final = frozenset((
     "metrics",
 ))  # fmt: skip
 """Requests that change nothing, open to the group."""
+CARRIED: Final = frozenset(("fleet-wait", "fleet-incoming", "fleet-positions"))
+"""Requests of the link: the daemon checks the signature of each entry that it brings."""
 
 Item = Mapping[str, Any]
 """One answer: a JSON object."""
@@ -51,7 +54,11 @@ Reply = Item | Stream | Coroutine[Any, Any, Item]
 class ControlServer:
     """Answers on a UNIX socket from inside the daemon's loop."""
 
-    def __init__(self, path: Path, answer: Callable[[Request], Reply]) -> None:
+    def __init__(
+        self, path: Path, answer: Callable[[Request], Reply], link: int | None = None
+    ) -> None:
+        """`link`: user id of the link to a fleet's hub."""
+        self._link = link
         self._path = path
         self._answer = answer
         self._clients: Counter[int] = Counter()
@@ -128,7 +135,8 @@ class ControlServer:
         if not isinstance(request, dict):
             return {"error": "a request is a JSON object"}
         verb = request.get("do")
-        if not peer.may_change and not (isinstance(verb, str) and verb in READ_ONLY):
+        open_to_it = READ_ONLY | CARRIED if peer.uid == self._link else READ_ONLY
+        if not peer.may_change and not (isinstance(verb, str) and verb in open_to_it):
             return {"error": "only root may ask that: run it with sudo", "code": 4}
         try:
             return self._answer(request)

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from sentryfw import __version__
 from sentryfw.config.model import Config
-from sentryfw.control.server import ControlServer
 from sentryfw.daemon import status
 from sentryfw.daemon.metrics.service import MetricsService
 from sentryfw.daemon.overload import FloodWatch, Loss, LossWatch
 from sentryfw.daemon.packet_path import clock
 from sentryfw.daemon.parts import Parts, build_parts, restore_reactions, seconds_left, use_limits
-from sentryfw.daemon.requests import Actions, Requests
+from sentryfw.daemon.requests import Actions, control_server
 from sentryfw.daemon.status import ReloadStatus, Status
 from sentryfw.daemon.systemd import notify
 from sentryfw.errors import NotInstalled, SentryError
@@ -62,7 +61,7 @@ class Daemon:
         )
         self._floods = FloodWatch(parts.engine, parts.recorder)
         actions = Actions(self.status, self._figures, self.reload, self._stopped.set)
-        self._control = ControlServer(parts.config.paths.control, Requests(parts, actions).answer)
+        self._control = control_server(parts, actions)
 
     async def run(self, *, before_ready: Callable[[], None]) -> None:
         """Judge until SIGTERM, SIGINT or a stop request. `before_ready` is called last of all.

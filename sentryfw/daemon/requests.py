@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from sentryfw.config.types import parse_address
 from sentryfw.control.client import Answer, Request
-from sentryfw.control.server import Reply, Stream
+from sentryfw.control.server import ControlServer, Reply, Stream
 from sentryfw.daemon.packet_path import clock
 from sentryfw.daemon.parts import Parts
 from sentryfw.daemon.status import Status
 from sentryfw.engine.model import Source, parse_source, source_text
 from sentryfw.errors import SentryError
+from sentryfw.host import account
 from sentryfw.netfilter.table import Table
 from sentryfw.query import blocks
 
@@ -60,9 +61,10 @@ class Requests:
             "fleet-positions": lambda _: _one(parts.fleet.positions),
             "config": lambda _: _one(lambda: {"config": parts.config.model_dump(mode="json")}),
         }
-        self._waits: dict[str, Callable[[], Coroutine[Any, Any, Answer]]] = {
-            "release-all": self._release_all,
-            "reload": self._reload,
+        self._waits: dict[str, Callable[[Request], Coroutine[Any, Any, Answer]]] = {
+            "release-all": lambda _: self._release_all(),
+            "reload": lambda _: self._reload(),
+            "fleet-wait": parts.fleet.outbox.wait,
         }
 
     def answer(self, request: Request) -> Reply:
@@ -73,7 +75,7 @@ class Requests:
         if isinstance(verb, str) and verb in self._streams:
             return self._streams[verb](request)
         if isinstance(verb, str) and verb in self._waits:
-            return self._waits[verb]()
+            return self._waits[verb](request)
         if isinstance(verb, str) and verb in self._changes:
             self._changes[verb](request)
             return {}
@@ -166,6 +168,13 @@ class Requests:
         found = sources.nearest_of(snapshots, count)
         ledger = self._parts.config.paths.ledger
         return ({**item} for item in sources.with_refusals(found, ledger))
+
+
+def control_server(parts: Parts, actions: Actions) -> ControlServer:
+    """Return the server of the requests; with a fleet the link's user may carry its entries."""
+    link = account.find(account.LINK_USER) if parts.fleet.is_on else None
+    path = parts.config.paths.control
+    return ControlServer(path, Requests(parts, actions).answer, link and link.uid)
 
 
 def _one(make: Callable[[], Answer]) -> Stream:

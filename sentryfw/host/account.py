@@ -11,9 +11,11 @@ import os
 import pwd
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 USER: str = "sentryfw"
+LINK_USER: Final = "sentryfw-link"
+"""The user of the program that connects the daemon with the hub of its fleet."""
 
 
 class Account(NamedTuple):
@@ -23,10 +25,10 @@ class Account(NamedTuple):
     gid: int
 
 
-def find() -> Account | None:
-    """Return the daemon's user; None where `sentryfw install` has not made it."""
+def find(name: str | None = None) -> Account | None:
+    """Return the daemon's user, or another one; None where `sentryfw install` has not made it."""
     try:
-        entry = pwd.getpwnam(USER)
+        entry = pwd.getpwnam(name or USER)
     except KeyError:
         return None
     return Account(entry.pw_uid, entry.pw_gid)

@@ -24,10 +24,11 @@ ADDUSER: Final = ("adduser", "-S", "-D", "-H", "-h", "/nonexistent", "-s", "/sbi
 """busybox's."""
 
 
-def create_account(sysusers: Path, say: Say) -> Account:
-    """Create the daemon's user with the first tool that works here: systemd-sysusers with the file
-    `sysusers`, useradd, or busybox's adduser. Raise SentryError if all of them fail."""
-    user = account.USER
+def create_account(sysusers: Path, say: Say, name: str | None = None) -> Account:
+    """Create the daemon's user, or that of a name, with the first tool that works here:
+    systemd-sysusers with the file `sysusers`, useradd, or busybox's adduser. Raise SentryError if
+    all of them fail."""
+    user = name or account.USER
     errors = []
     for command in (
         ("systemd-sysusers", str(sysusers)),
@@ -39,7 +40,7 @@ def create_account(sysusers: Path, say: Say) -> Account:
             continue
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         errors.append(done.stderr.strip())
-        found = account.find()
+        found = account.find(name)
         if found is not None:
             say(f"created the system user {user}")
             return found

@@ -10,7 +10,7 @@ from sentryfw.host import account
 from sentryfw.host.protected import Protected
 from sentryfw.netfilter.load import Plan
 from sentryfw.setup import service as systemd
-from sentryfw.setup.unit_files import FILES, HELPER_FILES, LOGROTATE, UNIT
+from sentryfw.setup.unit_files import FILES, HELPER_FILES, LINK_PLACE, LOGROTATE, UNIT
 from sentryfw.text import counted, duration
 
 MAX_NAMED: Final = 6
@@ -93,9 +93,13 @@ def _service(config: Config, *, with_service: bool) -> Iterator[str]:
         yield "systemd does not run here: start sentryfwd by other means, or nothing is judged."
         return
     helper = list(HELPER_FILES.values()) if config.respond.needs_root else []
+    if config.fleet.hub.is_on:
+        helper.append(LINK_PLACE)
     written = [str(systemd.ETC / place) for place in (FILES[UNIT], LOGROTATE, *helper)]
     yield f"It would write {', '.join(written)}."
     yield "It would enable and start sentryfw.service now, and at each boot."
+    if config.fleet.hub.is_on:
+        yield "The link to the hub of the fleet would run beside it, as a user of its own."
     if config.respond.needs_root:
-        count = counted(len(helper), "unit")
+        count = counted(len(HELPER_FILES), "unit")
         yield f"The reactions need root, so a helper would run beside it ({count})."

@@ -20,11 +20,14 @@ from sentryfw.setup.unit_files import (
     FILES,
     HELPER,
     HELPER_FILES,
+    LINK,
+    LINK_PLACE,
     LOGROTATE,
     UNIT,
     Service,
     rendered,
     rendered_helper,
+    rendered_link,
     rendered_logrotate,
     template,
 )
@@ -64,11 +67,19 @@ def install(config: Config, config_path: Path | None, say: Say) -> None:
     _remove_helper(keep=wanted)
     for name, text in (rendered(service) | rendered_helper(service, owner, wanted)).items():
         _provide((FILES | HELPER_FILES)[name], text)
+    has_hub = config.fleet.hub.is_on
+    if has_hub:
+        _account(say, account.LINK_USER)
+        _provide(LINK_PLACE, rendered_link(service))
+    else:
+        _remove_link()
     _systemctl("daemon-reload")
-    for unit in (*wanted[:1], UNIT):
+    for unit in (*wanted[:1], UNIT, *([LINK] if has_hub else [])):
         _systemctl("enable", unit)
         _systemctl("restart", unit)
     say(f"service sentryfw enabled and started, as user {account.USER}")
+    if has_hub:
+        say(f"service sentryfw-link enabled and started, as user {account.LINK_USER}")
 
 
 def is_installed() -> bool:
@@ -82,6 +93,7 @@ def remove(say: Say) -> None:
     if exists and SYSTEMD.is_dir():
         _systemctl("disable", "--now", UNIT)
     _remove_helper()
+    _remove_link()
     places = FILES.values() if _is_packaged() else (*FILES.values(), LOGROTATE)
     for place in places:
         (ETC / place).unlink(missing_ok=True)
@@ -100,15 +112,22 @@ def _remove_helper(keep: tuple[str, ...] = ()) -> None:
         (ETC / place).unlink()
 
 
-def _account(say: Say) -> Account:
-    """Return the daemon's user, which is created if it does not exist."""
-    found = account.find()
+def _remove_link() -> None:
+    """End the link; a package's unit stays, but is not started any more."""
+    if SYSTEMD.is_dir() and any((root / LINK_PLACE).exists() for root in (ETC, VENDOR)):
+        _systemctl("disable", "--now", LINK)
+    (ETC / LINK_PLACE).unlink(missing_ok=True)
+
+
+def _account(say: Say, name: str | None = None) -> Account:
+    """Return the daemon's user, or another one, which is created if it does not exist."""
+    found = account.find(name)
     if found is not None:
         return found
     place = ETC / FILES["sysusers.conf"]
     place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     _write(place, template("sysusers.conf").replace("@USER@", account.USER))
-    return create_account(place, say)
+    return create_account(place, say, name)
 
 
 def _check_access(owner: Account, service: Service) -> None:

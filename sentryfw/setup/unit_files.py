@@ -29,6 +29,9 @@ LOGROTATE: Final = "logrotate.d/sentryfw"
 HELPER: Final = ("sentryfw-respond.socket", "sentryfw-respond.service")
 """The units of the helper for reactions that need root; installed if one is configured."""
 HELPER_FILES: Final = {name: f"systemd/system/{name}" for name in HELPER}
+LINK: Final = "sentryfw-link.service"
+"""The unit of the link to a fleet's hub; installed if there is one."""
+LINK_PLACE: Final = f"systemd/system/{LINK}"
 HOMES: Final = tuple(map(Path, ("/home", "/root", "/run/user")))
 """The directories that ProtectHome= hides."""
 
@@ -75,6 +78,11 @@ def rendered_helper(service: Service, owner: Account, names: tuple[str, ...]) ->
     return {name: _filled_in(template(name), values) for name in names}
 
 
+def rendered_link(service: Service) -> str:
+    """Return the text of the link's unit."""
+    return _filled_in(template(LINK), _values(service))
+
+
 def rendered_logrotate(config: Config) -> str:
     """Return logrotate's file for these logs. Raise SentryError for a path that it would take for
     a pattern."""
@@ -108,6 +116,8 @@ def _values(service: Service) -> dict[str, str]:
     return {
         "DAEMON": word(service.daemon),
         "PROGRAM": word(service.daemon.with_name("sentryfw")),
+        "LINK": word(service.daemon.with_name("sentryfw-link")),
+        "REPORT": paths.link_status.parent.name,
         "CONFIG": word(service.config),
         "USER": account.USER,
         "STATE": word(paths.state),

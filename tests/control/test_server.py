@@ -41,6 +41,7 @@ def path() -> Iterator[Path]:
     shutil.rmtree(home)
 
 
+UNPRIVILEGED = 65534
 GROUP = 54321
 """The daemon's group, where a test wants one."""
 
@@ -62,10 +63,12 @@ def _numbers(count: int) -> server.Stream:
 
 
 @contextlib.contextmanager
-def _serving(path: Path, answer: Callable[[Answer], server.Reply] = _answer) -> Iterator[None]:
+def _serving(
+    path: Path, answer: Callable[[Answer], server.Reply] = _answer, link: int | None = None
+) -> Iterator[None]:
     """Run the server in a loop of its own."""
     loop = asyncio.new_event_loop()
-    served = ControlServer(path, answer)
+    served = ControlServer(path, answer, link)
     loop.run_until_complete(served.start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -365,6 +368,21 @@ def test_every_request_of_the_commands_is_known_to_change_something_or_not() -> 
 def test_the_group_may_not_change_anything(grouped: Path, what: object) -> None:
     answer = _as_nobody(lambda: json.dumps(ask(grouped, {"do": what})).encode(), GROUP)
     assert answer == b"NoPrivilege: only root may ask that: run it with sudo"
+
+
+@pytest.mark.netns  # needs root, to change groups
+@pytest.mark.parametrize("what", [*sorted(server.CARRIED), "status", "stop", "fleet-drop"])
+def test_the_links_user_may_carry_entries_and_change_nothing_else(
+    path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(server, "readers_group", lambda: GROUP)
+    monkeypatch.setattr("sentryfw.control.peer.readers_group", lambda: GROUP)
+    path.parent.chmod(0o755)
+    with _serving(path, link=UNPRIVILEGED):
+        os.chown(path, -1, GROUP)
+        answer = _as_nobody(lambda: json.dumps(ask(path, {"do": what})).encode(), GROUP)
+    is_allowed = what in server.CARRIED | server.READ_ONLY
+    assert answer.startswith(b"answer: " if is_allowed else b"NoPrivilege: ")
 
 
 @pytest.mark.netns  # needs root, to change groups

@@ -17,6 +17,9 @@ LEFT = (
     "etc/systemd/system/sockets.target.wants/sentryfw-respond.socket",
     "etc/systemd/system/sentryfw.service.d/site.conf", "run/sentryfw-respond.sock",
     "etc/sentryfw/conf.d/50-site.toml", "etc/sentryfw/sentryfw.toml~",
+    "etc/systemd/system/sentryfw-link.service", "etc/sentryfw/fleet/key.pem",
+    "etc/systemd/system/multi-user.target.wants/sentryfw-link.service",
+    "run/sentryfw-link/status.json",
 )  # fmt: skip
 KEPT = (
     "etc/systemd/system/multi-user.target.wants/other.service",

@@ -27,6 +27,8 @@ log: Final = logging.getLogger("sentryfwd")
 
 REFILL_BATCH: Final = 500
 """Elements in one transaction: a block of our own waits for it a few milliseconds."""
+SWEEP_INTERVAL_S: Final = 60.0
+"""Seconds between two removals of the rows that have ended."""
 
 Standings = Mapping[str, Standing]
 
@@ -47,6 +49,7 @@ class Effects:
         self._memory = memory
         self._weighed = weighed
         self._ledger = ledger
+        self._swept_at = -math.inf
 
     def apply(
         self, table: Table, admitted: Iterable[Admitted], standings: Standings, now: float
@@ -123,7 +126,9 @@ class Effects:
         and come once more after a restart."""
         try:
             with Ledger(self._ledger) as ledger, ledger.transaction():
-                held.forget_ended(ledger, wall)
+                if abs(wall - self._swept_at) >= SWEEP_INTERVAL_S:  # it reads every row
+                    self._swept_at = wall
+                    held.forget_ended(ledger, wall)
                 for one in admitted:
                     if one.effect == "lift":
                         _forget(ledger, one.entry.member, one.entry.address)

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, cast
 from sentryfw.config.model import Config
 from sentryfw.daemon.fleet.effects import Effects, is_network
 from sentryfw.daemon.fleet.learner import Learner
+from sentryfw.daemon.fleet.outbox_wait import NO_FLEET, OutboxWait
 from sentryfw.daemon.fleet.sender import MAX_ENTRIES, Sender
 from sentryfw.daemon.fleet.statements import Statements
 from sentryfw.daemon.fleet.weighed import Weighed
@@ -39,7 +40,6 @@ log: Final = logging.getLogger("sentryfwd")
 
 REPORT_INTERVAL_S: Final = 60.0
 """Seconds between two events about refused entries."""
-NO_FLEET: Final = "there is no fleet: set [fleet] name and members"
 
 Answer = dict[str, Any]
 Answers = Generator[Answer, None, None]
@@ -63,6 +63,7 @@ class Exchange:
         self._always = NetworkIndex(ALWAYS)
         self._table: Table | None = None
         self._sender = Sender(config)
+        self.outbox = OutboxWait(config, self._sender)
         self._effects = Effects(around.memory, around.weighed, config.paths.ledger)
         self._statements = Statements(config)
         self._reported_at = -math.inf

@@ -9,7 +9,15 @@ from typing import Any, Final
 
 from sentryfw.config.model import Config
 from sentryfw.errors import SentryError
-from sentryfw.fleet.entry import MAX_DURATION_S, MAX_REASON, Elements, Entry, Proof, Statement
+from sentryfw.fleet.entry import (
+    MAX_DURATION_S,
+    MAX_REASON,
+    MAX_SEQUENCE,
+    Elements,
+    Entry,
+    Proof,
+    Statement,
+)
 from sentryfw.fleet.signature import Signer
 from sentryfw.host.private_files import read_as_owner
 from sentryfw.netfilter.sets.mirror import KEY_BYTES
@@ -34,18 +42,21 @@ class Sender:
 
     def outgoing(self, request: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
         """Yield our entries behind the number `after`, MAX_ENTRIES at most."""
-        after = request.get("after")
-        if isinstance(after, bool) or not isinstance(after, int) or after < 0:
-            raise SentryError("after is the number of an entry")
+        with Ledger(self._config.paths.ledger) as ledger:
+            found = self.signed(ledger, after_in(request), MAX_ENTRIES)
+        yield from found
+
+    def signed(self, ledger: Ledger, after: int, limit: int) -> list[dict[str, Any]]:
+        """Return our entries behind a number, `limit` at most."""
         if self._signer is None:
             self._signer = read_signer(self._config)
-        with Ledger(self._config.paths.ledger) as ledger:
-            self._sweep(ledger)
-            rows = outbox.outgoing(ledger, after, MAX_ENTRIES)
-        for row in rows:
+        self._sweep(ledger)
+        items = []
+        for row in outbox.outgoing(ledger, after, limit):
             raw = entry_of(self._config.fleet.name, row).encode()
             signature = self._signer.sign(raw).hex()
-            yield {"seq": row.seq, "entry": raw.decode(), "signature": signature}
+            items.append({"seq": row.seq, "entry": raw.decode(), "signature": signature})
+        return items
 
     def _sweep(self, ledger: Ledger) -> None:
         """Give a member with full trust what the rules have learnt since the last time."""
@@ -53,6 +64,14 @@ class Sender:
         if self._config.fleet.mirrors and now - self._swept_at >= SWEEP_INTERVAL_S:
             self._swept_at = now
             mirror.sweep(ledger, KEY_BYTES, time.time())
+
+
+def after_in(request: Mapping[str, Any]) -> int:
+    """Return the number `after` of a request. Raise SentryError if it has none."""
+    after = request.get("after")
+    if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after <= MAX_SEQUENCE:
+        raise SentryError("after is the number of an entry")
+    return after
 
 
 def read_signer(config: Config) -> Signer:

@@ -108,5 +108,7 @@ def outgoing(ledger: AnyLedger, after: int, limit: int) -> list[Outgoing]:
 
 
 def last_number(ledger: AnyLedger) -> int:
-    """Return the number of the last entry; 0 if there is none."""
-    return int(ledger.database.read("SELECT COALESCE(MAX(seq), 0) FROM fleet_outbox")[0][0])
+    """Return the last number that was given, also to an entry that is no longer kept; 0 if there
+    was no fleet yet."""
+    query = "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'fleet_outbox'"
+    return int(ledger.database.read(query)[0][0])

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from sentryfw.cli.commands.fleet import public_key
 from sentryfw.config.fleet import Fleet
 from sentryfw.config.model import Config, Paths
 from sentryfw.daemon.fleet.sender import Sender
@@ -14,6 +13,7 @@ from sentryfw.fleet.signature import verify
 from sentryfw.record.fleet import outbox
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.records import manual_entry
+from sentryfw.setup.fleet.signing_key import public_key
 from support.entries import BLOCK, SIX
 
 

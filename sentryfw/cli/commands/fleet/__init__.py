@@ -6,7 +6,6 @@ The daemon signs, checks and bounds; [fleet] names the members (config/fleet.py)
 
 import itertools
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final
@@ -14,14 +13,14 @@ from typing import Annotated, Any, Final
 import typer
 
 from sentryfw.cli import output
-from sentryfw.cli.arguments import Json, load_config, new_app, new_group
+from sentryfw.cli.arguments import Json, load_config
+from sentryfw.cli.commands.fleet import hub, membership, overview
+from sentryfw.cli.commands.fleet.group import app, group
 from sentryfw.config.model import Config
 from sentryfw.control.client import ask, ask_stream
 from sentryfw.errors import SentryError, UsageError
 from sentryfw.fleet.entry import MAX_ENTRY_BYTES
-from sentryfw.fleet.signature import KEY_BYTES, Signer
-from sentryfw.host.account import acting_as_owner
-from sentryfw.host.private_files import open_private, private_directory, read_as_owner
+from sentryfw.setup.fleet.signing_key import public_key
 
 ENTRIES_BATCH: Final = 40
 """Entries in one request, which is a line of 64 KiB at most."""
@@ -29,9 +28,7 @@ MAX_LINE_CHARACTERS: Final = 2 * MAX_ENTRY_BYTES
 NO_FLEET: Final = "there is no fleet: set [fleet] name and members, and restart the daemon"
 COLUMNS: Final = ("member", "trust", "blocks", "weighed", "shown", "last", "refused")
 
-app = new_app()
-group = new_group("Share blocks with other firewalls.")
-app.add_typer(group, name="fleet")
+__all__ = ["app", "hub", "membership", "overview"]
 
 
 @group.command("key")
@@ -85,22 +82,6 @@ def drop_command(context: typer.Context, member: str) -> None:
     config = load_config(context)
     for answer in ask_stream(config.paths.control, {"do": "fleet-drop", "member": member}):
         typer.echo(f"{answer.get('count')} sources of {member} dropped")
-
-
-def public_key(config: Config) -> str:
-    """Return the public key as text; make the private key where it is missing."""
-    path = config.paths.fleet_key
-    with acting_as_owner(path.parent):
-        private_directory(path.parent)
-        if not os.path.lexists(path):
-            descriptor = open_private(path, os.O_WRONLY | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(os.urandom(KEY_BYTES).hex())
-    text = read_as_owner(path, 2 * KEY_BYTES).decode()
-    try:
-        return Signer(bytes.fromhex(text)).public_key().hex()
-    except ValueError:
-        raise SentryError(f"{path} holds no key: move it away, and run this again") from None
 
 
 def sent(config: Config, after: int) -> Iterator[dict[str, Any]]:

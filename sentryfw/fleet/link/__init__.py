@@ -1,0 +1,1 @@
+"""sentryfw-link: the program that carries signed entries between the daemon and a hub."""
