@@ -59,14 +59,14 @@ class RealHub:
         self.process.wait()
 
     def reach(self, other: Namespace) -> str:
-        """Connect a namespace with it; return the name of the interface there."""
+        """Connect a namespace with it by the interface hub0 there; return the gateway."""
         self._links += 1
         number, name = self._links, f"hub{self._links}"
         connect(self.namespace, other, (name, "hub0"))
         add_address(self.namespace, name, f"10.77.{number}.1/24")
         add_address(other, "hub0", f"10.77.{number}.2/24")
         other.ip("route", "add", HUB, "via", f"10.77.{number}.1")
-        return "hub0"
+        return f"10.77.{number}.1"
 
     def close(self) -> None:
         self.namespace.close()
@@ -81,6 +81,7 @@ class Firewall:
         self.key = self.ask("key").strip()
         self.daemon: Popen[str] | None = None
         self.link: Popen[str] | None = None
+        self.gateway = ""
         self.report = self.box.settings.paths.link_status
         self.report.parent.mkdir()
 
@@ -119,6 +120,12 @@ class Firewall:
         """Return what other members block here, in the kernel."""
         return {*self.box.elements("fleet4"), *self.box.elements("fleet6")}
 
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Return the daemon's own events of one kind."""
+        lines = self.box.settings.paths.events.read_text().split("\n")[:-1]
+        notes = [json.loads(line).get("sentryfw", {}) for line in lines]
+        return [note for note in notes if note.get("event") == kind]
+
     def log(self) -> str:
         return (self.box.home / "link.log").read_text()
 
@@ -149,7 +156,7 @@ class FleetLab:
     def __enter__(self) -> Self:
         self.hub.start()
         for name, firewall in self.firewalls.items():
-            self.hub.reach(firewall.box.namespace)
+            firewall.gateway = self.hub.reach(firewall.box.namespace)
             firewall.ask("join", "--trust", "full", given=self.invitations[name].encode())
             firewall.box.install()
             firewall.start_daemon()

@@ -16,6 +16,10 @@ RIGHTS: Final = (
 FULL: Final = "the memory of the hub is full: raise maxmemory there"
 LOADING: Final = "the hub reads its entries from disk"
 PAIR: Final = "certificate and key of [fleet.hub] do not belong together"
+ENDED: Final = (
+    "the hub ended the connection: it stops, or refuses our certificate (expired, of another"
+    " authority): if that lasts, join again"
+)
 SILENT: Final = "no answer"
 MEANINGS: Final[dict[str, str]] = {
     "alert certificate expired": (
@@ -52,6 +56,9 @@ MEANINGS: Final[dict[str, str]] = {
     "loading the dataset": LOADING,
     "No such file or directory": "a file or socket that [fleet.hub] names is missing",
     "Permission denied": "the link may not read a file that [fleet.hub] names",
+    "EOF occurred in violation of protocol": ENDED,
+    "Connection reset": ENDED,
+    "Connection closed by server": ENDED,
     "Connection refused": "nothing listens there: does the hub run?",
     "timed out": SILENT,
     "Timeout": SILENT,

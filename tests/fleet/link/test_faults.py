@@ -20,6 +20,8 @@ from sentryfw.fleet.link.faults import MAX_CHARACTERS, hub_fault
         ("sslv3 alert certificate expired", "our certificate, which has expired"),
         ("tlsv1 alert unknown ca", "not of the hub's authority"),
         ("tlsv13 alert certificate required", r"\[fleet.hub\] names none"),
+        ("Error 8 while writing to socket. EOF occurred in violation of protocol (_ssl.c:2393).",
+         "refuses our certificate"),
         ("WRONGPASS invalid username-password pair or user is disabled.", "does not know this"),
         ("NOPERM this user has no permissions to access one of the keys", "its ACL"),
         ("OOM command not allowed when used memory > 'maxmemory'.", "raise maxmemory"),
