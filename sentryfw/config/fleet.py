@@ -145,6 +145,9 @@ class Fleet(Section):
     )
     """The other firewalls by their names."""
     hub: FleetHub = Field(default_factory=FleetHub)
+    agree: Annotated[Count, Field(ge=0, le=MAX_MEMBERS)] = 0
+    """Members that have to report a source with forgeable evidence, so that two targets here block
+    it by their word; 0: their word only defers, however many they are."""
 
     @property
     def mirrors(self) -> bool:
@@ -157,6 +160,10 @@ class Fleet(Section):
             raise ValueError('members need a name of this firewall: name = "fw1"')
         if self.hub.is_on and not self.name:
             raise ValueError('a hub needs a name of this firewall: name = "fw1"')
+        if self.agree == 1:
+            raise ValueError("agree = 1: one member alone agrees with none; write 2 or more, or 0")
+        if self.agree > len(self.members):
+            raise ValueError(f"agree = {self.agree}: there are {len(self.members)} members")
         if "" in self.members:
             raise ValueError("a member has a name")
         if self.name in self.members:

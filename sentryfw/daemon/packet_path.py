@@ -84,7 +84,7 @@ class PacketPath:
         if outcome.distributed is not None:
             self.defer(outcome.distributed)
         if self.weighed and outcome.action == "count" and not packet.meta.partner:
-            self._defer_weighed(outcome)
+            self._weigh(outcome, zone)
         packet.verdict = outcome.verdict
         if outcome.action != "pass":
             name = self._interfaces.names[zone]
@@ -155,13 +155,23 @@ class PacketPath:
         if found.is_new:
             self._recorder.note(DISTRIBUTED, **distributed_fields(found))
 
-    def _defer_weighed(self, outcome: Outcome) -> None:
-        """Defer a source by its first probe here, if another member of the fleet reported it."""
-        probe = outcome.probe
-        if probe is None or not self.weighed.holds(probe.source, clock()):
+    def _weigh(self, outcome: Outcome, zone: int) -> None:
+        """Defer a source by its first probe here, if another member of the fleet reported it; block
+        it by its second target, if as many members do as [fleet] agree asks for."""
+        probe, now = outcome.probe, clock()
+        if probe is None or self.engine.zones.all[zone].observes:
             return
+        if not self.weighed.holds(probe.source, now):
+            return
+        agreement = self.weighed.try_target(probe.source, probe.target, now)
         try:
             self._decisions.defer_source(probe.source, DEFER_S)
+            if agreement is not None:
+                self._decisions.block_for_fleet([(probe.source, agreement.seconds)])
+                self._recorder.note(
+                    "fleet-agreed", address=source_text(probe.source), members=agreement.members,
+                    seconds=agreement.seconds,
+                )  # fmt: skip
         except KernelError as error:  # a full set serves
             self._recorder.note("defer-failed", place=source_text(probe.source), error=str(error))
 

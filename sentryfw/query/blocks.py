@@ -98,7 +98,7 @@ def of_fleet(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, Non
     """Yield the blocks by other members of the fleet, each with its members and their reason."""
     with closing(OptionalLedger(ledger, warn)) as book:
         for found in fleet_blocks(table):
-            rows = [row for row in _held(book, found.address) if row.effect == "block"]
+            rows = foreign.blocking(_held(book, found.address))
             listed = item(found, None)
             listed["member"] = ", ".join(row.member for row in rows)
             listed["host"] = ""

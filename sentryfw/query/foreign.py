@@ -59,11 +59,17 @@ def items(found: Sequence[Held]) -> list[MemberItem]:
 
 def because(found: Sequence[Held], *, is_blocked: bool) -> str:
     """Return the words of members as one sentence; empty if they have no effect."""
-    counted = [row for row in found if row.effect == ("block" if is_blocked else "weigh")]
-    names = "; ".join(words(row) for row in counted)
+    weighed = [row for row in found if row.effect == "weigh"]
+    names = "; ".join(words(row) for row in (blocking(found) if is_blocked else weighed))
     if is_blocked:
         return f"blocked by the word of {names or 'a member that is not in the ledger'}"
     return f"not blocked, but one probe defers it, by the word of {names}" if names else ""
+
+
+def blocking(found: Sequence[Held]) -> list[Held]:
+    """Return the words that block a source: those of members that agree where none does alone."""
+    alone = [row for row in found if row.effect == "block"]
+    return alone or [row for row in found if row.effect == "weigh"]
 
 
 def words(row: Held) -> str:

@@ -11,7 +11,7 @@ import pytest
 from kernel.conftest import StartDaemon
 from sentryfw.control.client import ask_stream
 from sentryfw.engine.model import parse_source
-from sentryfw.fleet.entry import Entry, Proof
+from sentryfw.fleet.entry import Entry, Operation, Proof
 from sentryfw.fleet.signature import Signer
 from support.box import Box
 from support.host import environment
@@ -144,16 +144,33 @@ key = "{MEMBER.public_key().hex()}"
 """
 
 
-def _sent(daemon: Sentry, seq: int, address: str, evidence: Proof) -> list[str]:
-    """Send an entry of the member to the daemon; return its effect."""
+Named = tuple[str, Signer]
+
+
+def _entry(
+    seq: int, address: str, evidence: Proof, by: Named = ("fw1", MEMBER), op: Operation = "block"
+) -> dict[str, str]:
+    """Return a signed entry of a member."""
+    member, signer = by
     raw = Entry(
-        op="block", member="fw1", seq=seq, network=ip_network(address), duration_s=600,
+        op=op, member=member, seq=seq, network=ip_network(address), duration_s=600,
         evidence=evidence, scan="portscan", reason="why", at=int(time.time()),
     ).encode()  # fmt: skip
-    item = {"entry": raw.decode(), "signature": MEMBER.sign(raw).hex()}
+    return {"entry": raw.decode(), "signature": signer.sign(raw).hex()}
+
+
+def _passed(daemon: Sentry, item: dict[str, str]) -> list[str]:
+    """Pass an entry to the daemon; return its effect."""
     request = {"do": "fleet-incoming", "entries": [item]}
     answers = ask_stream(daemon.settings.paths.control, request)
     return [str(answer.get("effect") or answer.get("refused")) for answer in answers]
+
+
+def _sent(
+    daemon: Sentry, seq: int, address: str, evidence: Proof, by: Named = ("fw1", MEMBER)
+) -> list[str]:
+    """Send a block of a member to the daemon; return its effect."""
+    return _passed(daemon, _entry(seq, address, evidence, by))
 
 
 @pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
@@ -236,3 +253,40 @@ def test_a_foreign_proven_block_ends_live_flows_and_a_forgeable_one_does_not(
         lab.table.decisions.lift_for_fleet(parse_source(NAMES[family]))
         server.settimeout(10)
         assert server.recv(5) == b"hello", "nothing else stands between both"
+
+
+SECOND = Signer(b"2" * 32)
+AGREE = f"""
+[fleet]
+name = "us"
+agree = 2
+[fleet.members.fw1]
+key = "{MEMBER.public_key().hex()}"
+[fleet.members.fw2]
+key = "{SECOND.public_key().hex()}"
+"""
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["two-agree", "one-alone"])
+@pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+def test_two_members_that_agree_make_two_own_targets_enough(
+    lab: Lab, start_daemon: StartDaemon, family: int, *, both: bool
+) -> None:
+    daemon = start_daemon(AGREE)
+    source, name = ATTACKER[family], f"fleet{family}"
+    assert _sent(daemon, 1, NAMES[family], "forgeable") == ["weigh"]
+    if both:
+        assert _sent(daemon, 1, NAMES[family], "forgeable", ("fw2", SECOND)) == ["weigh"]
+    lab.probe(source, 1)
+    wait_for(lambda: len(lab.elements(f"defer{family}")) == 1, "one own probe defers it")
+    assert lab.elements(name) == set(), "and does not block it"
+    lab.probe(source, 2)
+    wait_for(lambda: lab.count("judged") >= 2, "the second was judged")
+    if not both:
+        wait_for(lambda: daemon.status()["tracked_sources"] == 1, "it counts")
+        assert lab.elements(name) == set()
+        return
+    wait_for(lambda: len(lab.elements(name)) == 1, "its second target blocks it")
+    withdraw = _entry(2, NAMES[family], "forgeable", ("fw2", SECOND), op="withdraw")
+    assert _passed(daemon, withdraw) == ["lift"]
+    assert lab.elements(name) == set()

@@ -66,7 +66,7 @@ class Effects:
                 continue
             source = parse_source(one.entry.address)
             if one.effect == "weigh":
-                self._weighed.add(source, now + one.seconds)
+                self._weighed.add(source, now + one.seconds, one.entry.member)
             elif one.effect in ("lift", "unblock"):
                 blocks.pop(source, None)
                 self.lift(table, one.entry.address, standings, now)
@@ -85,10 +85,10 @@ class Effects:
             return
         source = parse_source(address)
         self._weighed.discard(source)
-        for standing in standings.values():
+        for name, standing in standings.items():
             other = standing.alive.get(address)
             if other is not None and other.effect == "weigh" and other.end > now:
-                self._weighed.add(source, other.end)
+                self._weighed.add(source, other.end, name)
         left = left_of(address, standings, now)
         if left is not None:
             _block(table, {source: left})

@@ -91,6 +91,7 @@ class Exchange:
         """Continue with what the ledger remembers; end the entries of members that the
         configuration names no longer. Raise SentryError or sqlite3.Error."""
         standings = self._admission.standings
+        self._around.weighed.agree = self._config.fleet.agree
         with Ledger(self._config.paths.ledger) as ledger:
             if self.is_on:
                 outbox.enable(ledger, wall, mirrors=self._config.fleet.mirrors)
@@ -128,7 +129,7 @@ class Exchange:
             kept = {row.address: Alive(cast(Effect, row.effect), end, cut)}
             self._admission.restore(row.member, 0, kept, now)
             if row.effect == "weigh":
-                self._around.weighed.add(parse_source(row.address), end)
+                self._around.weighed.add(parse_source(row.address), end, row.member)
 
     def reconfigure(self, config: Config) -> None:
         """Use another configuration, with the same [fleet]: a running daemon keeps that."""
