@@ -90,10 +90,9 @@ def disable(ledger: AnyLedger) -> None:
 def outgoing(ledger: AnyLedger, after: int, limit: int) -> list[Outgoing]:
     """Return the entries behind a number, in order, and forget those beyond MAX_ROWS."""
     database = ledger.database
-    database.execute(
-        "DELETE FROM fleet_outbox WHERE seq <= (SELECT MAX(seq) FROM fleet_outbox) - ?",
-        (MAX_ROWS,),
-    )
+    [(first, last)] = database.read("SELECT MIN(seq), MAX(seq) FROM fleet_outbox")
+    if first is not None and last - first >= MAX_ROWS:  # a write waits for other writers
+        database.execute("DELETE FROM fleet_outbox WHERE seq <= ?", (last - MAX_ROWS,))
     rows = database.read(
         f"SELECT seq, {_COLUMNS}, elements FROM fleet_outbox WHERE seq > ? ORDER BY seq LIMIT ?",
         (after, limit),
