@@ -9,7 +9,7 @@ PYTHON ?= /usr/bin/python3
 BIN := .venv/bin
 STAMP := .venv/set-up
 ENGINE := build/engine/digest
-PACKAGES := nftables python3-nftables libnetfilter-queue-dev nmap iproute2 gcc \
+PACKAGES := nftables python3-nftables libnetfilter-queue-dev nmap iproute2 netbase gcc \
   python3 python3-dev python3-venv
 # Used by the tests alone: scanners, tracers and recorders; what PortSentry calls (net-tools,
 # libwrap0); readers of our files (fail2ban, prometheus' promtool, fish) and of libloc's; a BGP daemon.
