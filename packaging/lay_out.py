@@ -95,6 +95,7 @@ def main() -> None:
     papers(tree, float(os.environ["SOURCE_DATE_EPOCH"]))
     write(tree / "etc/sentryfw/sentryfw.toml", pages.configuration())
     write(tree / "etc/logrotate.d/sentryfw", (OWN / "common" / "logrotate").read_text())
+    write(tree / "etc/apparmor.d/sentryfwd", (OWN / "apparmor" / "sentryfwd").read_text())
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ HELPER_FILES: Final = {name: f"systemd/system/{name}" for name in HELPER}
 LINK: Final = "sentryfw-link.service"
 """The unit of the link to a fleet's hub; installed if there is one."""
 LINK_PLACE: Final = f"systemd/system/{LINK}"
+PACKAGED: Final = Path("/usr/lib/sentryfw")
+"""The place of the program where a package installed it, which the AppArmor profile is for."""
+PROFILE: Final = "sentryfwd"
+"""The name of that profile (packaging/apparmor)."""
 HOMES: Final = tuple(map(Path, ("/home", "/root", "/run/user")))
 """The directories that ProtectHome= hides."""
 
@@ -125,7 +129,19 @@ def _values(service: Service) -> dict[str, str]:
         "LOG": word(paths.log),
         "DIRECTORIES": _directories(paths, service.writable),
         "HOME": "read-only" if _is_below_a_home(service) else "yes",
+        "PROFILE": _profile(service),
     }
+
+
+def _profile(service: Service) -> str:
+    """Return the line of the AppArmor profile, where that allows what this service writes.
+
+    A profile that denies it would end the defence. "-": a host without AppArmor, or without the
+    profile, starts the service all the same (systemd.exec(5)).
+    """
+    fits = service.paths == Paths() and not service.writable and not _is_below_a_home(service)
+    is_packaged = service.daemon.is_relative_to(PACKAGED)
+    return f"AppArmorProfile=-{PROFILE}" if fits and is_packaged else ""
 
 
 def _directories(paths: Paths, writable: tuple[Path, ...]) -> str:

@@ -171,7 +171,7 @@ def test_the_shipped_unit_equals_the_one_that_install_writes(build: Any, tmp_pat
 SCRIPTS: Final = [
     path
     for path in sorted(PACKAGING.glob("*/*"))
-    if path.parent.name != "__pycache__"
+    if path.parent.name not in {"__pycache__", "apparmor", "selinux"}
     and path.stem not in {"lintian", "lintian-cockpit", "logrotate"}
 ]
 

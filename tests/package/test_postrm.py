@@ -20,10 +20,12 @@ LEFT = (
     "etc/systemd/system/sentryfw-link.service", "etc/sentryfw/fleet/key.pem",
     "etc/systemd/system/multi-user.target.wants/sentryfw-link.service",
     "run/sentryfw-link/status.json",
+    "etc/apparmor.d/local/sentryfwd", "etc/apparmor.d/force-complain/sentryfwd",
 )  # fmt: skip
 KEPT = (
     "etc/systemd/system/multi-user.target.wants/other.service",
     "etc/systemd/system/other.service",
+    "etc/apparmor.d/local/other",
     "etc/sentryfw/sentryfw.toml",
     "etc/sentryfw/conf.d/README",
 )

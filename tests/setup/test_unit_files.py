@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -103,6 +103,29 @@ def test_it_is_not_root_and_has_one_capability() -> None:
 def test_it_gets_the_boot_id_that_its_sandbox_hides() -> None:
     assert setting(unit(), "ProcSubset") == ["pid"]
     assert setting(unit(), "Environment") == [f"{inhibit.BOOT_ID_GIVEN}=%b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        ({}, ["-sentryfwd"]),
+        ({"paths": ELSEWHERE}, []),
+        ({"writable": (Path("/var/lib/node"),)}, []),
+        ({"config": Path("/home/op/fw.toml")}, []),
+        ({"daemon": Path("/usr/local/bin/sentryfwd")}, []),
+    ],
+    ids=["packaged", "other paths", "a directory of another program", "home", "wheel"],
+)
+def test_the_profile_is_asked_for_where_it_allows_what_is_written(
+    change: dict[str, Any], lines: list[str]
+) -> None:
+    home = Path("/usr/lib/sentryfw")
+    packaged = Service(
+        home / "bin" / "sentryfwd", Path("/etc/sentryfw/sentryfw.toml"), Paths(), prefix=home,
+        python=Path("/usr/bin/python3"),
+    )  # fmt: skip
+    text = rendered(packaged._replace(**change))["sentryfw.service"]
+    assert setting(text, "AppArmorProfile") == lines
 
 
 def test_the_watchdog_has_time_for_a_notice_every_second() -> None:
