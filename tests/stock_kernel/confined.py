@@ -169,7 +169,6 @@ def serve(machine: Machine, attacker: Namespace) -> dict[str, Any]:
     found["allowed to root"] = allowed(machine)
     found["allowed to the profile"] = allowed(machine, "aa-exec", "-p", "sentryfwd", "--")
     found["denied then"] = denials()
-    machine.said("sentryfw", "uninstall")
     return found
 
 
