@@ -75,7 +75,6 @@ ATTEMPTS: Final = {
     "write a unit": "open('/run/systemd/system/x.service', 'w')",
     "mount": "assert ctypes.CDLL(None).mount(b'none', b'/mnt', b'tmpfs', 0, None) == 0",
     "listen to raw packets": "socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)",
-    "talk to systemd": "socket.socket(socket.AF_UNIX).connect('/run/systemd/private')",
     NEEDED: "open('/etc/sentryfw/sentryfw.toml').read()",
 }
 """Python that fails if it is denied, tried as root: all but NEEDED is what a daemon that was taken
