@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sentryfw.config.fleet import Fleet
+from sentryfw.config.fleet import Fleet, FleetHub, HubAddress, parse_hub
 
 KEY = "ab" * 32
 
@@ -40,3 +40,50 @@ def test_a_member_is_weighed_by_default() -> None:
 def test_a_wrong_section_is_refused(section: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         Fleet.model_validate(section)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("rediss://192.0.2.1", HubAddress("192.0.2.1", 6379, is_encrypted=True)),
+        ("rediss://[2001:db8::1]:6380", HubAddress("2001:db8::1", 6380, is_encrypted=True)),
+        ("redis://127.0.0.1:7000", HubAddress("127.0.0.1", 7000, is_encrypted=False)),
+        ("redis://localhost", HubAddress("localhost", 6379, is_encrypted=False)),
+        ("unix:///run/r.sock", HubAddress("", 0, is_encrypted=False, socket="/run/r.sock")),
+    ],
+)
+def test_a_hub_is_a_url(url: str, expected: HubAddress) -> None:
+    assert parse_hub(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"url": "http://192.0.2.1"}, "is not a hub"),
+        ({"url": "rediss://"}, "is not a hub"),
+        ({"url": "rediss://h:99999"}, "is not a hub"),
+        ({"url": "rediss://u:p@h"}, "user and password_file are keys"),
+        ({"url": "rediss://h/3"}, "user and password_file are keys"),
+        ({"url": "redis://192.0.2.1"}, "is not encrypted"),
+        ({"url": "redis://hub.example.org"}, "is not encrypted"),
+        ({"url": "rediss://h", "sentinels": ["rediss://s"]}, "exclude each other"),
+        ({"sentinels": [""]}, "a Sentinel has a URL"),
+        ({"url": "rediss://h", "certificate": "/c.pem"}, "belong together"),
+        ({"url": "rediss://h", "keep": 10}, "keep"),
+    ],
+)
+def test_a_wrong_hub_is_refused(section: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        FleetHub.model_validate(section)
+
+
+def test_a_hub_needs_a_name_of_this_firewall() -> None:
+    with pytest.raises(ValidationError, match="a hub needs a name"):
+        Fleet.model_validate({"hub": {"url": "rediss://h"}})
+
+
+def test_sentinels_are_the_addresses_where_there_are_some() -> None:
+    hub = FleetHub.model_validate({"sentinels": ["rediss://a", "rediss://b"]})
+    assert hub.is_on
+    assert [address.host for address in hub.addresses] == ["a", "b"]
+    assert not FleetHub().is_on

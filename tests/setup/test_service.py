@@ -1,6 +1,7 @@
 """The units of the helper, installed if a reaction needs root; logrotate's file."""
 
 import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from sentryfw.config.model import Config, Paths
 from sentryfw.config.respond import Respond
 from sentryfw.errors import SentryError
-from sentryfw.host.account import Account
+from sentryfw.host.account import LINK_USER, Account
 from sentryfw.setup import service
 from sentryfw.setup.unit_files import (
     FILES,
@@ -22,6 +23,7 @@ from sentryfw.setup.unit_files import (
     UNIT,
     Service,
     rendered_helper,
+    rendered_link,
     rendered_logrotate,
 )
 
@@ -45,6 +47,20 @@ def test_the_units_accept_the_daemons_user_and_run_our_interpreter() -> None:
         ' --config "/etc/sentryfw/x y.toml" --user 977'
     )
     assert not any("@" in text for text in units.values())
+
+
+def test_the_link_has_a_user_of_its_own_and_no_capability() -> None:
+    made = Service(Path("/opt/bin/sentryfwd"), Path("/etc/sentryfw/sentryfw.toml"), Paths())
+    text = rendered_link(made)
+    section = _unit(text)["Service"]
+    assert section["ExecStart"] == "/opt/bin/sentryfw-link --config /etc/sentryfw/sentryfw.toml"
+    assert (section["User"], section["SupplementaryGroups"]) == ("sentryfw-link", "sentryfw")
+    assert section["User"] == LINK_USER
+    assert section["CapabilityBoundingSet"] == section["AmbientCapabilities"] == ""
+    assert section["RuntimeDirectory"] == Paths().link_status.parent.name
+    assert "StateDirectory" not in section
+    assert "ReadWritePaths" not in section
+    assert "@" not in re.sub(r"~?@(system-service|privileged|resources)", "", text)
 
 
 @pytest.mark.parametrize(
