@@ -87,7 +87,7 @@ def _replay(path: Path, count: int) -> float:
 
 
 def _members(path: Path) -> float:
-    """Return the seconds in which one member has read what MEMBER_COUNT others add at the same time."""
+    """Return the seconds in which one member reads what MEMBER_COUNT others add in them."""
     names = [f"member{number}" for number in range(MEMBER_COUNT)]
     made = {name: [_entry(name, n) for n in range(1, EACH_COUNT + 1)] for name in names}
 
@@ -140,8 +140,10 @@ def _server() -> Iterator[Path]:
     """Run a redis-server with the durability of `fleet init`; yield the path of its socket."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
         path = Path(directory) / "redis.sock"
-        command: list[str | Path] = ["redis-server", "--port", "0", "--unixsocket", path, "--dir", directory,
-                   "--appendonly", "yes", "--save", ""]  # fmt: skip
+        command: list[str | Path] = [
+            "redis-server", "--port", "0", "--unixsocket", path, "--dir", directory,
+            "--appendonly", "yes", "--save", "",
+        ]  # fmt: skip
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             end = time.monotonic() + START_S
             while not path.exists() and time.monotonic() < end:
