@@ -353,6 +353,7 @@ def test_every_request_of_the_commands_is_known_to_change_something_or_not() -> 
         "fleet-outgoing",
         "fleet-incoming",
         "fleet-drop",
+        "fleet-release",
     }
     package = Path(server.__file__).parents[1]
     sources = [path for part in ("cli", "query") for path in (package / part).rglob("*.py")]

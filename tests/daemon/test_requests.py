@@ -40,6 +40,7 @@ class Asked:
                 drop=self._log("drop"),
                 release=self._log("release"),
                 positions=lambda: {"fw1": 7},
+                outbox=SimpleNamespace(wait=self._log("wait")),
             ),
         )
         status: Any = SimpleNamespace(as_dict=lambda: {"pid": 1})
