@@ -83,8 +83,12 @@ def test_the_user_is_created_once_and_cannot_log_in(tmp_path: Path, tool: str) -
     assert not Path(home).exists() or home == "/"
     groups = (etc / "group").read_text().splitlines()
     assert [ln.split(":")[2] for ln in groups if ln.startswith("sentryfw:")] == [gid]
-    [shadow] = [ln for ln in (etc / "shadow").read_text().splitlines() if ln.startswith("sentryfw")]
-    assert shadow.split(":")[1] in ("!", "!*", "!!", "*")
+    shadow = (etc / "shadow").read_text().splitlines()
+    found = [line.split(":")[:2] for line in shadow if line.startswith("sentryfw")]
+    # The file of systemd-sysusers has the link's user, too.
+    link = ["sentryfw-link"] if tool == "systemd-sysusers" else []
+    assert sorted(name for name, _ in found) == ["sentryfw", *link]
+    assert all(password in ("!", "!*", "!!", "*") for _, password in found)
 
 
 def test_an_error_names_the_user_that_cannot_be_created(
