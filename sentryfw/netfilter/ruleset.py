@@ -115,6 +115,7 @@ def _values(
         "watch_out": "watch_out_some" if watch.interfaces else "watch_out_all",
         "originated": "blocked_except_decoy" if decoy.tcp else "blocked",
         "live": "fleet_live" if config.fleet.members else "pass_live",
+        "confined": "drop_confined_except_decoy" if decoy.tcp else "drop_confined",
         "raw_syn": "raw_syn_deferred" if watch.defers_raw_syn else "raw_syn_served",
         "queue_number": str(config.queue.number),
         "decoy_port": str(decoy.port),

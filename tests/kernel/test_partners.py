@@ -24,6 +24,7 @@ from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns]
 
+StartDaemon = Callable[[str], Sentry]
 both_families = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 KEYS = {4: (ATTACKER[4], BYSTANDER[4]), 6: ("2001:2:0:1::", "2001:2:0:2::")}
 """The keys of the two sources in a set: an IPv6 source is its /64."""
@@ -256,3 +257,39 @@ def test_a_live_flow_survives_a_forged_block_and_not_a_block_by_hand(
 
 def _was_blocked(daemon: Sentry) -> bool:
     return any(event.get("alert", {}).get("action") == "blocked" for event in daemon.events())
+
+
+@both_families
+def test_a_redirected_port_is_learnt_beside_the_one_that_it_leads_to(
+    lab: Lab, daemon: Sentry, family: int
+) -> None:
+    """The client used the target's own port before; the live connection is by the other port."""
+    published = 8000
+    lab.nft("add table inet site")
+    lab.nft("add chain inet site pre { type nat hook prerouting priority dstnat; }")
+    lab.nft(f"add rule inet site pre tcp dport {published} redirect to :{LISTED}")
+    lab.listen(LISTED, family)
+    lab.make_partner(ATTACKER[family])
+    client = lab.open(ATTACKER[family], published)
+    client.sendall(b"hello")
+    wait_for(
+        lambda: f". tcp . {published} " in lab.nft(f"list set inet sentryfw served{family}"),
+        "the redirected port",
+    )
+
+
+def test_a_neighbour_is_learnt_by_its_address_where_its_prefix_was_a_partner(
+    lab: Lab, start_daemon: StartDaemon
+) -> None:
+    """The prefix was learnt before it was named in whole6; its neighbours do not keep it."""
+    prefix, neighbour = KEYS[6][0], ATTACKER[6]
+    start_daemon(f'[detect]\nwhole6 = ["{prefix}/64"]')
+    lab.nft(f"add element inet sentryfw partner6 {{ {prefix} timeout 1d }}")
+    lab.nft(f"add element inet sentryfw served6 {{ {prefix} . {VICTIM[6]} . tcp . {LISTED} }}")
+    listener = lab.listen(LISTED, 6)
+    client = lab.open(neighbour)
+    server, _ = listener.accept()
+    client.sendall(b"hello")
+    assert server.recv(5) == b"hello"
+    server.close()
+    wait_for(lambda: neighbour in lab.elements("partner6"), "a partner by its address")

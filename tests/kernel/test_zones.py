@@ -84,6 +84,13 @@ def _knock(net: Net, *ports: int) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def _connect(net: Net, *ports: int) -> None:
+    """Open a connection to each port, as a client does; the ports are closed."""
+    words = " ".join(f"! echo >/dev/tcp/{net.ours}/{port} || exit 1;" for port in ports)
+    done = net.host.run("bash", "-c", words)
+    assert done.returncode == 0, done.stderr
+
+
 def _use(sentry: Sentry, settings: str) -> None:
     """Have the daemon use another configuration."""
     kept = sentry.config.read_text().partition("[watch]")[0].partition("[[zone]]")[0]
@@ -152,6 +159,7 @@ def test_the_ports_of_a_zone_are_listed_there_alone(
 ) -> None:
     sentry = start_daemon(ZONES)
     guests, lan = nets["guests"], nets["lan"]
+    _connect(guests, *range(7100, 7121))
     _nmap(guests.host, guests.ours, "7100-7120")
     drain(sentry)
     assert lab.count("judged") == 0
