@@ -61,6 +61,8 @@ HEAD: Final = {
     "dropped_bytes": 1, "within": ["198.51.100.0/24"], "offences": 1, "partner": False,
     "never_block": [{"network": "198.51.100.0/24", "why": "x", "in_kernel": True}],
     "suspect": True, "confined": False,
+    "members": [{"member": "fw2", "effect": "block", "evidence": "proven", "scan": "portscan",
+                 "reason": "3 ports", "at": PROBE["at"], "ends_at": None}],
 }  # fmt: skip
 HONEST: Final[dict[str, list[dict[str, Any]]]] = {
     "status": [STATUS],
