@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from sentryfw import config
-from sentryfw.control.server import READ_ONLY, ControlServer, Peer
+from sentryfw.control.server import CARRIED, READ_ONLY, ControlServer, Peer
 from sentryfw.decoy import wire
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import ACCEPT, DROP, Meta
@@ -38,6 +38,7 @@ from sentryfw.tools.replay.linktypes import LINKS
 SETTINGS: Final = config.parse(b"[block]\nper_minute = 5", "here")
 PROTECTED: Final = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
 SEPARATOR: Final = b"\0\0"
+LINK_UID: Final = 990
 MAX_RECORDS: Final = 5000
 
 
@@ -183,14 +184,16 @@ def control(data: bytes) -> None:
     asked: list[Any] = []
     server: Any = ControlServer.__new__(ControlServer)
     server._answer = lambda request: asked.append(request) or {}
-    for may_change in (True, False):
+    server._link = LINK_UID
+    for may_change, uid in ((True, 0), (False, 1000), (False, LINK_UID)):
         asked.clear()
-        peer: Any = SimpleNamespace(may_change=may_change, may_read=True)
+        peer: Any = SimpleNamespace(may_change=may_change, may_read=True, uid=uid)
         reply = ControlServer._reply(server, data, peer)
         json.dumps(reply)
         assert "error" in reply or asked
+        open_to_it = READ_ONLY | CARRIED if uid == LINK_UID else READ_ONLY
         for request in asked:
-            assert may_change or request["do"] in READ_ONLY
+            assert may_change or request["do"] in open_to_it
     assert not Peer(65534, frozenset({65534})).may_change
 
 

@@ -38,9 +38,15 @@ def server(home: Path) -> Iterator[Path]:
         ["redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--dir", home],
         stdout=subprocess.DEVNULL,
     ) as process:
-        wait_for(path.exists, "it listens")
+        wait_for(lambda: _listens(path), "it listens")
         yield path
         process.kill()
+
+
+def _listens(path: Path) -> bool:
+    """Return whether connections are accepted; the socket's file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def connected(path: Path, own: str = "fw1", **settings: object) -> Hub:
