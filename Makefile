@@ -70,7 +70,7 @@ $(@D)/bin/pip --quiet --disable-pip-version-check install --require-hashes -r $<
 touch $@
 endef
 
-.PHONY: readable translations stock-root test-roots test-web apt-web release deb packages packages-here apt-suites wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help table setup apt demo test test-fast test-kernel test-peers check fmt golden bench bench-quick lock clean
+.PHONY: readable translations stock-root stock-lay-out test-roots test-web apt-web release deb packages packages-here apt-suites wheel test-deb apt-package apt-package-test apt-test test-stock-kernel apt-stock fuzz help table setup apt demo test test-fast test-kernel test-peers check fmt golden bench bench-quick lock clean
 
 help:
 	@echo "make demo    set up what is missing, then run the fire drill (sentryfw drill)"
@@ -134,7 +134,7 @@ check: setup
 	$(BIN)/lint-imports
 
 # On stock distribution kernels with the queue statement, emulated: some minutes each.
-test-stock-kernel: setup apt-stock $(STOCK_STAMP) stock-root
+test-stock-kernel: setup apt-stock $(STOCK_STAMP) stock-root stock-lay-out
 	@$(BIN)/pytest -m stock_kernel tests/stock_kernel
 
 # Packages for other machines, below dist/: docs/appliances.md describes each. They are built in
@@ -183,9 +183,12 @@ ROOT_TARGETS ?= check test-fast
 test-roots: apt-suites
 	@$(IN_SUITES) $(TEST_SUITES) --make $(ROOT_TARGETS)
 
-# Debian 13 with its kernel, below build/roots.
+# Debian 13 with its kernel, below build/roots; then SentryFW in it.
 stock-root: apt-suites
-	@PYTHONPATH=packaging $(PYTHON) tests/stock_kernel/make_root.py
+	@PYTHONPATH=packaging $(PYTHON) tests/stock_kernel/make_root.py install
+
+stock-lay-out:
+	@PYTHONPATH=packaging $(PYTHON) tests/stock_kernel/make_root.py lay-out
 
 apt-suites: apt
 	@$(call install,$(SUITE_PACKAGES))

@@ -1,8 +1,10 @@
 """Groups and examples of `--help`: complete, true, and 80 columns wide."""
 
+import inspect
 import re
 import shlex
 from pathlib import Path
+from typing import get_type_hints
 
 import click
 import pytest
@@ -48,6 +50,18 @@ def test_an_example_has_options_that_exist(line: str) -> None:
         command = command.commands[words.pop(0)]
     known = {text for parameter in command.params for text in parameter.opts}
     assert [word for word in words if word.startswith("--") and word not in known] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_parameter_is_of_a_kind_that_debians_typer_lacks(name: str) -> None:
+    """typer 0.15 of Debian 13 takes enumerations for choices, and no Literal."""
+    command = Commands.load(name)
+    every = command.commands.values() if isinstance(command, click.Group) else [command]
+    for one in every:
+        # typer keeps the function behind its wrapper.
+        function = inspect.unwrap(one.callback) if one.callback else None
+        hints = get_type_hints(function, include_extras=True) if function else {}
+        assert "Literal" not in str(hints), one.name
 
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"

@@ -1,8 +1,8 @@
 """Make the root of Debian 13 that its kernel is emulated with: `make test-stock-kernel`.
 
-    python tests/stock_kernel/make_root.py
+    python tests/stock_kernel/make_root.py install|lay-out
 
-It has the kernel, the sources with an environment of that Debian's Python, and SentryFW as Debian's
+`install` may fail for want of a network; a failure of `lay-out` is one of ours. The root has the kernel, the sources with an environment of that Debian's Python, and SentryFW as Debian's
 source package lays it out, with the distribution's packages: confined.py starts that by systemd.
 """
 
@@ -33,13 +33,18 @@ done
 MARK: Final = ROOT / "root" / "installed"
 
 
-def main() -> None:
+def install() -> None:
+    """Make the root with its packages and the environment of the tests."""
     suites.made("trixie", ROOT.parent)
     suites.copy_sources(ROOT / suites.PLACE)
     if not MARK.exists() or MARK.read_text() != INSTALL:
         suites.enter(ROOT, suites.PLACE, "sh", "-ec", INSTALL)
         MARK.write_text(INSTALL)
     suites.enter(ROOT, suites.PLACE, "make", "setup")
+
+
+def lay_out() -> None:
+    """Lay SentryFW out as the package does, and compile it."""
     suites.enter(ROOT, suites.PLACE, "sh", "-ec", LAY_OUT)
     # The emulated machine cannot write byte code, and would compile every module at every start.
     suites.enter(
@@ -49,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    {"install": install, "lay-out": lay_out}[sys.argv[1]]()

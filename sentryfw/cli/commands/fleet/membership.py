@@ -1,7 +1,8 @@
 """fleet join and leave: the files by which this firewall is a member of a fleet."""
 
 import sys
-from typing import Annotated, Final, Literal
+from enum import StrEnum
+from typing import Annotated, Final
 
 import typer
 
@@ -17,11 +18,19 @@ INSTALL: Final = "sudo sentryfw install"
 """It writes and starts the units that the configuration needs."""
 
 
+class Trust(StrEnum):
+    """What a member's word is worth; typer before 0.19 takes no Literal."""
+
+    FULL = "full"
+    WEIGH = "weigh"
+    SHOW = "show"
+
+
 @group.command("join")
 def join_command(
     context: typer.Context,
     trust: Annotated[
-        Literal["full", "weigh", "show"] | None,
+        Trust | None,
         typer.Option(help="What the members' word is worth; default weigh, or what it was."),
     ] = None,
 ) -> None:
@@ -31,7 +40,7 @@ def join_command(
     key = public_key(load_config(context))
     path = config_path(context)
     membership = Membership(path)
-    fleet = membership.join(invitation, trust)
+    fleet = membership.join(invitation, trust and trust.value)
     output.note(f"written to {membership.file}; the key of {fleet.name} is {key}")
     for name, member in sorted(fleet.members.items()):
         typer.echo(f"member {name}, trust {member.trust}, key {member.key}")
