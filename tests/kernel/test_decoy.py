@@ -349,7 +349,7 @@ def test_a_source_that_resets_before_it_is_accepted_is_a_visitor(
 
 
 def _open_sockets(process: Path) -> int:
-    """Return the sockets of a process, by its /proc directory; visitors leave meanwhile."""
+    """Return the sockets of a process, by its /proc directory; visitors may leave."""
     held = 0
     for link in (process / "fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed since the directory was read

@@ -2,8 +2,9 @@
 
     python tests/stock_kernel/make_root.py install|lay-out
 
-`install` may fail for want of a network; a failure of `lay-out` is one of ours. The root has the kernel, the sources with an environment of that Debian's Python, and SentryFW as Debian's
-source package lays it out, with the distribution's packages: confined.py starts that by systemd.
+`install` may fail for want of a network; a failure of `lay-out` is one of ours. The root has the
+kernel, the sources with an environment of that Debian's Python, and SentryFW as Debian's source
+package lays it out, with the distribution's packages: confined.py starts that by systemd.
 """
 
 import sys

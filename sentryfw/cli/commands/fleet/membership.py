@@ -19,7 +19,7 @@ INSTALL: Final = "sudo sentryfw install"
 
 
 class Trust(StrEnum):
-    """What a member's word is worth; typer before 0.19 takes no Literal."""
+    """Choices of --trust, as an enumeration: typer 0.15 takes no Literal."""
 
     FULL = "full"
     WEIGH = "weigh"
