@@ -164,7 +164,12 @@ class Daemon:
         self.config.write_text(f"[paths]\n{paths}{config}\n")
         self._command: list[str | Path] = [sys.executable, "-P", "-m", "sentryfw.daemon.main"]
         if rulesets is not None:
-            self._command = [sys.executable, "-P", "-c", WITH_RULESETS.format(directory=rulesets)]
+            self._command = [
+                sys.executable,
+                "-P",
+                "-c",
+                WITH_RULESETS.format(directory=str(rulesets)),
+            ]
         if cpu is not None:
             self._command = ["taskset", "-c", str(cpu), *self._command]
         self.process: subprocess.Popen[str] | None = None
