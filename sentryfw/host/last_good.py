@@ -65,6 +65,18 @@ def load(path: Path | None) -> Config | None:
         return None
 
 
+def usable(path: Path | None) -> Config:
+    """Return the configuration; the last good one while the files have a fault. Raise ConfigError
+    without one."""
+    try:
+        return config.load(path)
+    except ConfigError:
+        good = load(path)
+        if good is None:
+            raise
+        return good
+
+
 def delete(path: Path | None) -> list[Path]:
     """Delete the copy, and its directory if that is empty then; return what was deleted."""
     place = place_of(path)

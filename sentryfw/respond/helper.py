@@ -23,13 +23,11 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from sentryfw import config
 from sentryfw.config.files import DIRECTORY, drop_ins
-from sentryfw.config.model import Config
 from sentryfw.config.respond import Respond
 from sentryfw.control import framing
 from sentryfw.control.peer import peer_of
-from sentryfw.errors import ConfigError, ReactionFailed, SentryError
+from sentryfw.errors import ReactionFailed, SentryError
 from sentryfw.host import last_good
 from sentryfw.respond.command import CommandRunner
 from sentryfw.respond.hosts_deny import HostsDenyFile
@@ -257,25 +255,14 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         check_owner(arguments.config)
-        loaded = _configured(arguments.config)
+        # With a fault the last good one, so that the lines of blocks that end are removed.
+        loaded = last_good.usable(arguments.config)
     except (SentryError, OSError) as error:
         sys.stderr.write(f"sentryfw-respond: {error}\n")
         sys.exit(getattr(error, "exit_code", 1))
     listener = socket.socket(fileno=LISTEN_FD)
     users = {0, arguments.user}
     HelperServer(loaded.respond, users, arguments.config).serve(listener)
-
-
-def _configured(path: Path) -> Config:
-    """Return the configuration; the last good one while the files have a fault, so that the lines
-    of blocks that end are removed. Raise ConfigError without one."""
-    try:
-        return config.load(path)
-    except ConfigError:
-        good = last_good.load(path)
-        if good is None:
-            raise
-        return good
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sentryfw import config
-from sentryfw.errors import SentryError
+from sentryfw.config.model import Config
+from sentryfw.errors import ConfigError, SentryError
 from sentryfw.host import last_good
 
 SETTINGS = '[detect]\ntrigger = 4\n[watch]\nlisted_tcp = ["22", "8000-8010"]\n'
@@ -100,3 +101,14 @@ def test_deleting_removes_file_and_directory(place: Path) -> None:
     copy = last_good.place_of(place)
     assert last_good.delete(place) == [copy, copy.parent]
     assert last_good.delete(place) == []
+
+
+def test_the_last_good_configuration_is_used_while_there_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sentryfw.toml"
+    path.write_text("nonsense = [")
+    with pytest.raises(ConfigError):
+        last_good.usable(path)
+    monkeypatch.setattr(last_good, "load", lambda _: Config())
+    assert last_good.usable(path) == Config()

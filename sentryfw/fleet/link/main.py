@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from sentryfw import __version__, config
+from sentryfw import __version__
 from sentryfw.config.model import Config
 from sentryfw.errors import ConfigError, SentryError
 from sentryfw.fleet.link.back_off import HubBackOff
@@ -43,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        serve(_configured(arguments.config and arguments.config.absolute()))
+        serve(last_good.usable(arguments.config and arguments.config.absolute()))
     except SentryError as error:
         sys.stderr.write(plain(f"sentryfw-link: {error}\n", keep="\n"))
         sys.exit(error.exit_code)
@@ -80,18 +80,6 @@ def _end(fault: threading.ExceptHookArgs) -> None:
     """End the process with a thread that a fault of ours has ended: it is started again."""
     threading.__excepthook__(fault)
     os._exit(1)
-
-
-def _configured(path: Path | None) -> Config:
-    """Return the configuration; the last good one while the files have a fault. Raise ConfigError
-    without one."""
-    try:
-        return config.load(path)
-    except ConfigError:
-        good = last_good.load(path)
-        if good is None:
-            raise
-        return good
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from sentryfw.config.model import Config
-from sentryfw.errors import ConfigError, SentryError
+from sentryfw.errors import SentryError
 from sentryfw.fleet.link import main
-from sentryfw.host import last_good
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -34,17 +33,6 @@ def test_a_faulty_configuration_is_named(tmp_path: Path) -> None:
     done = run("-c", path)
     assert done.returncode == 78
     assert "is not a hub" in done.stderr
-
-
-def test_the_last_good_configuration_is_used_while_there_is_a_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "sentryfw.toml"
-    path.write_text("nonsense = [")
-    with pytest.raises(ConfigError):
-        main._configured(path)
-    monkeypatch.setattr(last_good, "load", lambda _: Config())
-    assert main._configured(path) == Config()
 
 
 def test_serve_needs_a_hub() -> None:
