@@ -22,7 +22,7 @@ from sentryfw.host.credentials import read_secrets
 from sentryfw.origin.model import NOWHERE, Origin
 from sentryfw.respond.incident import Incident
 from sentryfw.respond.reaction_queue import EXPECTED, Report, ResultReporter, reason_of
-from sentryfw.respond.worker_thread import WorkerThread
+from sentryfw.respond.worker_thread import PacedThread
 
 if TYPE_CHECKING:
     import smtplib
@@ -35,7 +35,6 @@ MAX_INCIDENTS: Final = 500
 MIN_RETRY_S: Final = 30.0
 MAX_RETRY_S: Final = 3600.0
 """Seconds before a mail that failed is tried again: doubled from the shortest to the longest."""
-_MIN_WAIT_S: Final = 0.001
 NAME: Final = "mail"
 
 log: Final = logging.getLogger("sentryfwd")
@@ -99,7 +98,7 @@ def _commands(incidents: list[Incident]) -> Iterator[str]:
         yield f"and the other addresses, {len(addresses) - 1}, in the same way"
 
 
-class Mailer(WorkerThread):
+class Mailer(PacedThread):
     """Collects incidents for the next mail, and sends it in a thread."""
 
     def __init__(self, config: Mail, report: Report, origins: "Find | None" = None) -> None:
@@ -141,20 +140,12 @@ class Mailer(WorkerThread):
     def _run(self) -> None:
         while True:
             with self._condition:
-                while not self._is_due():
-                    if self._stopping:
-                        return
-                    self._condition.wait(self._wait_s())
+                if not self._wait_until_due():
+                    return
                 incidents, lost = list(self._pending), self._lost
                 self._pending.clear()
                 self._lost = 0
             self._deliver(incidents, lost)
-
-    def _is_due(self) -> bool:
-        return bool(self._pending) and time.monotonic() >= self._not_before and not self._stopping
-
-    def _wait_s(self) -> float | None:
-        return max(_MIN_WAIT_S, self._not_before - time.monotonic()) if self._pending else None
 
     def _deliver(self, incidents: list[Incident], lost: int) -> None:
         begin = time.monotonic()

@@ -2,6 +2,9 @@
 
 import threading
 import time
+from typing import Final
+
+_MIN_WAIT_S: Final = 0.001
 
 
 class WorkerThread:
@@ -29,3 +32,24 @@ class WorkerThread:
 
     def _run(self) -> None:
         raise NotImplementedError
+
+
+class PacedThread(WorkerThread):
+    """A worker that lets some time pass before it takes the work that waits."""
+
+    _not_before = 0.0
+    """Time of time.monotonic() before which no work is taken."""
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait."""
+        raise NotImplementedError
+
+    def _wait_until_due(self) -> bool:
+        """Wait, with `_condition` held, for work whose time has come; return False at the end."""
+        while not self._stopping:
+            left = self._not_before - time.monotonic()
+            if self.waiting and left <= 0:
+                return True
+            self._condition.wait(max(_MIN_WAIT_S, left) if self.waiting else None)
+        return False

@@ -21,7 +21,7 @@ from sentryfw.respond.incident import Incident
 from sentryfw.respond.neighbours.alert import Announced, of_block, of_incident
 from sentryfw.respond.neighbours.lapi import Answer, Order, Place, carry_out
 from sentryfw.respond.reaction_queue import EXPECTED, Report, ResultReporter, reason_of
-from sentryfw.respond.worker_thread import WorkerThread
+from sentryfw.respond.worker_thread import PacedThread
 
 GAP_S: Final = 1.0
 """Seconds between two orders: what happens in between goes into the next one."""
@@ -32,7 +32,6 @@ ORDER_BATCH: Final = 500
 """Deletions, decisions and alerts of one order, of each."""
 MAX_SECRET_CHARS: Final = 500
 RESTORED: Final = "an active block"
-_MIN_WAIT_S: Final = 0.001
 
 log: Final = logging.getLogger("sentryfwd")
 
@@ -46,7 +45,7 @@ class _Work(NamedTuple):
     notes: list[Announced]
 
 
-class CrowdsecPush(WorkerThread):
+class CrowdsecPush(PacedThread):
     """Keeps decisions for our blocks at the API, and pushes alerts about the others."""
 
     ends_with_daemon: Final = False
@@ -63,7 +62,6 @@ class CrowdsecPush(WorkerThread):
         self._delete: dict[str, None] = {}
         self._push: dict[str, None] = {}
         self._notes: deque[Announced] = deque()
-        self._not_before = 0.0
         self._retry_s = MIN_RETRY_S
 
     @property
@@ -142,18 +140,10 @@ class CrowdsecPush(WorkerThread):
     def _run(self) -> None:
         while True:
             with self._condition:
-                while not self._stopping and not self._is_due():
-                    self._condition.wait(self._wait_s())
-                if self._stopping:
+                if not self._wait_until_due():
                     return
                 work = self._take()
             self._perform(work)
-
-    def _is_due(self) -> bool:
-        return bool(self.waiting) and time.monotonic() >= self._not_before
-
-    def _wait_s(self) -> float | None:
-        return max(_MIN_WAIT_S, self._not_before - time.monotonic()) if self.waiting else None
 
     def _take(self) -> _Work:
         """Take the next order: a comparison alone, then a batch of changes."""

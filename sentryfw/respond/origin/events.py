@@ -12,17 +12,16 @@ from sentryfw.record.records import Located
 from sentryfw.respond.incident import Incident
 from sentryfw.respond.origin.finder import Find
 from sentryfw.respond.reaction_queue import Report, ResultReporter
-from sentryfw.respond.worker_thread import WorkerThread
+from sentryfw.respond.worker_thread import PacedThread
 
 NAME: Final = "origin"
 MAX_SOURCES: Final = 500
 """Sources that may wait; more are only counted, as failed."""
 GAP_S: Final = 10.0
 """Seconds from one lookup to the next: each is a process that reads the files."""
-_MIN_WAIT_S: Final = 0.001
 
 
-class OriginEvents(WorkerThread):
+class OriginEvents(PacedThread):
     """Collects blocked sources, and reports where they are from."""
 
     def __init__(self, find: Find, learnt: Callable[[Located], None], report: Report) -> None:
@@ -31,7 +30,6 @@ class OriginEvents(WorkerThread):
         self._find = find
         self._learnt = learnt
         self._pending: dict[str, None] = {}
-        self._not_before = 0.0
 
     @property
     def waiting(self) -> int:
@@ -59,20 +57,12 @@ class OriginEvents(WorkerThread):
     def _run(self) -> None:
         while True:
             with self._condition:
-                while not self._is_due():
-                    if self._stopping:
-                        return
-                    self._condition.wait(self._wait_s())
+                if not self._wait_until_due():
+                    return
                 sources = list(self._pending)
                 self._pending.clear()
             self._not_before = time.monotonic() + GAP_S
             self._tell(sources)
-
-    def _is_due(self) -> bool:
-        return bool(self._pending) and time.monotonic() >= self._not_before and not self._stopping
-
-    def _wait_s(self) -> float | None:
-        return max(_MIN_WAIT_S, self._not_before - time.monotonic()) if self._pending else None
 
     def _tell(self, sources: list[str]) -> None:
         found = self._find(sources)
