@@ -23,7 +23,8 @@ from sentryfw.config.types import IPNetwork
 from sentryfw.daemon.block_room import BlockRoom
 from sentryfw.daemon.confine_watch import ConfineWatch
 from sentryfw.daemon.decoy_watch import DecoyWatch
-from sentryfw.daemon.fleet.exchange import Exchange, Surroundings
+from sentryfw.daemon.fleet.exchange import Exchange
+from sentryfw.daemon.fleet.intake import Surroundings
 from sentryfw.daemon.flow_loss import FlowLoss
 from sentryfw.daemon.packet_path import PacketPath, clock
 from sentryfw.daemon.relisting import Relisting

@@ -12,7 +12,9 @@ import pytest
 from sentryfw.config.fleet import Fleet
 from sentryfw.config.model import Config, Paths
 from sentryfw.daemon.fleet import exchange as module
-from sentryfw.daemon.fleet.exchange import Exchange, Surroundings
+from sentryfw.daemon.fleet import intake
+from sentryfw.daemon.fleet.exchange import Exchange
+from sentryfw.daemon.fleet.intake import Surroundings
 from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import parse_source
@@ -96,7 +98,8 @@ def entry(seq: int, address: str = "192.0.2.7", **fields: Any) -> Entry:
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]:
     def build(*arguments: Any, **named: Any) -> Site:
         site = Site(tmp_path, *arguments, **named)
-        monkeypatch.setattr(module, "Table", lambda: FakeTable(site.kernel))
+        for one in (module, intake):
+            monkeypatch.setattr(one, "Table", lambda: FakeTable(site.kernel))
         return site
 
     monkeypatch.setattr(module.time, "time", lambda: float(WALL))
