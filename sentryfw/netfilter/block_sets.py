@@ -26,7 +26,7 @@ from sentryfw.netfilter.schema import (
 from sentryfw.netfilter.sets import elements
 from sentryfw.netfilter.sets.counts import element_count
 from sentryfw.netfilter.sets.decisions import DecisionSets
-from sentryfw.netfilter.sets.elements import key_of, timed_requests
+from sentryfw.netfilter.sets.elements import TimedElement, key_of
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink import set_elements
 from sentryfw.netlink.message import HEADER, Message
@@ -89,13 +89,13 @@ class BlockSets:
         The live flows of the sources in `cut` end as well.
         """
         ending = frozenset(cut)
-        transaction: list[nl.NftRequest] = []
+        wanted: list[TimedElement] = []
         for source, timeout in blocks:
             name, key = _element(source)
-            transaction += timed_requests(name, key, timeout)
+            wanted.append((name, key, timeout))
             if source in ending:
-                transaction += timed_requests(CUT_SETS[len(key)], key, timeout)
-        self._netlink.transact(transaction, "block")
+                wanted.append((CUT_SETS[len(key)], key, timeout))
+        elements.add_timed(self._netlink, wanted, "block")
 
     def unblock(self, source: Source) -> None:
         """End the block or confinement of a source, and clear its suspicion.

@@ -49,8 +49,7 @@ class DecisionSets:
         """Confine a partner to what it uses, for `timeout` seconds; return when the kernel has
         acknowledged it."""
         key = key_of(source)
-        requests = elements.timed_requests(CONFINE_SETS[len(key)], key, timeout)
-        self._netlink.transact(requests, "confine")
+        elements.add_timed(self._netlink, [(CONFINE_SETS[len(key)], key, timeout)], "confine")
 
     def defer(self, place: bytes, timeout: float) -> None:
         """Defer strangers' SYNs to listed ports for `timeout` seconds: those to an address of ours

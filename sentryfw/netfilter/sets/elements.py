@@ -1,7 +1,8 @@
 """Elements of the table's sets by key: read, delete, give a timeout."""
 
 import errno
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sentryfw.engine.model import ARPHRD_ETHER, Source
@@ -9,12 +10,15 @@ from sentryfw.errors import KernelError
 from sentryfw.netfilter.schema import TABLE
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink import set_elements
-from sentryfw.netlink.message import NLM_F_CREATE
+from sentryfw.netlink.message import NLM_F_CREATE, NLM_F_EXCL
 from sentryfw.netlink.nfqueue import ETH_ALEN
 from sentryfw.netlink.set_elements import Element, ElementReader
 from sentryfw.netlink.socket import NfnetlinkSocket
 
 KEY6_BYTES: Final = 16
+
+TimedElement = tuple[str, bytes, float]
+"""The set's name, the key, and the timeout in seconds; 0: none."""
 
 
 def key_of(source: Source) -> bytes:
@@ -43,6 +47,31 @@ def timed_requests(name: str, key: bytes, timeout: float) -> list[nl.NftRequest]
         (nl.NFT_MSG_DELSETELEM, 0, plain),
         (nl.NFT_MSG_NEWSETELEM, NLM_F_CREATE, timed),
     ]
+
+
+def add_timed(netlink: NfnetlinkSocket, wanted: Iterable[TimedElement], what: str) -> None:
+    """Give sets elements with timeouts, in one transaction; return when it is acknowledged.
+
+    The elements are expected to be new. A transaction that deletes leaves the kernel work for which
+    the next program that closes a netfilter socket waits with all transactions locked out: 8 to 90
+    ms, and so would the next block (decisions.md: blocks-only-add).
+    """
+    parts = list(wanted)
+    added = [
+        (
+            nl.NFT_MSG_NEWSETELEM,
+            NLM_F_CREATE | NLM_F_EXCL,
+            set_elements.set_element(TABLE, name, key, timeout or None),
+        )
+        for name, key, timeout in parts
+    ]
+    try:
+        netlink.transact(added, what)
+    except KernelError as error:
+        if error.code != errno.EEXIST:
+            raise
+        again = [timed_requests(name, key, timeout) for name, key, timeout in parts]
+        netlink.transact(list(itertools.chain(*again)), what)
 
 
 def get(netlink: NfnetlinkSocket, name: str, key: bytes) -> Element | None:

@@ -1,11 +1,16 @@
 """Elements by key, in the kernel's sets."""
 
+import errno
+import time
+
 import pytest
 
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import KernelError
 from sentryfw.netfilter.sets import elements
 from sentryfw.netfilter.table import Table
+from sentryfw.netlink import nftables as nl
+from sentryfw.netlink.message import NLM_F_CREATE, NLM_F_EXCL
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.tools.drill.namespace import Namespace
 
@@ -38,6 +43,72 @@ def test_an_element_is_given_another_timeout_read_and_deleted(namespace: Namespa
         assert [element.key for part in parts for element in part] == [key]
         assert elements.delete(netlink, "cut4", key)
         assert not elements.delete(netlink, "cut4", key)
+
+
+class RefusingSocket(NfnetlinkSocket):
+    """Keeps the transactions, and answers the first with an errno."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.sent: list[list[nl.NftRequest]] = []
+        self._code = code
+
+    def transact(self, requests: list[nl.NftRequest], what: str, *, commit: bool = True) -> None:
+        self.sent.append(requests)
+        if self._code and len(self.sent) == 1:
+            raise KernelError(self._code, what)
+
+
+WANTED = [("block4", bytes((192, 0, 2, 1)), 600.0), ("cut4", bytes((192, 0, 2, 1)), 0.0)]
+
+
+def test_new_elements_are_added_without_a_deletion() -> None:
+    netlink = RefusingSocket()
+    elements.add_timed(netlink, iter(WANTED), "test")
+    [requests] = netlink.sent
+    assert [request[:2] for request in requests] == [
+        (nl.NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL)
+    ] * len(WANTED)
+
+
+def test_if_one_element_exists_all_are_deleted_and_added_again() -> None:
+    netlink = RefusingSocket(errno.EEXIST)
+    elements.add_timed(netlink, iter(WANTED), "test")
+    [_, again] = netlink.sent
+    assert again == [*elements.timed_requests(*WANTED[0]), *elements.timed_requests(*WANTED[1])]
+
+
+def test_another_refusal_is_raised() -> None:
+    netlink = RefusingSocket(errno.ENFILE)
+    with pytest.raises(KernelError) as raised:
+        elements.add_timed(netlink, WANTED, "test")
+    assert raised.value.code == errno.ENFILE
+    assert len(netlink.sent) == 1
+
+
+@pytest.mark.usefixtures("table")
+def test_an_added_element_that_exists_is_given_the_new_timeout(namespace: Namespace) -> None:
+    key = bytes((192, 0, 2, 1))
+    with namespace.call(NfnetlinkSocket) as netlink:
+        for number, timeout in enumerate((600.0, 60.0, 0.0), 2):
+            new = bytes((192, 0, 2, number))
+            elements.add_timed(netlink, [("cut4", key, timeout), ("cut4", new, 5.0)], "test")
+            found = [elements.get(netlink, "cut4", each) for each in (key, new)]
+            assert [element and element.timeout for element in found] == [timeout, 5.0]
+
+
+@pytest.mark.serial
+@pytest.mark.usefixtures("table")
+def test_closing_a_socket_does_not_wait_for_what_a_block_left(namespace: Namespace) -> None:
+    def seconds(number: int) -> float:
+        closed = NfnetlinkSocket()
+        elements.add_timed(netlink, [("block4", bytes((192, 0, 2, number)), 600.0)], "test")
+        begin = time.perf_counter()
+        closed.close()
+        return time.perf_counter() - begin
+
+    with namespace.call(NfnetlinkSocket) as netlink:
+        shortest = namespace.call(lambda: min(map(seconds, range(20))))
+    assert shortest < 0.002  # with a deletion among the requests 8 ms and more
 
 
 def test_without_a_table_the_kernel_s_error_is_raised(namespace: Namespace, bare: Table) -> None:
