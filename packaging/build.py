@@ -27,7 +27,7 @@ import lay_out
 import pages
 import sbom
 import translations
-from lay_out import HOME, OWN, ROOT, compress, script, write
+from lay_out import HOME, OWN, ROOT, compress, write
 from wheels import PYTHON, glibc_wheels, musl_wheels
 
 from sentryfw import __version__
@@ -164,7 +164,7 @@ def _apk(tree: Path, when: float) -> None:
     _environment(tree, wheels, byte_code=True)
     _luci(tree)
     _papers(tree, when, wheels, "apk")
-    script(tree / "etc/init.d/sentryfw", (OWN / "apk/sentryfw.initd").read_text())
+    lay_out.services(tree, "apk")
     write(tree / "etc/modules-load.d/sentryfw.conf", unit_files.template("modules-load.conf"))
 
 
@@ -174,7 +174,7 @@ def _ipk(tree: Path) -> None:
     _environment(tree, wheels, byte_code=True)
     _luci(tree)
     write(tree / BILL, _bill(wheels, "ipk"))
-    script(tree / "etc/init.d/sentryfw", (OWN / "openwrt/sentryfw.initd").read_text())
+    lay_out.services(tree, "openwrt")
     text = pages.configuration(state="/etc/sentryfw/state", runtime="/var/run/sentryfw")
     write(STAGE / "config" / "sentryfw.openwrt.toml", text)
 

@@ -63,6 +63,13 @@ def systemd(tree: Path, units: str = "usr/lib/systemd/system") -> None:
     write(tree / link, unit_files.rendered_link(described))
 
 
+def services(tree: Path, kind: str) -> None:
+    """Write the services of the daemon and of the link, where there is no systemd. `kind`: the
+    directory of their scripts."""
+    for path in (OWN / kind).glob("*.initd"):
+        script(tree / "etc/init.d" / path.stem, path.read_text())
+
+
 def papers(tree: Path, when: float) -> None:
     """Write manual pages and completions."""
     for name in pages.PAGES:

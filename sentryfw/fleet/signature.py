@@ -3,9 +3,11 @@
 It is imported at the first call: a daemon without [fleet] members does not pay its 8 MiB.
 """
 
+from functools import cache
 from types import ModuleType
 from typing import Any, Final
 
+from sentryfw.distribution import distribution_packages
 from sentryfw.errors import SentryError
 
 KEY_BYTES: Final = 32
@@ -52,9 +54,21 @@ def verify(public: bytes, raw: bytes, signature: bytes) -> bool:
     return True
 
 
-def _library() -> ModuleType:
+@cache
+def load_cryptography() -> None:
+    """Import what a signature needs. Raise SentryError without the package."""
     try:
-        from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - see above
-    except ImportError:
-        raise SentryError(MISSING) from None
+        with distribution_packages():
+            from cryptography.hazmat.backends import default_backend  # noqa: PLC0415 - see above
+            from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: F401, PLC0415
+
+            default_backend()  # older versions import their library of C here
+    except ImportError as error:
+        raise SentryError(f"{MISSING} ({error})") from None
+
+
+def _library() -> ModuleType:
+    load_cryptography()
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - see above
+
     return ed25519

@@ -1,34 +1,27 @@
 """Databases of countries and autonomous systems: .mmdb files, and libloc's.
 
-Their readers are packages that nothing else needs, so they are loaded when a database is opened,
-from the distribution's directory too, which a virtual environment does not search.
+Their readers are packages that nothing else needs, so they are loaded when a database is opened.
 """
 
 import importlib
-import importlib.util
 import struct
-import sys
 import time
 from collections.abc import Mapping
-from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Protocol
 
 from sentryfw.config.types import IPAddress
+from sentryfw.distribution import distribution_packages
 from sentryfw.errors import SentryError
 from sentryfw.origin.model import NOWHERE, Origin, as_number, country, name
 
-DIRECTORIES: Final = ("/usr/lib/python3/dist-packages",)
-"""Directories of Debian's Python packages."""
 LIBLOC_MAGIC: Final = b"LOCDBXX"
 """The first bytes of libloc's databases (libloc, src/libloc/format.h)."""
 DAMAGE: Final = (
     ValueError, TypeError, LookupError, ArithmeticError, OSError, RecursionError, struct.error,
 )  # fmt: skip
 """Errors of a reader that meets damaged bytes."""
-PARTS: Final = {"location": ("_location", "location")}
-"""Modules that a reader consists of; the first ones are imported by the last."""
 NO_READER: Final = {
     "maxminddb": "apt install python3-maxminddb (pip install maxminddb)",
     "location": "apt install python3-location",
@@ -135,31 +128,12 @@ def load_reader(path: Path, module: str) -> ModuleType:
     Raise SentryError.
     """
     try:
-        for part in PARTS.get(module, (module,)):
-            loaded = _load(part)
+        with distribution_packages():
+            return importlib.import_module(module)
     except ModuleNotFoundError:
         raise SentryError(f"{path}: its reader is missing: {NO_READER[module]}") from None
     except ImportError as error:
         raise SentryError(_broken(path, error)) from None
-    return loaded
-
-
-def _load(module: str) -> ModuleType:
-    """Import a module as usual, or from the distribution's directory. Raise ImportError."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError:
-        spec = PathFinder.find_spec(module, list(DIRECTORIES))
-        if spec is None or spec.loader is None:
-            raise
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[module] = loaded  # before it is executed: it imports from itself
-    try:
-        spec.loader.exec_module(loaded)
-    except BaseException:
-        del sys.modules[module]
-        raise
-    return loaded
 
 
 def _broken(path: Path, error: BaseException) -> str:

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from sentryfw.errors import SentryError
-from sentryfw.fleet.signature import Signer, verify
+from sentryfw.fleet.signature import Signer, load_cryptography, verify
 
 PRIVATE = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 PUBLIC = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
@@ -41,5 +41,6 @@ def test_a_key_of_another_length_is_reported() -> None:
 def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "cryptography.hazmat.primitives.asymmetric"
     monkeypatch.setitem(sys.modules, name, None)
+    load_cryptography.cache_clear()
     with pytest.raises(SentryError, match="python3-cryptography"):
         Signer(PRIVATE)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sentryfw import distribution
 from sentryfw.errors import SentryError
 from sentryfw.origin import databases
 from sentryfw.origin.databases import age_fault, load_reader, open_database
@@ -88,7 +89,7 @@ def test_a_libloc_file_that_was_cut(tmp_path: Path) -> None:
 
 
 def test_a_missing_reader_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(databases, "DIRECTORIES", ())
+    monkeypatch.setattr(distribution, "DIRECTORIES", ())
     monkeypatch.setattr(databases.importlib, "import_module", _missing)
     with pytest.raises(SentryError, match="its reader is missing: apt install python3-maxminddb"):
         open_database(write_mmdb(tmp_path / "a.mmdb", {NET: GERMAN}))
@@ -103,7 +104,7 @@ def _missing(module: str) -> None:
 
 def test_a_reader_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "maxminddb_other.py").write_text("raise ImportError('wrong\\x1b ABI')\n")
-    monkeypatch.setattr(databases, "DIRECTORIES", (str(tmp_path),))
+    monkeypatch.setattr(distribution, "DIRECTORIES", (str(tmp_path),))
     with pytest.raises(SentryError, match=r"x\.mmdb: cannot be read: wrong\? ABI"):
         load_reader(tmp_path / "x.mmdb", "maxminddb_other")
 

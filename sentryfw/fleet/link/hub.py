@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sentryfw.config.fleet import FleetHub, HubAddress
+from sentryfw.distribution import distribution_packages
 from sentryfw.errors import SentryError
 from sentryfw.fleet.link.faults import hub_fault
 from sentryfw.fleet.link.stream_items import MAX_ID, HubFault, MemberStream, Signed, id_of, streams
@@ -274,8 +275,9 @@ def _password(path: Path) -> str:
 
 def _library() -> Foreign:
     try:
-        import redis  # noqa: PLC0415 - see above
-        import redis.connection  # noqa: PLC0415
-    except ImportError:
-        raise SentryError(MISSING) from None
+        with distribution_packages():
+            import redis  # noqa: PLC0415 - see above
+            import redis.connection  # noqa: PLC0415
+    except ImportError as error:
+        raise SentryError(f"{MISSING} ({error})") from None
     return redis

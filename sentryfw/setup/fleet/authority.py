@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 from sentryfw.errors import SentryError
-from sentryfw.fleet.signature import MISSING
+from sentryfw.fleet.signature import load_cryptography
 
 AUTHORITY_DAYS: Final = 3650
 CERTIFICATE_DAYS: Final = 1095
@@ -144,9 +144,8 @@ def _loaded(x509: Foreign, credential: Credential) -> tuple[Foreign, Foreign]:
 
 
 def _x509() -> ModuleType:
-    try:
-        from cryptography import x509  # noqa: PLC0415 - see signature.py
-        from cryptography.x509 import oid  # noqa: F401, PLC0415 - x509.oid
-    except ImportError:
-        raise SentryError(MISSING) from None
+    load_cryptography()
+    from cryptography import x509  # noqa: PLC0415 - see signature.py
+    from cryptography.x509 import oid  # noqa: F401, PLC0415 - x509.oid
+
     return x509
