@@ -167,8 +167,10 @@ class Scene:
                 stdout=log, stderr=log, env={**os.environ, "NOTIFY_SOCKET": ""},
             )  # fmt: skip
         end = time.monotonic() + ANSWER_TIMEOUT_S
+        why = f"it does not answer within {ANSWER_TIMEOUT_S:g} s"
         while time.monotonic() < end:
-            if self._daemon.poll() is not None:
+            if (code := self._daemon.poll()) is not None:
+                why = f"it ended by signal {-code}" if code < 0 else f"it ended with code {code}"
                 break
             try:
                 ask(self.config.paths.control, {"do": "status"})
@@ -176,8 +178,8 @@ class Scene:
                 time.sleep(POLL_S)
             else:
                 return
-        text = (self.directory / "daemon.log").read_text()
-        raise SentryError(f"the daemon of the drill did not start: {text.strip()}")
+        text = (self.directory / "daemon.log").read_text().strip()
+        raise SentryError(f"the daemon of the drill did not start: {why}{text and f': {text}'}")
 
 
 def _victim(family: int) -> str:

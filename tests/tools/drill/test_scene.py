@@ -162,7 +162,9 @@ def test_a_daemon_that_does_not_start_is_quoted_and_nothing_is_left(
     broken.write_text("#!/bin/sh\necho $5 >&2\necho it is broken >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
-    with pytest.raises(SentryError, match="it is broken") as raised:
+    with pytest.raises(
+        SentryError, match=r"start: it ended with code 1: (?s:.*)it is broken"
+    ) as raised:
         Scene(Config())
     directory = Path(str(raised.value).split()[-4]).parent
     assert directory.name.startswith("sentryfw-drill-")
@@ -172,5 +174,17 @@ def test_a_daemon_that_does_not_start_is_quoted_and_nothing_is_left(
 @pytest.mark.netns
 def test_a_daemon_that_does_not_start_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scene, "ANSWER_TIMEOUT_S", 0.0)
-    with pytest.raises(SentryError, match="did not start"):
+    with pytest.raises(SentryError, match="did not start: it does not answer within 0 s"):
+        Scene(Config())
+
+
+@pytest.mark.netns
+def test_a_daemon_that_is_killed_at_its_start_is_an_error_that_names_the_signal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -KILL $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(killed))
+    with pytest.raises(SentryError, match=r"did not start: it ended by signal 9$"):
         Scene(Config())
