@@ -1,4 +1,4 @@
-"""Imports from the distribution's directories: what is missing in the environment, and only that."""
+"""Imports from the distribution's directories: what an environment lacks, and only that."""
 
 import importlib.util
 import subprocess

@@ -7,7 +7,7 @@ import pytest
 
 from support.lab import Lab
 from support.machine import Machine, debootstrap, fetch
-from support.packaged import build
+from support.packaged import FLEET, build
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def machine(
     if suite == "bookworm":
         build("rpm", "1", root / "srv" / "1.rpm", page=root / "srv" / "page.rpm")
         more = ("rpm", "cockpit-bridge")
-    fetch(root, "/srv/1.deb", *more)
+    fetch(root, "/srv/1.deb", *FLEET, *more)
     with Lab() as lab, Machine(lab, root) as made:
         yield made
     shutil.rmtree(root)

@@ -3,6 +3,7 @@
 `make test-deb`. The fixtures are one sequence: each state follows from the one before it.
 """
 
+import re
 from typing import Final
 
 import pytest
@@ -10,7 +11,7 @@ import suites
 
 from support.lab import ATTACKER, BYSTANDER, LISTED, UNLISTED
 from support.machine import Machine
-from support.packaged import Packaged
+from support.packaged import FLEET, Packaged
 from support.waiting import wait_for
 
 pytestmark = [
@@ -20,6 +21,12 @@ pytestmark = [
 ]
 
 PYTHONS: Final = {"bookworm": "python3.11", "trixie": "python3.13"}
+HUB: Final = """
+[fleet]
+name = "fw1"
+[fleet.hub]
+url = "redis://127.0.0.1:1"
+"""
 EDITED: Final = "/etc/sentryfw/sentryfw.toml"
 
 
@@ -113,6 +120,31 @@ def test_the_fire_drill_passes(machine: Machine) -> None:
 def test_only_root_may_change_programs_that_root_runs(machine: Machine) -> None:
     words = ("find", "/usr/lib/sentryfw", "!", "-user", "root", "-o", "-perm", "/022", "!", "-type")
     assert machine.said(*words, "l") == ""
+
+
+@pytest.fixture(scope="module")
+def fleet_libraries(machine: Machine, installed: str) -> str:
+    """What `sentryfw fleet key` said before the suite's packages for a fleet were there."""
+    assert installed
+    said = machine.run("sentryfw", "fleet", "key").stderr
+    machine.apt("install", *FLEET)
+    return said
+
+
+def test_a_fleet_uses_the_packages_of_the_suite(machine: Machine, fleet_libraries: str) -> None:
+    assert "install python3-cryptography" in fleet_libraries
+    assert re.fullmatch(r"[0-9a-f]{64}\n", machine.said("sentryfw", "fleet", "key"))
+
+
+@pytest.mark.usefixtures("fleet_libraries")
+def test_the_link_uses_the_packages_of_the_suite(machine: Machine) -> None:
+    """It gets as far as a hub that refuses."""
+    machine.path("/root/hub.toml").write_text(HUB)
+    link = "/usr/lib/sentryfw/bin/sentryfw-link"
+    done = machine.run("timeout", "5", link, "--config", "/root/hub.toml")
+    assert done.returncode == 124, done.stderr
+    assert "127.0.0.1:1" in done.stderr
+    assert "needs the Python package" not in done.stderr
 
 
 # --- running

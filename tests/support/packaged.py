@@ -17,6 +17,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 ROOTS: Final = ROOT / "build" / "roots"
 FIRST: Final = "e0d1942ea0549005d4351c9a7612041c87f58a9b"
 """The last commit of version 0.1.0."""
+FLEET: Final = ("python3-cryptography", "python3-redis")
+"""Packages that a fleet needs, which ours suggest."""
 
 MAKE_FIRST: Final = """\
 make setup apt-package .venv-package/set-up
