@@ -129,6 +129,8 @@ class KnownBlocks:
     may_be_incomplete: bool = False
     """Whether the kernel may hold blocks that are not here: the next reconciliation then dumps
     large sets as well."""
+    own_ports: set[int] = field(default_factory=set)
+    """Netlink ports of the fleet's sockets: the guard does not follow what these change."""
     deleted: set[bytes] | None = None
     """Keys that other processes deleted since a comparison began; None while none runs."""
 

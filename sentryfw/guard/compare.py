@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from sentryfw.guard.block_index import BlockIndex, Expiry, by_set
-from sentryfw.netfilter.block_sets import KEYS_PER_DATAGRAM
 from sentryfw.netfilter.schema import BLOCK_SETS
+from sentryfw.netfilter.sets.elements import KEYS_PER_DATAGRAM
 
 END_TOLERANCE_S: Final = 1.0
 """Seconds by which the daemon's and the kernel's end of a block may differ."""

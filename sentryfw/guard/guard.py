@@ -45,7 +45,9 @@ class Guard:
         self._mode = config.detect.mode
         self._table = table
         self._netlink = NfnetlinkSocket()
-        self._monitor = Monitor(lambda: (table.port, self._netlink.port))
+        self._monitor = Monitor(
+            lambda: self.memory.own_ports | {table.port, self._netlink.port}  # in one go: a copy
+        )
         self.lock = TableLock(config.paths.runtime)
         self.memory = KnownBlocks()
         self._thread = GuardThread.using(self._netlink, self.lock, config.paths.ledger)

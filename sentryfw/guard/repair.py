@@ -16,6 +16,7 @@ from sentryfw.guard.table_reader import BlockSetReader
 from sentryfw.netfilter import block_sets, snapshot
 from sentryfw.netfilter.block_sets import BlockedRange
 from sentryfw.netfilter.schema import BLOCK_SETS, NETWORK_SETS, TABLE
+from sentryfw.netfilter.sets import elements
 from sentryfw.netfilter.snapshot import TableSnapshot
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.message import NLM_F_CREATE
@@ -180,7 +181,7 @@ class RepairWorker:
             requests += block_sets.element_requests(name, part)
         for name, ranges in damage.ranges.items():
             requests += block_sets.range_requests(name, ranges)
-        self._netlink.grow(block_sets.TRANSACTION_BUFFER_BYTES)
+        self._netlink.grow(elements.TRANSACTION_BUFFER_BYTES)
         self._netlink.transact(requests, "repair")
 
     def _make_again(self, plan: TableSnapshot, memory: KnownBlocks, now: float) -> int:

@@ -41,10 +41,6 @@ RESTORE_BATCH: Final = 100_000
 transaction takes 8 to 10 s, in batches 4 (measured)."""
 LIVE_BATCH: Final = 2_000
 """Elements in one transaction while packets are judged: a block waits for it some milliseconds."""
-KEYS_PER_DATAGRAM: Final = 256
-"""Queries for elements in one datagram."""
-TRANSACTION_BUFFER_BYTES: Final = 128 << 20
-"""Socket buffer for a transaction, which is one datagram: a million elements of 44 bytes fit."""
 
 
 class Blocked(NamedTuple):
@@ -125,6 +121,18 @@ class BlockSets:
         """Return whether the source has finished a handshake with a listed service."""
         return elements.get(self._netlink, *_element(source, "partner")) is not None
 
+    def partners_among(self, sources: Iterable[Source]) -> set[Source]:
+        """Return those of these sources that are partners; the kernel is asked for all at once."""
+        keys: dict[str, dict[bytes, Source]] = {}
+        for source in sources:
+            name, key = _element(source, "partner")
+            keys.setdefault(name, {})[key] = source
+        return {
+            by_key[key]
+            for name, by_key in keys.items()
+            for key in elements.existing(self._netlink, name, list(by_key))
+        }
+
     def is_suspect(self, source: Source) -> bool:
         """Return whether a probe of the source is still being judged."""
         return elements.get(self._netlink, *_element(source, "suspect")) is not None
@@ -162,7 +170,7 @@ class BlockSets:
             life = Lifetime(seconds, seconds)
             transaction.append(_network_request(nl.NFT_MSG_NEWSETELEM, network, life))
         if transaction:
-            self._netlink.grow(TRANSACTION_BUFFER_BYTES)
+            self._netlink.grow(elements.TRANSACTION_BUFFER_BYTES)
             self._netlink.transact(transaction, "change blocked networks")
 
     def unblock_network(self, network: "IPNetwork") -> None:
@@ -231,7 +239,7 @@ def find_lifetimes(
     100,000, 60 s at a million, measured). `pause` is called after each datagram.
     """
     reader = ElementReader()
-    replies = _ask_each(netlink, name, keys, pause)
+    replies = elements.ask_each(netlink, name, keys, pause)
     return {key: reader.read_lifetime(reply) for key, reply in replies}
 
 
@@ -240,25 +248,9 @@ def find_packets(netlink: NfnetlinkSocket, name: str, keys: list[bytes]) -> dict
     reader = ElementReader()
     return {
         key: element.packets
-        for key, datagram in _ask_each(netlink, name, keys, lambda: time.sleep(0))
+        for key, datagram in elements.ask_each(netlink, name, keys, lambda: time.sleep(0))
         for element in reader.read(Message(0, 0, 0, datagram[HEADER.size :]))
     }
-
-
-def _ask_each(
-    netlink: NfnetlinkSocket, name: str, keys: list[bytes], pause: Callable[[], object]
-) -> Iterator[tuple[bytes, bytes]]:
-    """Yield each key that is in a set, with the datagram of the kernel's answer."""
-    netlink.grow(TRANSACTION_BUFFER_BYTES)
-    start = nl.set_name(TABLE, name)
-    for low in range(0, len(keys), KEYS_PER_DATAGRAM):
-        part = keys[low : low + KEYS_PER_DATAGRAM]
-        queries = set_elements.key_queries(part)
-        for index, reply in netlink.ask_each(
-            nl.NFT_MSG_GETSETELEM, start, queries, f"elements of {name}"
-        ):
-            yield part[index], reply
-        pause()
 
 
 def read_ranges(netlink: NfnetlinkSocket, name: str) -> list[BlockedRange]:
@@ -273,7 +265,7 @@ def add_elements(
     netlink: NfnetlinkSocket, name: str, lives: dict[bytes, Lifetime], batch: int = RESTORE_BATCH
 ) -> None:
     """Add elements to block4 or block6, with the rest of their timeouts; `batch` a transaction."""
-    netlink.grow(TRANSACTION_BUFFER_BYTES)
+    netlink.grow(elements.TRANSACTION_BUFFER_BYTES)
     items = iter(lives.items())
     while part := list(itertools.islice(items, batch)):
         netlink.transact(element_requests(name, part), f"{len(part)} elements into {name}")

@@ -158,6 +158,12 @@ def new_elements(table: str, name: str, payload: bytes, set_id: int = 0) -> nl.N
     return nl.NFT_MSG_NEWSETELEM, NLM_F_CREATE, body
 
 
+def old_elements(table: str, name: str, payload: bytes) -> nl.NftRequest:
+    """Return the request that deletes a payload of elements from a set."""
+    listed = attribute(nl.NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED, payload)
+    return nl.NFT_MSG_DELSETELEM, 0, nl.set_name(table, name) + listed
+
+
 # --- reading
 
 

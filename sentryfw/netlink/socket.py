@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from sentryfw.errors import NOT_ROOT, KernelError, NoPrivilege, Unsupported
 from sentryfw.netlink.message import (
+    HEADER,
     NLM_F_ACK,
     NLM_F_DUMP,
     NLMSG_DONE,
@@ -38,6 +39,8 @@ READ_BATCH: Final = 64
 """Notifications, of a page each, that are read before the event loop gets its turn."""
 _KIND: Final = struct.Struct("=4xH2xI")
 """nlmsg_type and nlmsg_seq of struct nlmsghdr."""
+_NOT_THERE: Final = struct.pack("=i", -errno.ENOENT)
+"""error of struct nlmsgerr, behind that header."""
 
 
 def enlarge(sock: socket.socket, size: int, *, send: bool = False) -> None:
@@ -165,8 +168,8 @@ class NfnetlinkSocket:
                 continue  # the answer to an older request, which timed out
             waiting -= 1
             if kind == NLMSG_ERROR:
-                [reply] = messages(data)
-                if error_of(reply) != errno.ENOENT:
+                if data[HEADER.size : HEADER.size + 4] != _NOT_THERE:
+                    [reply] = messages(data)
                     _raise_for(error_of(reply), what)
             else:
                 yield index, data

@@ -2,7 +2,7 @@
 
 from sentryfw.guard.block_index import BlockIndex, Expiry
 from sentryfw.guard.compare import Comparison, compare
-from sentryfw.netfilter.block_sets import KEYS_PER_DATAGRAM
+from sentryfw.netfilter.sets.elements import KEYS_PER_DATAGRAM
 
 NOW = 1000.0
 HOUR = 3600.0

@@ -15,6 +15,7 @@ import pytest
 
 from sentryfw.guard.table_reader import MAX_PERIODIC_DUMP
 from sentryfw.netfilter import block_sets
+from sentryfw.netfilter.sets import elements
 from sentryfw.netlink import message as nlmsg
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.set_elements import Lifetime
@@ -229,7 +230,7 @@ def _overrun(lab: Lab) -> None:
     """Cause more notifications than an unread socket holds."""
     lab.nft("add table inet other; add set inet other s { type ipv4_addr; }")
     netlink = lab.victim.call(NfnetlinkSocket)
-    netlink.grow(block_sets.TRANSACTION_BUFFER_BYTES)
+    netlink.grow(elements.TRANSACTION_BUFFER_BYTES)
     ours, theirs = nl.set_name("sentryfw", "s"), nl.set_name("other", "s")
     for part in range(4):
         numbers = range(part * MANY, (part + 1) * MANY)

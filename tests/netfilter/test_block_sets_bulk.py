@@ -10,6 +10,7 @@ from sentryfw.errors import KernelError
 from sentryfw.netfilter import block_sets
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.schema import TABLE
+from sentryfw.netfilter.sets import elements
 from sentryfw.netfilter.sets.counts import MAX_EXACT_COUNT
 from sentryfw.netfilter.table import Table
 from sentryfw.netlink import nftables as nl
@@ -20,7 +21,7 @@ from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns]
 
-MANY = 3 * block_sets.KEYS_PER_DATAGRAM + 7
+MANY = 3 * elements.KEYS_PER_DATAGRAM + 7
 FOUR = {n.to_bytes(4): Lifetime(3600.0 + n % 3, 1800.0 + n % 3) for n in range(MANY)}
 SIX = {
     bytes((32, 1, 13, 184)) + n.to_bytes(4) + bytes(8): Lifetime(60.0, 30.0) for n in range(MANY)

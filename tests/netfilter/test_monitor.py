@@ -14,6 +14,7 @@ from sentryfw.netfilter import block_sets
 from sentryfw.netfilter import monitor as module
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.monitor import Monitor, TableChange, TransactionReader
+from sentryfw.netfilter.sets import elements
 from sentryfw.netfilter.table import Table
 from sentryfw.netlink import message as nlmsg
 from sentryfw.netlink import nftables as nl
@@ -122,7 +123,7 @@ def test_an_overrun_is_reported_and_later_changes_too(
 ) -> None:
     _nft(namespace, "add table inet other; add set inet other s { type ipv4_addr; }")
     netlink = namespace.call(NfnetlinkSocket)
-    netlink.grow(block_sets.TRANSACTION_BUFFER_BYTES)
+    netlink.grow(elements.TRANSACTION_BUFFER_BYTES)
     for part in range(4):
         numbers = range(part * 100_000, (part + 1) * 100_000)
         keys = ((n.to_bytes(4), Lifetime(0.0, 0.0)) for n in numbers)

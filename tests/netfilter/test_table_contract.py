@@ -281,6 +281,9 @@ def test_suspects_and_partners_are_known(side: Side, sets: BlockSets, address: s
     sets.clear_suspect(source)
     sets.clear_suspect(source)
     assert (sets.is_suspect(source), sets.is_partner(source)) == (False, True)
+    others = {parse_source("192.0.2.99"), parse_source("2001:db8:99::/64")}
+    assert sets.partners_among({source, *others}) == {source}
+    assert sets.partners_among(others) == sets.partners_among(()) == set()
 
 
 def test_a_full_set_takes_nothing_of_a_transaction(side: Side) -> None:

@@ -408,6 +408,9 @@ class FakeBlockSets(BlockSets):
     def is_partner(self, source: Source) -> bool:
         return self._holds(PARTNER, source)
 
+    def partners_among(self, sources: Iterable[Source]) -> set[Source]:
+        return {source for source in sources if self.is_partner(source)}
+
     def is_suspect(self, source: Source) -> bool:
         return self._holds(SUSPECT, source)
 

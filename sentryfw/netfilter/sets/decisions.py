@@ -70,12 +70,20 @@ class DecisionSets:
 
         The live flows of the sources in `cut` end as well.
         """
-        requests: list[nl.NftRequest] = []
+        fleet: dict[int, dict[bytes, float]] = {4: {}, 16: {}}
+        flows: dict[int, dict[bytes, float]] = {4: {}, 16: {}}
         for source, timeout in blocks:
             key = key_of(source)
-            requests += elements.timed_requests(FLEET_SETS[len(key)], key, timeout)
-            flows = elements.timed_requests(FLEET_CUT_SETS[len(key)], key, timeout)
-            requests += flows if source in cut else flows[:2]  # the second deletes it
+            fleet[len(key)][key] = timeout
+            if source in cut:
+                flows[len(key)][key] = timeout
+        requests: list[nl.NftRequest] = []
+        for size, given in fleet.items():
+            old = elements.existing(self._netlink, FLEET_SETS[size], list(given))
+            requests += elements.replacements(FLEET_SETS[size], given, old)
+            # Both are added and taken back together: what is new there is new here.
+            old = elements.existing(self._netlink, FLEET_CUT_SETS[size], list(old))
+            requests += elements.replacements(FLEET_CUT_SETS[size], flows[size], old)
         if requests:
             self._netlink.transact(requests, "block for the fleet")
 

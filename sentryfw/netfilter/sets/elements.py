@@ -2,7 +2,7 @@
 
 import errno
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from sentryfw.engine.model import ARPHRD_ETHER, Source
@@ -12,10 +12,16 @@ from sentryfw.netlink import nftables as nl
 from sentryfw.netlink import set_elements
 from sentryfw.netlink.message import NLM_F_CREATE, NLM_F_EXCL
 from sentryfw.netlink.nfqueue import ETH_ALEN
-from sentryfw.netlink.set_elements import Element, ElementReader
+from sentryfw.netlink.set_elements import PERMANENT, Element, ElementReader, Lifetime
 from sentryfw.netlink.socket import NfnetlinkSocket
 
 KEY6_BYTES: Final = 16
+SHORT_S: Final = 1.0
+"""Timeout of an element that the same transaction deletes."""
+KEYS_PER_DATAGRAM: Final = 256
+"""Queries for elements in one datagram."""
+TRANSACTION_BUFFER_BYTES: Final = 128 << 20
+"""Socket buffer for a transaction, which is one datagram: a million elements of 44 bytes fit."""
 
 TimedElement = tuple[str, bytes, float]
 """The set's name, the key, and the timeout in seconds; 0: none."""
@@ -74,6 +80,29 @@ def add_timed(netlink: NfnetlinkSocket, wanted: Iterable[TimedElement], what: st
         netlink.transact(list(itertools.chain(*again)), what)
 
 
+def replacements(
+    name: str, timeouts: Mapping[bytes, float], old: Collection[bytes]
+) -> list[nl.NftRequest]:
+    """Return the requests after which a set holds these elements (seconds; 0: without end), and of
+    the keys in `old` no others: a few for many elements.
+
+    Those in `old` are added before they are deleted, as in timed_requests(): one may have ended.
+    """
+    timed = {key: _packed(key, timeout) for key, timeout in timeouts.items()}
+    again = [timed.get(key) or _packed(key, SHORT_S) for key in old]
+    gone = [set_elements.packed_element(key, PERMANENT) for key in old]
+    new, delete_all = set_elements.new_elements, set_elements.old_elements
+    return [
+        change(TABLE, name, payload)
+        for change, packed in ((new, again), (delete_all, gone), (new, timed.values()))
+        for payload in set_elements.payloads(packed)
+    ]
+
+
+def _packed(key: bytes, timeout: float) -> bytes:
+    return set_elements.packed_element(key, Lifetime(timeout, timeout))
+
+
 def get(netlink: NfnetlinkSocket, name: str, key: bytes) -> Element | None:
     """Return the element of a set; None if it does not exist."""
     body = set_elements.set_element(TABLE, name, key)
@@ -84,6 +113,28 @@ def get(netlink: NfnetlinkSocket, name: str, key: bytes) -> Element | None:
             return None
         raise
     return next((element for reply in replies for element in set_elements.elements_of(reply)), None)
+
+
+def ask_each(
+    netlink: NfnetlinkSocket, name: str, keys: list[bytes], pause: Callable[[], object] = bool
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield each key that is in a set, with the datagram of the kernel's answer. `pause` is called
+    after each datagram."""
+    netlink.grow(TRANSACTION_BUFFER_BYTES)
+    start = nl.set_name(TABLE, name)
+    for low in range(0, len(keys), KEYS_PER_DATAGRAM):
+        part = keys[low : low + KEYS_PER_DATAGRAM]
+        queries = set_elements.key_queries(part)
+        for index, reply in netlink.ask_each(
+            nl.NFT_MSG_GETSETELEM, start, queries, f"elements of {name}"
+        ):
+            yield part[index], reply
+        pause()
+
+
+def existing(netlink: NfnetlinkSocket, name: str, keys: list[bytes]) -> set[bytes]:
+    """Return those of these keys that are in a set."""
+    return {key for key, _ in ask_each(netlink, name, keys)}
 
 
 def delete(netlink: NfnetlinkSocket, name: str, key: bytes) -> bool:

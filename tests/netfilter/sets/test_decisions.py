@@ -2,12 +2,18 @@
 
 import pytest
 
+from sentryfw.config.model import Config
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import NotFound
+from sentryfw.netfilter.install import install
 from sentryfw.netfilter.table import Table
 from sentryfw.tools.drill.namespace import Namespace
 
 pytestmark = [pytest.mark.netns]
+
+FLEET = Config.model_validate({
+    "fleet": {"name": "us", "members": {"fw1": {"key": "ab" * 32}}}
+})  # fmt: skip
 
 sources = pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8:0:1::/64", "fe80::1"])
 
@@ -54,6 +60,31 @@ def test_a_proven_block_cuts_live_flows_and_its_end_takes_that_back(
     assert "timeout 10m" in cut()
     table.sets.unblock(source)
     assert "timeout 10m" not in cut()
+
+
+@sources
+def test_a_block_of_the_fleet_ends_with_the_last_word_about_it(
+    namespace: Namespace, table: Table, address: str
+) -> None:
+    namespace.call(lambda: install(table, FLEET, []))
+    source, others = parse_source(address), [parse_source(f"198.51.100.{n}") for n in range(9)]
+    name = "fleet_cut4" if "." in address else "fleet_cut6"
+
+    def state() -> tuple[float, bool]:
+        found = table.decisions.find_of_fleet(source)
+        flows = namespace.run("nft", "list", "set", "inet", "sentryfw", name).stdout
+        return found.timeout if found else 0.0, "expires" in flows
+
+    table.decisions.block_for_fleet([(source, 600.0)], cut={source})
+    assert state() == (600.0, True)
+    table.decisions.block_for_fleet([(source, 60.0), *((one, 5.0) for one in others)])
+    assert state() == (60.0, False), "shorter, and its live flows go on"
+    table.decisions.block_for_fleet([(source, 900.0)], cut={source})
+    assert state() == (900.0, True)
+    table.decisions.block_for_fleet([])
+    assert table.decisions.lift_for_fleet(source)
+    assert state() == (0.0, False)
+    assert table.decisions.find_of_fleet(others[0]) is not None
 
 
 def test_confinement_pauses_while_the_element_is_there(namespace: Namespace, table: Table) -> None:
