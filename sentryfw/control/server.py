@@ -40,7 +40,7 @@ READ_ONLY: Final = frozenset((
     "metrics",
 ))  # fmt: skip
 """Requests that change nothing, open to the group."""
-CARRIED: Final = frozenset(("fleet-wait", "fleet-incoming", "fleet-positions"))
+CARRIED: Final = frozenset(("fleet-wait", "fleet-incoming", "fleet-part", "fleet-positions"))
 """Requests of the link: the daemon checks the signature of each entry that it brings."""
 
 Item = Mapping[str, Any]

@@ -56,6 +56,7 @@ class Requests:
             "metrics": lambda _: _one(lambda: {"text": actions.figures()}),
             "fleet-outgoing": parts.fleet.outgoing,
             "fleet-incoming": parts.fleet.incoming,
+            "fleet-part": parts.fleet.part,
             "fleet-drop": parts.fleet.drop,
             "fleet-release": parts.fleet.release,
             "fleet-positions": lambda _: _one(parts.fleet.positions),

@@ -11,8 +11,12 @@ See docs/decisions.md: fleet-entry.
 
 import json
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, Final, Literal, NamedTuple, get_args
+from ipaddress import IPv4Network, IPv6Network
+from json.encoder import encode_basestring_ascii as quoted
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import Any, Final, Literal, NamedTuple, cast, get_args
+
+from sentryfw.engine.model import Source, source_of_key
 
 SCHEMA: Final = 1
 PAIR_SCHEMA: Final = 2
@@ -30,6 +34,7 @@ Proof = Literal["forgeable", "proven", "hand"]
 """Evidence of a block: packets of any sender, a decoy's finished handshake, an operator."""
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_ADDRESS: Final = re.compile(r"([0-9a-f.:]{2,45})(?:/([0-9]{1,3}))?")
 _SCAN: Final = re.compile(r"[a-z0-9-]{0,32}")
 _REASON: Final = re.compile(rf"[\x20-\x7e]{{0,{MAX_REASON}}}")
 _FIELDS: Final = frozenset((
@@ -37,6 +42,14 @@ _FIELDS: Final = frozenset((
 ))  # fmt: skip
 _ELEMENTS: Final = "elements"
 _ELEMENTS_FIELDS: Final = frozenset(("v", "op", "member", "seq", "set", "elements", "at"))
+_NUMBER: Final = "(0|[1-9][0-9]{0,15})"
+_USUAL: Final = re.compile(
+    rf'{{"address":"([0-9a-f.:/]+)","at":{_NUMBER},"duration_s":{_NUMBER}'
+    r',"evidence":"(forgeable|proven|hand)","member":"([a-z0-9-]+)","op":"(block|withdraw)"'
+    rf',"reason":"([ !#-\[\]-~]{{0,{MAX_REASON}}})","scan":"([a-z0-9-]{{0,32}})","seq":{_NUMBER}'
+    r',"v":1}'
+)
+"""An entry of version 1 in its one form, whose reason needs no escape: nearly all of them."""
 _SET: Final = re.compile(r"[a-z0-9_]{1,32}")
 _KEY: Final = re.compile(r"(?:[0-9a-f]{2}){4,40}")
 _VERSIONS: Final = {"block": SCHEMA, "withdraw": SCHEMA, "unblock": PAIR_SCHEMA}
@@ -69,18 +82,25 @@ class Entry(NamedTuple):
         return network_text(self.network)
 
     @property
+    def source(self) -> Source:
+        """The source as the packet path knows it; of a host alone."""
+        packed = self.network.network_address.packed
+        return Source(packed[:8]) if self.network.prefixlen == 64 else source_of_key(packed)
+
+    @property
     def is_host(self) -> bool:
         """Whether this is one source: an address, or an IPv6 /64."""
         return self.network.prefixlen in ((32,) if self.network.version == 4 else (64, 128))
 
     def encode(self) -> bytes:
         """Return the canonical bytes, which are signed."""
-        fields = {
-            "v": _VERSIONS[self.op], "op": self.op, "member": self.member, "seq": self.seq,
-            "address": self.address, "duration_s": self.duration_s, "evidence": self.evidence,
-            "scan": self.scan, "reason": self.reason, "at": self.at,
-        }  # fmt: skip
-        return _canonical(fields)
+        # By hand: of 100,000 entries json.dumps() with sorted keys takes half a second more.
+        return (
+            f'{{"address":"{self.address}","at":{self.at},"duration_s":{self.duration_s}'
+            f',"evidence":"{self.evidence}","member":"{self.member}","op":"{self.op}"'
+            f',"reason":{quoted(self.reason)},"scan":"{self.scan}","seq":{self.seq}'
+            f',"v":{_VERSIONS[self.op]}}}'
+        ).encode()
 
 
 class Elements(NamedTuple):
@@ -96,7 +116,7 @@ class Elements(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the canonical bytes, which are signed."""
-        return _canonical({
+        return canonical({
             "v": PAIR_SCHEMA, "op": _ELEMENTS, "member": self.member, "seq": self.seq,
             "set": self.name, "at": self.at,
             "elements": {key.hex(): seconds for key, seconds in self.elements},
@@ -106,14 +126,22 @@ class Elements(NamedTuple):
 Statement = Entry | Elements
 
 
-def _canonical(fields: dict[str, Any]) -> bytes:
+def canonical(fields: dict[str, Any]) -> bytes:
+    """Return the one form of a JSON object: sorted keys, no spaces, ASCII."""
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
 def network_text(network: IPv4Network | IPv6Network) -> str:
     """Return a network as text, a single address without its prefix length."""
+    packed = network.network_address.packed
+    if len(packed) == 4:
+        address = inet_ntop(AF_INET, packed)
+    elif any(packed[:10]):
+        address = inet_ntop(AF_INET6, packed)
+    else:  # libc writes the end of some of these as an IPv4 address
+        address = str(network.network_address)
     is_single = network.prefixlen == network.max_prefixlen
-    return str(network.network_address) if is_single else str(network)
+    return address if is_single else f"{address}/{network.prefixlen}"
 
 
 def is_name(text: str) -> bool:
@@ -125,6 +153,8 @@ def parse(raw: bytes) -> Statement:
     """Return the statement in hostile bytes. Raise UnreadableEntry for any but the one form."""
     if len(raw) > MAX_ENTRY_BYTES:
         raise UnreadableEntry("too-long")
+    if (usual := _usual(raw)) is not None:
+        return usual
     try:
         fields = json.loads(raw.decode("ascii"))
     except (ValueError, RecursionError):
@@ -138,6 +168,24 @@ def parse(raw: bytes) -> Statement:
     if statement.encode() != raw:  # spaces, other orders, a key twice: the signature is of one form
         raise UnreadableEntry("not-canonical")
     return statement
+
+
+def _usual(raw: bytes) -> Entry | None:
+    """Return the entry in bytes of the usual form; None for others, which are read field by field:
+    that takes twice as long."""
+    match = _USUAL.fullmatch(raw.decode("latin-1"))
+    if match is None:
+        return None
+    address, at, duration, evidence, member, op, reason, scan, seq = match.groups()
+    network = _network(address)
+    found = Entry(
+        op=cast(Operation, op), member=member, seq=int(seq), network=network,
+        duration_s=int(duration), evidence=cast(Proof, evidence), scan=scan, reason=reason,
+        at=int(at),
+    )  # fmt: skip
+    is_fit = found.seq <= MAX_SEQUENCE and found.duration_s <= MAX_DURATION_S
+    is_fit = is_fit and found.at <= MAX_TIME_S and _NAME.fullmatch(member) is not None
+    return found if is_fit and network_text(network) == address else None
 
 
 def _entry(fields: dict[str, Any]) -> Entry:
@@ -199,11 +247,15 @@ def _word(fields: dict[str, Any], name: str, words: Any) -> Any:  # noqa: ANN401
 
 
 def _network(value: object) -> IPv4Network | IPv6Network:
-    if not isinstance(value, str) or "%" in value:  # an interface here means nothing there
+    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if match is None:  # an interface (%) here means nothing there
         raise UnreadableEntry("bad-address")
+    text, length = match.groups()
     try:
-        network = ip_network(value)
-    except ValueError:
+        packed = inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+        kind = IPv4Network if len(packed) == 4 else IPv6Network
+        network = kind((packed, int(length or 8 * len(packed))))
+    except (OSError, ValueError):
         raise UnreadableEntry("bad-address") from None
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
         raise UnreadableEntry("bad-address")  # no packet carries it

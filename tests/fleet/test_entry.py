@@ -1,12 +1,13 @@
 """Entries: one form alone, and hostile bytes."""
 
 import json
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentryfw.engine.model import parse_source
 from sentryfw.fleet.entry import (
     MAX_ENTRY_BYTES,
     MAX_SEQUENCE,
@@ -15,6 +16,7 @@ from sentryfw.fleet.entry import (
     Entry,
     UnreadableEntry,
     is_name,
+    network_text,
     parse,
 )
 
@@ -161,3 +163,40 @@ def test_hostile_elements_are_refused_by_a_word(change: dict[str, object], why: 
     assert order is None or isinstance(order, list | dict)
     with pytest.raises(UnreadableEntry, match=f"^{why}$"):
         parse(raw)
+
+
+NETWORKS: st.SearchStrategy[IPv4Network | IPv6Network] = st.one_of(
+    st.builds(lambda a, n: IPv4Network((a, n), strict=False), st.integers(0, 2**32 - 1),
+              st.integers(0, 32)),
+    st.builds(lambda a, n: IPv6Network((a, n), strict=False), st.integers(0, 2**128 - 1),
+              st.integers(0, 128)),
+    st.builds(lambda words: IPv6Network(b"".join(words)),
+              st.lists(st.sampled_from([b"\0\0", b"\0\x01", b"\xff\xff"]), min_size=8, max_size=8)),
+)  # fmt: skip
+
+
+@given(NETWORKS)
+def test_a_network_is_written_as_python_writes_it(network: IPv4Network | IPv6Network) -> None:
+    """Also where libc would write the end of an IPv6 address as an IPv4 address."""
+    is_single = network.prefixlen == network.max_prefixlen
+    assert network_text(network) == str(network.network_address if is_single else network)
+
+
+@given(
+    NETWORKS, st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200),
+    st.integers(0, 2**40),
+)  # fmt: skip
+def test_the_bytes_are_those_of_sorted_json(
+    network: IPv4Network | IPv6Network, reason: str, at: int
+) -> None:
+    entry = ENTRY._replace(network=network, reason=reason, at=at)
+    fields = json.loads(entry.encode())
+    assert fields["reason"] == reason
+    assert entry.encode() == json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    is_mapped = network.version == 6 and network.network_address.ipv4_mapped is not None
+    assert is_mapped or parse(entry.encode()) == entry
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8:7::/64", "2001:db8::1"])
+def test_a_source_is_that_of_the_packet_path(address: str) -> None:
+    assert ENTRY._replace(network=ip_network(address)).source == parse_source(address)

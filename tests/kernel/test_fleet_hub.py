@@ -12,6 +12,7 @@ import pytest
 from sentryfw import config
 from sentryfw.fleet.link.hub import Hub, stream_of
 from sentryfw.fleet.link.stream_items import HubFault
+from sentryfw.fleet.seal import SEAL_COUNT
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.records import manual_entry
 from sentryfw.setup.fleet.authority import issue, make_authority
@@ -47,9 +48,10 @@ def access(fleet: FleetLab, name: str) -> Hub:
 
 
 def numbers(hub: Hub, name: str) -> list[int]:
-    """Return all numbers in a member's stream."""
+    """Return the numbers of all entries in a member's stream."""
     [answer] = hub._ask([("XREVRANGE", stream_of(name), "+", "-", "COUNT", 100_000)])
-    return sorted(int(item[0].split(b"-")[0]) for item in answer)
+    ids = [item[0].split(b"-") for item in answer]
+    return sorted(int(number) for number, part in ids if part == b"0")
 
 
 def test_a_block_is_in_the_other_kernel_and_ends_there(fleet: FleetLab) -> None:
@@ -77,8 +79,8 @@ def test_a_cut_loses_and_lifts_nothing_and_is_caught_up_in_order(fleet: FleetLab
         firewall.box.namespace.ip("link", "set", "hub0", "up")
         firewall.box.namespace.ip("route", "replace", "10.77.0.1", "via", firewall.gateway)
     wait_for(lambda: two.blocked() == wanted, "everything is caught up", 60)
-    gaps = {event["gap"] for event in two.events("fleet")}
-    assert gaps == {0}, "in order, and none left out; of many events in a moment some are counted"
+    gaps = {event["gap"] for kind in ("fleet", "fleet-part") for event in two.events(kind)}
+    assert gaps == {0}, "in order, and none left out"
     once = {"block": len(wanted)}
     wait_for(lambda: two.status()["effects"] == once, "each came once, by the link's report")
 
@@ -105,7 +107,29 @@ def test_kills_at_any_moment_lose_and_double_nothing(fleet: FleetLab) -> None:
     wait_for(lambda: two.blocked() == wanted, "nothing is lost", 90)
     held = numbers(access(fleet, "fw2"), "fw1")
     assert len(held) == len(set(held)) == len(wanted), "and nothing is doubled"
-    assert {event["gap"] for event in two.events("fleet")} == {0}
+    gaps = {event["gap"] for kind in ("fleet", "fleet-part") for event in two.events(kind)}
+    assert gaps == {0}
+
+
+def test_a_newcomer_takes_sealed_parts_and_lifts_what_ended_within_them(fleet: FleetLab) -> None:
+    one, two = fleet.firewalls.values()
+    two.kill("link")
+    wanted = {f"192.0.{turn}.{number}" for turn in range(2, 6) for number in range(1, 201)}
+    block(one, *sorted(wanted))
+    assert one.box.sentryfw("block", "198.51.100.9").returncode == 0
+    assert one.box.sentryfw("unblock", "198.51.100.9").returncode == 0
+    count = len(wanted) + 2
+    wait_for(lambda: one.status().get("sent") == count, "the hub has all", 30)
+    two.start_link()
+    wait_for(lambda: sum(two.status().get("effects", {}).values()) == count, "it has all", 30)
+    assert two.blocked() == wanted
+    parts = two.events("fleet-part")
+    assert sum(part["count"] for part in parts) > count - 2 * SEAL_COUNT
+    assert max(part["count"] for part in parts) == SEAL_COUNT
+    assert {part["gap"] for part in parts} == {0}
+    assert two.status()["refused"] == {"fw1": {}}
+    listed = two.box.sentryfw("list", "--json").stdout
+    assert listed.count('"fw1"') == len(wanted)
 
 
 def test_a_member_writes_its_own_stream_alone(fleet: FleetLab) -> None:

@@ -4,15 +4,14 @@ import itertools
 import logging
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.model import Source, parse_source
-from sentryfw.errors import NotFound, SentryError
+from sentryfw.errors import SentryError
 from sentryfw.fleet.admission import Admitted, Standing
 from sentryfw.guard.block_index import KnownBlocks
 from sentryfw.guard.learnt_sets import record_unblock
@@ -45,11 +44,17 @@ class Left(NamedTuple):
 class Effects:
     """Applies admitted entries. `standings` holds what each member blocks at this moment."""
 
-    def __init__(self, memory: KnownBlocks, weighed: Weighed, ledger: Path) -> None:
+    def __init__(
+        self, memory: KnownBlocks, weighed: Weighed, ledger: Path, unblock: Callable[[str], None]
+    ) -> None:
+        """`unblock`: ends this host's own block of an address, if there is one."""
+        self._unblock = unblock
         self._memory = memory
         self._weighed = weighed
         self._ledger = ledger
         self._swept_at = -math.inf
+        self._kept: dict[str, int] = {}
+        """The last number of each member in the ledger."""
 
     def apply(
         self, table: Table, admitted: Iterable[Admitted], standings: Standings, now: float
@@ -60,11 +65,11 @@ class Effects:
         has_networks = False
         for one in admitted:
             if one.effect == "unblock":
-                _unblock(table, one.entry.address)
+                self._unblock(one.entry.address)
             if not one.entry.is_host:
                 has_networks = True
                 continue
-            source = parse_source(one.entry.address)
+            source = one.entry.source
             if one.effect == "weigh":
                 self._weighed.add(source, now + one.seconds, one.entry.member)
             elif one.effect in ("lift", "unblock"):
@@ -129,16 +134,16 @@ class Effects:
                 if abs(wall - self._swept_at) >= SWEEP_INTERVAL_S:  # it reads every row
                     self._swept_at = wall
                     held.forget_ended(ledger, wall)
-                for one in admitted:
-                    if one.effect == "lift":
-                        _forget(ledger, one.entry.member, one.entry.address)
-                    elif one.effect == "unblock":
-                        record_unblock(ledger, one.entry.address, wall)
+                for is_held, some in itertools.groupby(admitted, _is_held):
+                    if is_held:
+                        held.hold(ledger, (_row(one, wall) for one in some))
                     else:
-                        held.hold(ledger, [_row(one, wall)])
+                        for one in some:
+                            _end(ledger, one, wall)
                 for name, standing in standings.items():
-                    if standing.last:
+                    if standing.last != self._kept.get(name, 0):
                         held.advance(ledger, name, standing.last)
+            self._kept = {name: standing.last for name, standing in standings.items()}
         except (SentryError, sqlite3.Error) as error:
             log.error("fleet: entries are in effect, but not in the ledger: %s", error)
             return f"the ledger does not keep these entries: {error}"
@@ -170,15 +175,6 @@ def left_of(address: str, standings: Standings, now: float) -> Left | None:
     return Left(0.0 if end == math.inf else end - now, any(alive.cut for alive in found))
 
 
-def _unblock(table: Table, address: str) -> None:
-    """End this host's own block, too. The guard follows it, as one by `sentryfw unblock`."""
-    with suppress(NotFound):
-        if is_network(address):
-            table.sets.unblock_network(ip_network(address))
-        else:
-            table.sets.unblock(parse_source(address))
-
-
 def _block(table: Table, blocks: Mapping[Source, Left]) -> None:
     seconds = ((source, left.seconds) for source, left in blocks.items())
     cut = {source for source, left in blocks.items() if left.cut}
@@ -190,6 +186,17 @@ def _forget(ledger: Ledger, member: str, address: str) -> None:
     if not is_network(address):
         key = key_of(parse_source(address))
         learnt.forget(ledger, [(FLEET_SETS[len(key)], key)])
+
+
+def _is_held(one: Admitted) -> bool:
+    return one.effect not in ("lift", "unblock")
+
+
+def _end(ledger: Ledger, one: Admitted, wall: float) -> None:
+    if one.effect == "lift":
+        _forget(ledger, one.entry.member, one.entry.address)
+    else:
+        record_unblock(ledger, one.entry.address, wall)
 
 
 def _row(one: Admitted, wall: float) -> held.Held:

@@ -10,6 +10,7 @@ See docs/decisions.md: fleet-outbox, fleet-trust.
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from typing import Any, Final, cast
@@ -23,7 +24,8 @@ from sentryfw.daemon.fleet.statements import Statements
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import SentryError
 from sentryfw.fleet.admission import Admitted, Alive, Effect, Rejected
-from sentryfw.fleet.entry import Elements
+from sentryfw.fleet.entry import Elements, Entry, Statement
+from sentryfw.fleet.seal import SEAL_COUNT
 from sentryfw.netfilter.table import Table
 from sentryfw.record.fleet import held, outbox
 from sentryfw.record.ledger import Ledger
@@ -118,14 +120,39 @@ class Exchange:
         now, wall = time.monotonic(), time.time()
         self.intake.follow_released()
         with self.intake.open() as table:
-            yield from self._take(table, items, now, wall)
+            found = [self._statements.read(item) for item in items]
+            yield from self._take(table, found, now, wall)
         self.intake.report(now, self._statements.unreadable)
 
-    def _take(self, table: Table, items: list[Any], now: float, wall: float) -> Answers:
+    def part(self, request: Mapping[str, Any]) -> Answers:
+        """Admit the texts of a part by its seal; yield how many had which effect. Or `unsealed`:
+        nothing is admitted, and each has to come with its own signature."""
+        texts = request.get("entries")
+        if not isinstance(texts, list) or len(texts) > SEAL_COUNT:
+            raise SentryError(f"entries is a list of at most {SEAL_COUNT}")
+        self._require()
+        now, wall = time.monotonic(), time.time()
+        self.intake.follow_released()
+        found = self._statements.read_part(texts, request.get("seal"))
+        if found is None:
+            yield {"unsealed": "the seal is not that of these entries"}
+            return
+        with self.intake.open() as table:
+            answers = list(self._take(table, found, now, wall))
+        words = (one.get("effect") or f"refused: {one['refused']}"
+                 for one in answers if "warning" not in one)  # fmt: skip
+        yield {"effects": dict(Counter(words))}
+        yield from (one for one in answers if "warning" in one)
+        self.intake.report(now, self._statements.unreadable)
+
+    def _take(
+        self, table: Table, statements: list[Statement | str], now: float, wall: float
+    ) -> Answers:
         admitted: list[Admitted] = []
         answers: list[Answer] = []
-        for item in items:
-            found = self._admit(table, item, now, wall)
+        self.intake.look_up(table, (one for one in statements if isinstance(one, Entry)))
+        for statement in statements:
+            found = self._admit(table, statement, now, wall)
             if isinstance(found, dict):
                 answers.append(found)
             elif isinstance(found, Admitted):
@@ -141,10 +168,9 @@ class Exchange:
         yield from ({"warning": fault} for fault in faults)
 
     def _admit(
-        self, table: Table, item: object, now: float, wall: float
+        self, table: Table, statement: Statement | str, now: float, wall: float
     ) -> Admitted | Answer | str:
         """Return the admitted entry, the answer to elements, or the reason for no effect."""
-        statement = self._statements.read(item)
         if isinstance(statement, str):
             return statement
         if isinstance(statement, Elements):

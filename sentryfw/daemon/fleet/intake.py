@@ -10,17 +10,18 @@ See docs/decisions.md: fleet-trust.
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from ipaddress import ip_network
 from typing import Final, NamedTuple
 
 from sentryfw.config.model import Config
 from sentryfw.daemon.fleet.effects import Effects, is_network
 from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.engine import Engine
-from sentryfw.engine.model import parse_source
+from sentryfw.engine.model import Source, parse_source
 from sentryfw.engine.networks import NetworkIndex
-from sentryfw.errors import KernelError, SentryError
+from sentryfw.errors import KernelError, NotFound, SentryError
 from sentryfw.fleet.admission import Admission, Admitted, Member, Standing
 from sentryfw.fleet.entry import Entry
 from sentryfw.guard.block_index import KnownBlocks
@@ -30,6 +31,10 @@ from sentryfw.record.recorder import Recorder
 
 log: Final = logging.getLogger("sentryfwd")
 
+MAX_EVENTS: Final = 20
+"""Entries of one request with an event each."""
+MAX_NAMED: Final = 5
+"""Addresses in an event about more."""
 REPORT_INTERVAL_S: Final = 60.0
 """Seconds between two events about refused entries."""
 
@@ -63,10 +68,12 @@ class Intake:
         self._always = NetworkIndex(ALWAYS)
         self._table: Table | None = None
         self._reported_at = -math.inf
+        self._partners: set[Source] | None = None
+        """Those among the sources of a request; None: the kernel is asked for each."""
         self.refused = 0
         """Entries refused since the last event about them."""
         self.admission = Admission(config.fleet.name, members_of(config), self._is_exempt)
-        self.effects = Effects(around.memory, around.weighed, config.paths.ledger)
+        self.effects = Effects(around.memory, around.weighed, config.paths.ledger, _unblock)
 
     @property
     def standings(self) -> Mapping[str, Standing]:
@@ -76,13 +83,23 @@ class Intake:
     @contextmanager
     def open(self) -> Iterator[Table]:
         """Use the table. It is kept open: to close a socket that has changed a set takes the
-        kernel 10 ms (measured)."""
-        table = self._table = self._table or Table()
+        kernel 10 ms (measured). The guard need not follow what it changes."""
+        if self._table is None:
+            self._table = Table()
+            self._around.memory.own_ports.add(self._table.port)
+        table = self._table
         try:
             yield table
         except SentryError:  # an answer may be left on its socket
             self._close(table)
             raise
+        finally:
+            self._partners = None
+
+    def look_up(self, table: Table, entries: Iterable[Entry]) -> None:
+        """Ask the kernel at once which sources of these entries are partners."""
+        sources = {one.source for one in entries if one.is_host}
+        self._partners = table.sets.partners_among(sources)
 
     def apply(
         self, table: Table, admitted: list[Admitted], now: float, wall: float
@@ -96,17 +113,35 @@ class Intake:
             self._close(table)
             yield fault
         fault = self.effects.store(admitted, self.standings, wall)
-        for one in admitted:
-            self._around.recorder.note(
-                "fleet", member=one.entry.member, address=one.entry.address, effect=one.effect,
-                evidence=one.entry.evidence, scan=one.entry.scan, reason=one.entry.reason,
-                seconds=one.seconds, gap=one.gap,
-            )  # fmt: skip
+        self._note(admitted)
         if fault:
             yield fault
 
+    def _note(self, admitted: list[Admitted]) -> None:
+        """Write an event for each entry, or, for many at once, one for each member."""
+        if len(admitted) <= MAX_EVENTS:
+            for one in admitted:
+                self._around.recorder.note(
+                    "fleet", member=one.entry.member, address=one.entry.address, effect=one.effect,
+                    evidence=one.entry.evidence, scan=one.entry.scan, reason=one.entry.reason,
+                    seconds=one.seconds, gap=one.gap,
+                )  # fmt: skip
+            return
+        members: dict[str, list[Admitted]] = {}
+        for one in admitted:
+            members.setdefault(one.entry.member, []).append(one)
+        for name, some in members.items():
+            self._around.recorder.note(
+                "fleet-part", member=name, count=len(some),
+                effects=dict(Counter(one.effect for one in some)),
+                first=some[0].entry.seq, last=some[-1].entry.seq,
+                addresses=[one.entry.address for one in some[:MAX_NAMED]],
+                gap=sum(one.gap for one in some),
+            )  # fmt: skip
+
     def _close(self, table: Table) -> None:
         self._table = None
+        self._around.memory.own_ports.discard(table.port)
         table.close()
 
     def follow_released(self) -> None:
@@ -163,8 +198,20 @@ class Intake:
             )
         if entry.network.prefixlen == 64 and address in engine.whole6:
             return True  # many sources here
-        source = parse_source(entry.address)
+        source = entry.source
         is_known = engine.decider.is_protected(source) or self._always.holds(source)
         if is_known or entry.network.is_multicast:
             return True
+        if self._partners is not None:
+            return source in self._partners
         return self._table is not None and self._table.sets.is_partner(source)
+
+
+def _unblock(address: str) -> None:
+    """End this host's own block. The guard follows it, as one by `sentryfw unblock`, so it is on a
+    socket that is not ours."""
+    with closing(Table()) as table, suppress(NotFound):
+        if is_network(address):
+            table.sets.unblock_network(ip_network(address))
+        else:
+            table.sets.unblock(parse_source(address))

@@ -18,6 +18,7 @@ from sentryfw.fleet.entry import (
     Proof,
     Statement,
 )
+from sentryfw.fleet.seal import SEAL_COUNT, Seal, seal
 from sentryfw.fleet.signature import Signer
 from sentryfw.host.private_files import read_as_owner
 from sentryfw.netfilter.sets.mirror import KEY_BYTES
@@ -54,9 +55,23 @@ class Sender:
         items = []
         for row in outbox.outgoing(ledger, after, limit):
             raw = entry_of(self._config.fleet.name, row).encode()
-            signature = self._signer.sign(raw).hex()
-            items.append({"seq": row.seq, "entry": raw.decode(), "signature": signature})
+            item = {"seq": row.seq, **self._signed(raw)}
+            if row.seq % SEAL_COUNT == 0 and (sealed := self._seal(ledger, row.seq)) is not None:
+                item["seal"] = self._signed(sealed.encode())
+            items.append(item)
         return items
+
+    def _signed(self, raw: bytes) -> dict[str, Any]:
+        assert self._signer is not None  # noqa: S101 - signed() has read it
+        return {"entry": raw.decode(), "signature": self._signer.sign(raw).hex()}
+
+    def _seal(self, ledger: Ledger, last: int) -> Seal | None:
+        """Return the seal of the part that ends with a number: the same one however often, while
+        the part is kept as a whole; None for a part of one entry."""
+        rows = outbox.outgoing(ledger, last - SEAL_COUNT, SEAL_COUNT)
+        name = self._config.fleet.name
+        texts = {row.seq: entry_of(name, row).encode().decode() for row in rows if row.seq <= last}
+        return seal(name, list(texts), list(texts.values())) if len(texts) > 1 else None
 
     def _sweep(self, ledger: Ledger) -> None:
         """Give a member with full trust what the rules have learnt since the last time."""

@@ -6,7 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from sentryfw.control.client import ask, ask_stream
 from sentryfw.errors import SentryError
-from sentryfw.fleet.link.stream_items import Signed
+from sentryfw.fleet.link.stream_items import Signed, SignedSeal
+from sentryfw.fleet.seal import parse_seal
 
 WAIT_S: Final = 5.0
 SPARE_S: Final = 10.0
@@ -35,7 +36,7 @@ class DaemonSide:
         request = {"do": "fleet-wait", "after": after, "seconds": WAIT_S}
         answer = ask(self._control, request, WAIT_S + SPARE_S)
         entries = [
-            Signed(int(item["seq"]), str(item["entry"]), str(item["signature"]))
+            Signed(int(item["seq"]), str(item["entry"]), str(item["signature"]), _seal_in(item))
             for item in answer["entries"]
         ]
         return OwnEntries(entries, int(answer["last"]))
@@ -47,10 +48,48 @@ class DaemonSide:
         raise SentryError("the daemon has no answer about the members")
 
     def incoming(self, entries: Sequence[Signed]) -> Iterator[Mapping[str, Any]]:
-        """Hand entries over, in order; yield the daemon's answer to each."""
-        for part in batches(entries):
-            items = [{"entry": item.entry, "signature": item.signature} for item in part]
-            yield from ask_stream(self._control, {"do": "fleet-incoming", "entries": items})
+        """Hand entries over, in order; yield the daemon's answers: to each of them, or `effects`,
+        the numbers of a whole part by its seal."""
+        for part in parts(entries):
+            if (seal := part[-1].seal) is not None:
+                sealed = {"entry": seal.text, "signature": seal.signature}
+                texts = [item.entry for item in part]
+                request = {"do": "fleet-part", "seal": sealed, "entries": texts}
+                answers = list(ask_stream(self._control, request))
+                if not any("unsealed" in answer for answer in answers):
+                    yield from answers
+                    continue
+            for some in batches(part):
+                items = [{"entry": item.entry, "signature": item.signature} for item in some]
+                yield from ask_stream(self._control, {"do": "fleet-incoming", "entries": items})
+
+
+def _seal_in(item: Mapping[str, Any]) -> SignedSeal | None:
+    seal = item.get("seal")
+    return None if seal is None else SignedSeal(str(seal["entry"]), str(seal["signature"]))
+
+
+def parts(entries: Sequence[Signed]) -> Iterator[list[Signed]]:
+    """Yield entries in parts: those of a seal, with it at their end, and what lies between them.
+
+    A part that does not fit one request, or is not here as a whole, has lost its seal.
+    """
+    waiting: list[Signed] = []
+    for item in entries:
+        waiting.append(item)
+        if item.seal is None:
+            continue
+        seal = parse_seal(item.seal.text.encode())
+        sealed = [one for one in waiting if one.seq >= seal.first]
+        before = waiting[: len(waiting) - len(sealed)]
+        if before:
+            yield before
+        is_fit = sum(one.size for one in sealed) <= MAX_BATCH_CHARACTERS
+        is_whole = len(sealed) == seal.size
+        yield sealed if is_fit and is_whole else [*sealed[:-1], item._replace(seal=None)]
+        waiting = []
+    if waiting:
+        yield waiting
 
 
 def batches(entries: Sequence[Signed]) -> Iterator[list[Signed]]:

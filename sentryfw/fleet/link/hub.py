@@ -22,7 +22,7 @@ STATE: Final = ":state"
 TIMEOUT_S: Final = 10.0
 BLOCK_S: Final = 5.0
 """Seconds that the hub waits for new entries."""
-MAX_READ_ENTRIES: Final = 500
+MAX_READ_ENTRIES: Final = 1000
 """Entries of a member in one answer."""
 MAX_REPLY_BYTES: Final = 16 << 20
 MAX_STATE_BYTES: Final = 65536
@@ -85,21 +85,22 @@ class Hub:
 
     def add(self, entries: Sequence[Signed]) -> int:
         """Add entries to our stream, all or none; return how many were there already."""
-        keep = ("MAXLEN", "~", self._config.keep)
-        commands: list[tuple[Any, ...]] = [("MULTI",)]
-        commands += [
-            ("XADD", stream_of(self._own), *keep, f"{item.seq}-0",
-             "entry", item.entry, "signature", item.signature)
-            for item in entries
-        ]  # fmt: skip
-        *_, answers = self._ask([*commands, ("EXEC",)])
-        if not isinstance(answers, list) or len(answers) != len(entries):
+        start = "XADD", stream_of(self._own), "MAXLEN", "~", self._config.keep
+        items: dict[str, tuple[str, ...]] = {}
+        for item in entries:
+            items[f"{item.seq}-0"] = "entry", item.entry, "signature", item.signature
+            if item.seal is not None:
+                seal = "seal", item.seal.text, "signature", item.seal.signature
+                items[f"{item.seq}-1"] = seal
+        commands = [(*start, name, *fields) for name, fields in items.items()]
+        *_, answers = self._ask([("MULTI",), *commands, ("EXEC",)])
+        if not isinstance(answers, list) or len(answers) != len(items):
             raise self._failed(HubFault("the hub's answer is not that to a transaction"))
         known = 0
-        for item, answer in zip(entries, answers, strict=True):
+        for name, answer in zip(items, answers, strict=True):
             if isinstance(answer, Exception) and "equal or smaller" in str(answer):
-                known += 1
-            elif answer != f"{item.seq}-0".encode():
+                known += name.endswith("-0")
+            elif answer != name.encode():
                 raise self._failed(hub_fault(answer))
         return known
 
@@ -112,7 +113,7 @@ class Hub:
         command = ("XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *names, *ids)
         [answer] = self._ask([command])
         try:
-            return streams(answer, names, after)
+            return streams(answer, names, after, count)
         except HubFault as fault:
             raise self._failed(fault) from None
 

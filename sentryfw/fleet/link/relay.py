@@ -109,6 +109,8 @@ class Receiving:
         for answer in self._daemon.incoming(stream.items):
             if "warning" in answer:
                 log.warning("%s", answer["warning"])
+            elif "effects" in answer:
+                self._report.effects.update(answer["effects"])
             else:
                 word = answer.get("effect") or f"refused: {answer.get('refused')}"
                 self._report.effects[str(word)] += 1

@@ -20,6 +20,7 @@ from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import SentryError
 from sentryfw.fleet.entry import Elements, Entry, Statement
+from sentryfw.fleet.seal import SEAL_COUNT, seal
 from sentryfw.fleet.signature import Signer
 from sentryfw.guard.block_index import KnownBlocks
 from sentryfw.netfilter.sets.mirror import KEY_BYTES, TIMEOUTS_S
@@ -355,3 +356,128 @@ def test_a_learnt_set_that_others_have_filled_takes_no_more(
     site = make("full")
     monkeypatch.setattr("support.fake_table.FakeMirrorSets.has_room", lambda *_: False)
     assert site.receive(learnt(1)) == ["full"]
+
+
+# --- parts
+
+
+def part_of(*entries: Statement, signer: Signer = ONE, member: str = "fw1") -> dict[str, Any]:
+    """Return a request with a part and its seal."""
+    texts = [one.encode().decode() for one in entries]
+    text = seal(member, [one.seq for one in entries], texts).encode()
+    signed_seal = {"entry": text.decode(), "signature": signer.sign(text).hex()}
+    return {"do": "fleet-part", "entries": texts, "seal": signed_seal}
+
+
+def many(first: int, count: int, **fields: Any) -> list[Entry]:
+    return [
+        entry(number, f"192.0.{number // 256}.{number % 256}", **fields)
+        for number in range(first, first + count)
+    ]
+
+
+def test_a_part_counts_by_its_seal(make: Callable[..., Site]) -> None:
+    site = make()
+    request = part_of(*many(10, 30), entry(41, "192.0.2.250", evidence="forgeable"))
+    assert list(site.exchange.part(request)) == [{"effects": {"block": 30, "weigh": 1}}]
+    assert len(site.fleet()) == 30
+    assert site.exchange.positions()["fw1"] == 41
+    [(kind, fields)] = site.recorder.notes
+    assert kind == "fleet-part"
+    assert (fields["member"], fields["count"], fields["first"], fields["last"]) == (
+        "fw1", 31, 10, 41,
+    )  # fmt: skip
+    assert fields["effects"] == {"block": 30, "weigh": 1}
+    assert fields["gap"] == 1, "number 40 was left out"
+    with Ledger(site.config.paths.ledger) as ledger:
+        assert len(held.active(ledger, WALL)) == 31
+        assert held.numbers(ledger)["fw1"] == 41
+    assert list(site.exchange.part(request)) == [{"effects": {"refused: replay": 31}}]
+
+
+def test_one_forged_entry_fails_its_part(make: Callable[..., Site]) -> None:
+    """Nothing of it has an effect; with their own signatures the true ones count."""
+    site = make()
+    true = many(1, 4)
+    forged = [*true[:3], entry(4, "203.0.113.99")]
+    request = part_of(*true) | {"entries": [one.encode().decode() for one in forged]}
+    [answer] = site.exchange.part(request)
+    assert "unsealed" in answer
+    assert site.fleet() == set()
+    assert site.exchange.positions()["fw1"] == 0
+    assert site.exchange.status()["unreadable"] == {"bad-seal": 1}
+    singles = [*map(signed, true[:3]), signed(forged[3], TWO)]
+    assert site.receive(*singles) == ["block"] * 3 + ["bad-signature"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seal": None}, {"seal": {"entry": "{}", "signature": ""}}, {"entries": []},
+        {"entries": [None, None]}, {"entries": ["\u00e9"]},
+        {"seal": {**part_of(*many(1, 2))["seal"], "signature": "zz"}},
+        part_of(*many(1, 2), signer=TWO), part_of(*many(1, 2), member="fw2"),
+        part_of(*many(1, 2), member="fw3"), part_of(*many(1, 2), member="us"),
+        part_of(*many(1, 3)) | {"entries": part_of(*many(1, 2))["entries"]},
+    ],
+)  # fmt: skip
+def test_a_seal_that_is_not_that_of_the_entries_has_no_effect(
+    make: Callable[..., Site], change: dict[str, Any]
+) -> None:
+    site = make()
+    [answer] = site.exchange.part(part_of(*many(1, 2)) | change)
+    assert "unsealed" in answer
+    assert site.fleet() == set()
+
+
+def test_a_seal_of_a_member_covers_its_own_entries_alone(make: Callable[..., Site]) -> None:
+    """The seal counts neither for entries of another member nor for numbers outside of the part."""
+    site = make()
+    theirs = part_of(entry(1), entry(2, "192.0.2.8", member="fw2"))
+    assert list(site.exchange.part(theirs)) == [{"effects": {"block": 1, "refused: bad-seal": 1}}]
+    texts = [one.encode().decode() for one in (entry(3, "192.0.2.9"), entry(900, "192.0.2.10"))]
+    text = seal("fw1", (3, 4), texts).encode()
+    signed_seal = {"entry": text.decode(), "signature": ONE.sign(text).hex()}
+    [answer] = site.exchange.part({"entries": texts, "seal": signed_seal})
+    assert answer == {"effects": {"block": 1, "refused: bad-seal": 1}}
+    assert site.exchange.positions() == {"fw1": 3, "fw2": 0}
+
+
+def test_caps_and_exemptions_hold_within_a_part(make: Callable[..., Site]) -> None:
+    site = make()
+    site.kernel.add("partner", "192.0.0.7")
+    limits = site.exchange.intake.standings["fw1"]
+    limits.member = limits.member._replace(max_alive=20, per_minute=1)
+    limits.credit = 20.0
+    found = list(site.exchange.part(part_of(entry(1, "198.51.100.1"), *many(2, 60))))
+    assert found == [{"effects": {
+        "refused: never-block": 2, "block": 20, "refused: too-fast": 39,
+    }}]  # fmt: skip
+    assert len(site.fleet()) == 20
+    assert "192.0.0.7" not in site.fleet(), "a partner"
+
+
+def test_a_part_may_be_learnt_and_ended_as_single_entries_are(make: Callable[..., Site]) -> None:
+    site = make("full")
+    statements = [
+        entry(1), Elements("fw1", 2, "partner4", ((b"\xc0\x00\x02\x63", 900),), WALL),
+        entry(3, op="withdraw"), entry(4, "192.0.2.8"),
+    ]  # fmt: skip
+    assert list(site.exchange.part(part_of(*statements))) == [
+        {"effects": {"block": 2, "learn": 1, "lift": 1}}
+    ]
+    assert site.fleet() == {"192.0.2.8"}
+
+
+@pytest.mark.parametrize("entries", [None, "text", [""] * (SEAL_COUNT + 1)])
+def test_a_part_has_a_short_list(make: Callable[..., Site], entries: object) -> None:
+    with pytest.raises(SentryError, match="at most 128"):
+        next(make().exchange.part({"entries": entries}))
+
+
+def test_a_fault_of_the_kernel_is_reported_for_a_part(make: Callable[..., Site]) -> None:
+    site = make()
+    site.kernel.refuse(errno.ENFILE)
+    effects, warning = site.exchange.part(part_of(*many(1, 2)))
+    assert effects == {"effects": {"block": 2}}
+    assert "the kernel did not take" in warning["warning"]

@@ -12,6 +12,7 @@ from sentryfw.daemon.fleet import intake as module
 from sentryfw.daemon.fleet.intake import REPORT_INTERVAL_S, Intake, Surroundings, members_of
 from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.engine import Engine
+from sentryfw.engine.model import parse_source
 from sentryfw.fleet.admission import Admitted, Rejected
 from sentryfw.fleet.entry import Entry
 from sentryfw.guard.block_index import KnownBlocks
@@ -86,6 +87,35 @@ def test_the_table_stays_open_until_it_fails(made: Made) -> None:
     assert made.opened == 1
     made.take(entry(3, "203.0.113.8"))
     assert made.opened == 2
+
+
+def test_the_guard_need_not_follow_the_table_s_changes_while_it_is_open(made: Made) -> None:
+    ports = made.intake._around.memory.own_ports
+    assert ports == set()
+    with made.intake.open() as table:
+        assert ports == {table.port}
+    made.kernel.refuse(errno.ENFILE)
+    made.take(entry(1, "203.0.113.7"))
+    assert ports == set(), "another program may get the port of a socket that was closed"
+
+
+def test_an_unblock_of_our_own_block_is_one_that_the_guard_follows(made: Made) -> None:
+    FakeTable(made.kernel).sets.block([(parse_source("203.0.113.7"), 60.0)])
+    made.take(entry(1, "203.0.113.7")._replace(op="unblock"))
+    assert not FakeTable(made.kernel).sets.is_blocked(parse_source("203.0.113.7"))
+    assert made.opened == 2, "by a socket that the guard does not take for its own"
+
+
+@pytest.mark.parametrize("address", ["203.0.113.5", "2001:db8:5::/64"])
+def test_partners_are_looked_up_at_once(made: Made, address: str) -> None:
+    made.kernel.add("partner", address)
+    given = [entry(1, address), entry(2, "203.0.113.6"), entry(3, "203.0.113.0/24")]
+    with made.intake.open() as table:
+        made.intake.look_up(table, given)
+        found = [made.intake.admission.admit(one, 0, WALL) for one in given[:2]]
+    assert found[0] == Rejected("never-block")
+    assert isinstance(found[1], Admitted)
+    assert made.take(entry(4, address)) == (["never-block"], []), "and asked for alone"
 
 
 def test_refusals_are_reported_once_a_minute(made: Made) -> None:

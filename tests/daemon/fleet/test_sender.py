@@ -9,6 +9,7 @@ from sentryfw.config.model import Config, Paths
 from sentryfw.daemon.fleet.sender import Sender
 from sentryfw.errors import SentryError
 from sentryfw.fleet.entry import parse
+from sentryfw.fleet.seal import SEAL_COUNT, parse_seal
 from sentryfw.fleet.signature import verify
 from sentryfw.record.fleet import outbox
 from sentryfw.record.ledger import Ledger
@@ -41,6 +42,37 @@ def test_blocks_are_sent_with_their_evidence_and_equal_bytes_each_time(config: C
     ]  # fmt: skip
     assert {entry.member for entry in entries} == {"fw1"}
     assert list(sender.outgoing({"after": sent[-1]["seq"]})) == []
+
+
+def test_each_part_has_a_seal_however_its_entries_are_asked_for(config: Config) -> None:
+    key = bytes.fromhex(public_key(config))
+    with Ledger(config.paths.ledger) as ledger:
+        outbox.enable(ledger, 1_800_000_000)
+        rows = [manual_entry(f"192.0.2.{n}", 4, 60.0, 1_800_000_000) for n in range(1, 201)]
+        ledger.add(rows)
+    sender, items, after = Sender(config), [], 0
+    while part := list(sender.outgoing({"after": after})):
+        items += part
+        after = part[-1]["seq"]
+    ends = [item for item in items if "seal" in item]
+    assert [item["seq"] % SEAL_COUNT for item in ends] == [0]
+    seal = parse_seal(ends[0]["seal"]["entry"].encode())
+    assert verify(key, seal.encode(), bytes.fromhex(ends[0]["seal"]["signature"]))
+    texts = [item["entry"] for item in items if seal.first <= item["seq"] <= seal.last]
+    assert seal.covers(texts)
+    alone = next(Sender(config).outgoing({"after": seal.last - 1}))
+    assert alone == ends[0], "the same one, though only its last entry is asked for"
+
+
+def test_a_part_of_one_entry_has_no_seal(config: Config) -> None:
+    public_key(config)
+    with Ledger(config.paths.ledger) as ledger:
+        outbox.enable(ledger, 1_800_000_000)
+        ledger.database.execute("UPDATE sqlite_sequence SET seq = ?", (SEAL_COUNT * 10 - 1,))
+        ledger.add([manual_entry("192.0.2.1", 4, 60.0, 1_800_000_000)])
+    [item] = Sender(config).outgoing({"after": 0})
+    assert item["seq"] == SEAL_COUNT * 10
+    assert "seal" not in item
 
 
 @pytest.mark.parametrize("after", [None, -1, True, "1"])

@@ -10,8 +10,9 @@ import pytest
 from sentryfw.control.client import MAX_LINE_BYTES
 from sentryfw.errors import SentryError
 from sentryfw.fleet.link import daemon_side
-from sentryfw.fleet.link.daemon_side import MAX_BATCH_ENTRIES, DaemonSide, batches
-from support.fleet_entries import made
+from sentryfw.fleet.link.daemon_side import MAX_BATCH_ENTRIES, DaemonSide, batches, parts
+from sentryfw.fleet.seal import SEAL_COUNT
+from support.fleet_entries import made, sealed
 
 
 def test_parts_fit_a_line_with_any_text_in_the_entries() -> None:
@@ -25,6 +26,54 @@ def test_parts_fit_a_line_with_any_text_in_the_entries() -> None:
         line = json.dumps({"do": "fleet-incoming", "entries": items})
         assert len(line) < MAX_LINE_BYTES
     assert max(map(len, parts)) == MAX_BATCH_ENTRIES
+
+
+def test_entries_are_divided_by_their_seals() -> None:
+    one, two = sealed([made(3), made(4)]), sealed([made(7), made(8), made(9)])
+    found = list(parts([made(1), *one, made(5), *two, made(10)]))
+    assert found == [[made(1)], one, [made(5)], two, [made(10)]]
+    assert list(parts([])) == []
+
+
+def test_a_part_that_is_not_here_as_a_whole_or_too_long_has_lost_its_seal() -> None:
+    part = sealed([made(3), made(4), made(5)])
+    assert list(parts(part[1:])) == [[made(4), made(5)]]
+    long = sealed([made(number, reason='"' * 200) for number in range(1, 129)])
+    [found] = parts(long)
+    assert found[-1].seal is None
+
+
+def test_a_part_goes_by_its_seal_or_by_its_signatures_where_that_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Mapping[str, Any]] = []
+    holds = [True, False]
+
+    def ask_stream(_: Path, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        asked.append(request)
+        if request["do"] == "fleet-part":
+            yield {"effects": {"block": 2}} if holds.pop(0) else {"unsealed": "forged"}
+        else:
+            yield from ({"effect": "block"} for _ in request["entries"])
+
+    monkeypatch.setattr(daemon_side, "ask_stream", ask_stream)
+    daemon = DaemonSide(Path("/control"))
+    part = sealed([made(1), made(2)])
+    assert list(daemon.incoming(part)) == [{"effects": {"block": 2}}]
+    assert list(daemon.incoming(part)) == [{"effect": "block"}, {"effect": "block"}]
+    assert [request["do"] for request in asked] == ["fleet-part", "fleet-part", "fleet-incoming"]
+    assert asked[0]["entries"] == [made(1).entry, made(2).entry]
+    assert asked[2]["entries"][0]["signature"] == made(1).signature
+
+
+def test_a_whole_part_of_usual_entries_fits_a_line() -> None:
+    part = sealed([made(10**15 + number, reason="3 distinct targets within the window")
+                   for number in range(SEAL_COUNT)])  # fmt: skip
+    [found] = parts(part)
+    assert found[-1].seal is not None
+    seal = {"entry": found[-1].seal.text, "signature": found[-1].seal.signature}
+    request = {"do": "fleet-part", "seal": seal, "entries": [item.entry for item in found]}
+    assert len(json.dumps(request)) < MAX_LINE_BYTES
 
 
 def test_without_entries_there_is_nothing_to_send() -> None:

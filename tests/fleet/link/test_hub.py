@@ -17,7 +17,7 @@ from sentryfw.errors import SentryError
 from sentryfw.fleet.link import hub as module
 from sentryfw.fleet.link.hub import MAX_REPLY_BYTES, Hub, stream_of
 from sentryfw.fleet.link.stream_items import HubFault
-from support.fleet_entries import made
+from support.fleet_entries import made, sealed
 from support.waiting import wait_for
 
 needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
@@ -65,6 +65,27 @@ def test_the_number_is_the_id_so_nothing_is_there_twice(server: Path) -> None:
     [stream] = connected(server, "fw2").read({"fw1": 5})
     assert [item.seq for item in stream.items] == [6, 8]
     assert stream.items[0] == made(6, "fw1")
+    hub.close()
+
+
+@needs_redis
+def test_a_seal_is_added_with_its_part_and_read_with_it(
+    server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = connected(server)
+    part = sealed([made(7, "fw1"), made(8, "fw1")], "fw1")
+    assert hub.add(part) == 0
+    assert hub.add([*part, made(9, "fw1")]) == 2, "entries alone are counted"
+    assert hub.last(["fw1"]) == {"fw1": 9}
+    [stream] = connected(server, "fw2").read({"fw1": 0})
+    assert stream.items == [*part, made(9, "fw1")]
+    assert stream.refused == {}
+    [stream] = connected(server, "fw2").read({"fw1": 0}, count=3)
+    assert (stream.items, stream.cursor) == (part, 8)
+    [stream] = connected(server, "fw2").read({"fw1": 8})
+    assert stream.items == [made(9, "fw1")], "a seal of what was read is not asked for"
+    monkeypatch.setattr(module, "BLOCK_S", 0.05)
+    assert connected(server, "fw2").read({"fw1": 9}) == []
     hub.close()
 
 

@@ -185,6 +185,15 @@ def test_warnings_of_the_daemon_are_logged(
     assert "the set is full" in caplog.text
 
 
+def test_the_effects_of_a_whole_part_are_counted(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    way.here.block(1)
+    way.send()
+    answers = [{"effects": {"block": 100, "refused: over": 28}}, {"effect": "block"}]
+    monkeypatch.setattr(way.there, "incoming", lambda _: iter(answers))
+    way.receive()
+    assert way.received.effects == {"block": 101, "refused: over": 28}
+
+
 def test_each_member_reports_how_far_it_has_read(way: Way) -> None:
     way.here.block(1, 2)
     way.send()

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentryfw.fleet.link.stream_items import MAX_ID, HubFault, MemberStream, id_of, streams
-from support.fleet_entries import as_item, made
+from sentryfw.fleet.link.stream_items import (
+    MAX_ID,
+    HubFault,
+    MemberStream,
+    Signed,
+    id_of,
+    streams,
+)
+from support.fleet_entries import as_item, made, sealed
 
 NAMES = {b"sentryfw:fw2": "fw2", b"sentryfw:fw3": "fw3"}
 AFTER = {"fw2": 4, "fw3": 0}
@@ -65,6 +72,55 @@ def test_two_items_of_one_number_do_not_stop_the_others() -> None:
     found = one([as_item(made(7)), as_item(made(7), part=1), as_item(made(8))])
     assert [entry.seq for entry in found.items] == [7, 8]
     assert found.refused == {"wrong-id": 1}
+
+
+def seal_item(signed: Signed, number: int | None = None) -> list[Any]:
+    """Return the seal of a part as a hub sends it, behind the last entry of the part."""
+    assert signed.seal is not None
+    name = f"{signed.seq if number is None else number}-1".encode()
+    fields = [b"seal", signed.seal.text.encode(), b"signature", signed.seal.signature.encode()]
+    return [name, fields]
+
+
+PART = sealed([made(5), made(6), made(9)])
+
+
+def test_a_seal_is_with_the_last_entry_of_its_part() -> None:
+    found = one([*map(as_item, PART), seal_item(PART[-1]), as_item(made(10))])
+    assert found.items == [*PART, made(10)]
+    assert (found.cursor, found.refused) == (10, {})
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        seal_item(PART[-1], number=10),
+        seal_item(sealed([made(5), made(8)])[-1], number=9),
+        [b"9-1", [b"seal", b"{}", b"signature", b"0" * 128]],
+        [b"9-1", [b"seal", 7, b"signature", b"0" * 128]],
+        [b"9-1", [b"seal", seal_item(PART[-1])[1][1], b"signature", b"0" * 9999]],
+        [b"9-1", [b"seal", seal_item(PART[-1])[1][1], b"signature", b"\xff" * 128]],
+    ],
+)
+def test_a_seal_that_is_none_is_counted_and_its_entries_stay(item: list[Any]) -> None:
+    found = one([*map(as_item, PART), item, as_item(made(11))])
+    assert [signed._replace(seal=None) for signed in found.items] == [
+        made(5), made(6), made(9), made(11),
+    ]  # fmt: skip
+    assert all(signed.seal is None for signed in found.items)
+    assert found.refused == {"bad-seal": 1}
+
+
+def test_an_answer_with_as_many_items_as_were_asked_for_ends_with_a_seal() -> None:
+    items = [*map(as_item, PART), seal_item(PART[-1]), as_item(made(10)), as_item(made(11))]
+
+    def cursor(count: int, given: list[Any] = items) -> int:
+        [found] = streams([[b"sentryfw:fw2", given]], NAMES, AFTER, count)
+        return found.cursor
+
+    assert cursor(6) == 9, "the rest comes with its seal next time"
+    assert cursor(7) == cursor(0) == 11, "there is no more"
+    assert cursor(3, items[:3]) == 9, "without a seal everything is taken"
 
 
 @pytest.mark.parametrize(
