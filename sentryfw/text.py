@@ -33,6 +33,10 @@ def dumps(data: object, *, indent: int | None = None) -> str:
     return json.dumps(data, indent=indent, separators=separators).replace("\x7f", "\\u007f")
 
 
+EMPTY: Final = "-"
+"""A field with nothing to show."""
+
+
 def cell(value: object) -> str:
     """Return a value as one field of a line: no tab, no newline, no control character."""
     return plain(field_text(value))
@@ -41,18 +45,18 @@ def cell(value: object) -> str:
 def field_text(value: object) -> str:
     """Return a value as text; "-" if there is nothing to show. The commonest types come first."""
     if isinstance(value, str):
-        return value or "-"
+        return value or EMPTY
     if type(value) is int:
         return str(value)
     if value is None:
-        return "-"
+        return EMPTY
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ",".join(map(str, value)) or "-"
+        return ",".join(map(str, value)) or EMPTY
     return (
         f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
-    ) or "-"
+    ) or EMPTY
 
 
 def counted(number: int, what: str) -> str:

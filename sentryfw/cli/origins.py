@@ -1,6 +1,6 @@
 """The origins of sources in the answers of commands: looked up here, never by the daemon."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sentryfw.config.model import Config
@@ -12,13 +12,12 @@ Row = dict[str, Any]
 
 def with_origins(
     config: Config, items: Iterable[Row], warn: Callable[[str], None], key: str = "address"
-) -> list[Row]:
-    """Return the items with their origins; each file with a fault gives one warning."""
+) -> Iterator[Row]:
+    """Add the origins to the items, and yield them; each file with a fault gives one warning."""
     origins = Origins.of_config(config)
-    if not origins.is_wanted:  # a list of 65,536 blocks: one object for all of them
-        nowhere = NOWHERE.item()
-        return [{**item, "origin": nowhere} for item in items]
-    found = [{**item, "origin": origins.of(str(item[key])).item()} for item in items]
+    nowhere = NOWHERE.item()  # one object for all of them: a list may have a million
+    for item in items:
+        item["origin"] = origins.of(str(item[key])).item() if origins.is_wanted else nowhere
+        yield item
     for fault in origins.faults:
         warn(fault)
-    return found

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from sentryfw.cli import stdio
-from sentryfw.text import cell, dumps, field_text, plain
+from sentryfw.text import EMPTY, cell, dumps, field_text, plain
 
 ROWS_BATCH: Final = 512
 """Rows per write: fewer calls, and no copy of the whole text in memory."""
@@ -20,18 +20,23 @@ Row = dict[str, Any]
 
 def print_json(data: object) -> None:
     """Print a value as JSON, a list piece by piece."""
-    if not isinstance(data, list) or not data:
+    if isinstance(data, list):
+        print_json_list(data)
+    else:
         sys.stdout.write(dumps(data, indent=2) + "\n")
-        return
-    before = "["
-    for chunk in _chunks(data):
+
+
+def print_json_list(items: Iterable[object]) -> None:
+    """Print items as a JSON list, piece by piece as they come."""
+    before, end = "[", "[]\n"
+    for chunk in _chunks(items):
         sys.stdout.write(before + dumps(chunk, indent=2)[1:-2])  # without the outer brackets
-        before = ","
-    sys.stdout.write("\n]\n")
+        before, end = ",", "\n]\n"
+    sys.stdout.write(end)
 
 
 def print_rows(
-    rows: Sequence[Row],
+    rows: Iterable[Row],
     columns: Sequence[str],
     title: str,
     short: tuple[Iterable[Row], Sequence[str]] | None = None,
@@ -41,8 +46,10 @@ def print_rows(
         _print_table(*(short or (rows, columns)), title)
         return
     lines = (_line(map(row.get, columns)) for row in rows)
-    sys.stdout.write("\t".join(columns) + "\n")
-    for chunk in _chunks(lines):
+    chunks = _chunks(lines)
+    first = next(chunks, [])  # if that is an error, nothing is printed
+    sys.stdout.write("\n".join(["\t".join(columns), *first]) + "\n")
+    for chunk in chunks:
         sys.stdout.write("\n".join(chunk) + "\n")
 
 
@@ -83,7 +90,9 @@ def note(text: str) -> None:
 
 def _line(values: Iterable[object]) -> str:
     """Return a row as a line. Nearly all rows are printable, so the row is checked as a whole."""
-    texts = list(map(field_text, values))
+    texts = [
+        (value or EMPTY) if type(value) is str else field_text(value) for value in values
+    ]  # most are texts: a call for each of them is a third of the time
     if not "".join(texts).isprintable():
         texts = list(map(plain, texts))
     return "\t".join(texts)

@@ -114,7 +114,9 @@ class Requests:
                 asked = newest.request_in(request)
                 yield from newest.newest(table, path, asked, warnings.append)
             else:
-                yield from blocks.items(table, path, warnings.append)
+                from sentryfw.query import listing  # noqa: PLC0415 - see above
+
+                yield from listing.unordered(table, path, warnings.append)
         yield from ({"warning": text} for text in warnings)
 
     def _count(self, request: Request) -> Stream:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sentryfw.engine.model import Source, source_of_key, source_text
 from sentryfw.errors import NotFound, UsageError
 from sentryfw.netfilter.schema import (
-    BLOCK_SETS,
     CUT_SETS,
     NETWORK_SETS,
     NEVER_BLOCK_SETS,
@@ -23,14 +22,13 @@ from sentryfw.netfilter.schema import (
     TABLE,
     TIMED_SETS,
 )
-from sentryfw.netfilter.sets import elements
-from sentryfw.netfilter.sets.counts import element_count
+from sentryfw.netfilter.sets import elements, whole
+from sentryfw.netfilter.sets.counts import element_count, reported_count
 from sentryfw.netfilter.sets.decisions import DecisionSets
 from sentryfw.netfilter.sets.elements import TimedElement, key_of
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink import set_elements
-from sentryfw.netlink.message import HEADER, Message
-from sentryfw.netlink.set_elements import Element, ElementReader, Lifetime
+from sentryfw.netlink.set_elements import Element, Lifetime
 from sentryfw.netlink.socket import NfnetlinkSocket
 
 if TYPE_CHECKING:
@@ -137,11 +135,24 @@ class BlockSets:
         """Return whether a probe of the source is still being judged."""
         return elements.get(self._netlink, *_element(source, "suspect")) is not None
 
-    def blocked_sources(self) -> Iterator[Blocked]:
-        """Yield the blocks in block4 and block6."""
-        for name in BLOCK_SETS.values():
-            for part in elements.dump(self._netlink, name):
-                yield from map(blocked_of, part)
+    def blocked_sources(
+        self, families: Iterable[int] = (4, 6), warn: whole.Warn = bool
+    ) -> Iterator[Blocked]:
+        """Yield the blocks in block4 and block6; see whole.read_elements()."""
+        for family in families:
+            yield from map(blocked_of, whole.read_elements(self._netlink, f"block{family}", warn))
+
+    def find_all(self, family: int, keys: list[bytes]) -> dict[bytes, Blocked]:
+        """Return the blocks of those keys that are in block4 or block6."""
+        found = elements.ask_each(self._netlink, f"block{family}", keys)
+        return {
+            key: Blocked(key_address(key), family, timeout / 1000, left / 1000, packets, size)
+            for key, timeout, left, packets, size in found
+        }
+
+    def reported(self, family: int) -> int | None:
+        """Return the kernel's own count of block4 or block6; see reported_count()."""
+        return reported_count(self._netlink, f"block{family}")
 
     def block_network(self, network: "IPNetwork", timeout: float) -> None:
         """Block a network for `timeout` seconds; 0: until it is unblocked.
@@ -235,22 +246,19 @@ def find_lifetimes(
 ) -> dict[bytes, Lifetime]:
     """Return the lifetimes of those keys that are in block4 or block6.
 
-    The kernel is asked for each key, 2 us: a dump costs the square of the set's size (0.4 s at
-    100,000, 60 s at a million, measured). `pause` is called after each datagram.
+    The kernel is asked for each key: a dump costs the square of the set's size (0.4 s at 100,000,
+    60 s at a million, measured). `pause` is called after each datagram.
     """
-    reader = ElementReader()
-    replies = elements.ask_each(netlink, name, keys, pause)
-    return {key: reader.read_lifetime(reply) for key, reply in replies}
+    return {
+        key: Lifetime(timeout / 1000, left / 1000)
+        for key, timeout, left, _, _ in elements.ask_each(netlink, name, keys, pause)
+    }
 
 
 def find_packets(netlink: NfnetlinkSocket, name: str, keys: list[bytes]) -> dict[bytes, int]:
     """Return the packets that the blocks in block4 or block6 have dropped, of these keys."""
-    reader = ElementReader()
-    return {
-        key: element.packets
-        for key, datagram in elements.ask_each(netlink, name, keys, lambda: time.sleep(0))
-        for element in reader.read(Message(0, 0, 0, datagram[HEADER.size :]))
-    }
+    found = elements.ask_each(netlink, name, keys, lambda: time.sleep(0))
+    return {key: packets for key, _, _, packets, _ in found}
 
 
 def read_ranges(netlink: NfnetlinkSocket, name: str) -> list[BlockedRange]:
@@ -282,7 +290,7 @@ def range_requests(name: str, ranges: Iterable[BlockedRange]) -> list[nl.NftRequ
 
 
 def _intervals(netlink: NfnetlinkSocket, name: str) -> Iterator[tuple[Element, bytes | None]]:
-    return set_elements.intervals(itertools.chain.from_iterable(elements.dump(netlink, name)))
+    return set_elements.intervals(whole.read_intervals(netlink, name))
 
 
 def _network_request(
@@ -311,6 +319,9 @@ def _of(element: Element | None) -> Blocked | None:
 def blocked_of(element: Element) -> Blocked:
     """Return the block, or the confinement, of an element."""
     key, timeout, expires, packets, size, _ = element
-    if len(key) == 4:  # inet_ntoa: a list may hold 100,000 blocks
-        return Blocked(inet_ntoa(key), 4, timeout, expires, packets, size)
-    return Blocked(source_text(source_of_key(key)), 6, timeout, expires, packets, size)
+    return Blocked(key_address(key), 4 if len(key) == 4 else 6, timeout, expires, packets, size)
+
+
+def key_address(key: bytes) -> str:
+    """Return the source of a key as text; by inet_ntoa, because a list may hold a million."""
+    return inet_ntoa(key) if len(key) == 4 else source_text(source_of_key(key))

@@ -27,21 +27,31 @@ _OTHERS: Final = (nl.NFTA_SET_ELEM_FLAGS, nl.NFTA_SET_ELEM_EXPRESSIONS)
 """Attributes of elements that are read one by one: the end of an interval, several expressions."""
 _ATTRIBUTE_BYTES: Final = 4
 """struct nlattr."""
+_SEQUENCE: Final = (8, 4)
+"""Start and size of nlmsg_seq in a datagram."""
+_GENERATION: Final = (18, 2)
+"""Start and size of res_id of struct nfgenmsg, in which nf_tables counts its transactions."""
 
 
 class ElementLayout:
     """The places of an element's values, and the other bytes, which must be equal."""
 
-    def __init__(self, element: bytes, found: list[tuple[int, int] | None]) -> None:
-        """`found`: start and size of each value, in the order of Element's fields; None: it has
-        none, as a timeout that is the set's own."""
+    def __init__(
+        self,
+        record: bytes,
+        found: list[tuple[int, int] | None],
+        varying: tuple[tuple[int, int], ...] = (),
+    ) -> None:
+        """`record`: the bytes that hold the element. `found`: start and size of each value there,
+        in the order of Element's fields; None: it has none, as a timeout that is the set's own.
+        `varying`: other places whose bytes may differ."""
         places = [place for place in found if place is not None]
-        self._size = len(element)
+        self._size = len(record)
         mask = bytearray(b"\xff" * self._size)
-        for start, size in places:
+        for start, size in (*places, *varying):
             mask[start : start + size] = bytes(size)
         self._mask = bytes(mask)
-        self._fixed = bytes(byte & keep for byte, keep in zip(element, mask, strict=True))
+        self._fixed = bytes(byte & keep for byte, keep in zip(record, mask, strict=True))
         self._count = 0
         self._ints = 0, 0
         in_order = sorted(places)
@@ -51,17 +61,22 @@ class ElementLayout:
     @classmethod
     def of(cls, payload: bytes) -> Self | None:
         """Return the layout of the first element; None if elements like it are read one by one."""
-        size = int.from_bytes(payload[:2], sys.byteorder)
-        if not _ATTRIBUTE_BYTES < size <= len(payload) or size % 4:
+        element = payload[: int.from_bytes(payload[:2], sys.byteorder)]
+        places = _places(element)
+        return None if places is None else cls(element, places)
+
+    @classmethod
+    def of_answer(cls, datagram: bytes, payload: bytes) -> Self | None:
+        """Return the layout of a datagram that is the answer about one element.
+
+        `payload`: the element in it. The numbers of message and generation are each answer's own.
+        """
+        start = len(datagram) - len(payload)
+        places = _places(payload) if datagram.endswith(payload) else None
+        if places is None:
             return None
-        element = payload[:size]
-        places = [_place(element, path) for path in _VALUE_PATHS]
-        numbers = {place[1] for place in places[1:] if place is not None}
-        if places[0] is None or places[0][1] in (0, _NUMBER_BYTES) or numbers != {_NUMBER_BYTES}:
-            return None
-        if any(_place(element, (kind,)) is not None for kind in _OTHERS):
-            return None
-        return cls(element, places)
+        moved = [place and (start + place[0], place[1]) for place in places]
+        return cls(datagram, moved, (_SEQUENCE, _GENERATION))
 
     def fits(self, payload: bytes) -> bool:
         """Return whether each element in a payload differs from the first in its values only."""
@@ -80,6 +95,21 @@ class ElementLayout:
         for values in self._struct.iter_unpack(payload):
             row = (*values, 0)
             yield row[key], row[timeout], row[left], row[packets], row[size]
+
+
+def _places(element: bytes) -> list[tuple[int, int] | None] | None:
+    """Return start and size of each value of an element; None if it is read attribute by attribute,
+    or if the bytes are not one element."""
+    size = int.from_bytes(element[:2], sys.byteorder)
+    if not _ATTRIBUTE_BYTES < size == len(element) or size % 4:
+        return None
+    places = [_place(element, path) for path in _VALUE_PATHS]
+    numbers = {place[1] for place in places[1:] if place is not None}
+    if places[0] is None or places[0][1] in (0, _NUMBER_BYTES) or numbers != {_NUMBER_BYTES}:
+        return None
+    if any(_place(element, (kind,)) is not None for kind in _OTHERS):
+        return None
+    return places
 
 
 def _format(places: list[tuple[int, int]], size: int) -> str:

@@ -5,7 +5,6 @@ their values only, so ElementReader learns their layout from the first element o
 reads the others at once (element_layout.py).
 """
 
-import struct
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, summarize_address_range
 from typing import Final, NamedTuple
@@ -13,6 +12,7 @@ from typing import Final, NamedTuple
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.element_layout import ElementLayout
 from sentryfw.netlink.message import (
+    HEADER,
     NLA_F_NESTED,
     NLM_F_CREATE,
     Message,
@@ -204,13 +204,17 @@ def _counter(fields: dict[int, bytes]) -> tuple[int, int]:
     return nl.counter_of(attributes(expression).get(nl.NFTA_EXPR_DATA, b""))
 
 
+Values = tuple[bytes, int, int, int, int]
+"""Key, timeout and time left in milliseconds, packets and bytes of an element."""
+
+
 class ElementReader:
     """Reads the replies about one set. Where the layout differs it reads as elements_of()."""
 
     def __init__(self) -> None:
         self._layout: ElementLayout | None = None
-        self._lifetime_places: dict[int, int] = {}
-        """Offset of the timeout in a datagram about one element, by the datagram's size."""
+        self._answers: dict[int, ElementLayout | None] = {}
+        """The layout of a datagram about one element, by the datagram's size."""
 
     def read(self, reply: Message) -> list[Element]:
         """Return the elements of one reply of a dump. MalformedMessage as elements_of()."""
@@ -219,29 +223,44 @@ class ElementReader:
             self._layout = ElementLayout.of(payload)
             if self._layout is None or not self._layout.fits(payload):
                 return list(elements_of(reply))
-        return [
-            Element(key, timeout / 1000, expires / 1000, packets, size)
-            for key, timeout, expires, packets, size in self._layout.values(payload)
-        ]
+        return list(map(element_of, self._layout.values(payload)))
 
-    def read_lifetime(self, datagram: bytes) -> Lifetime:
-        """Return the lifetime in a datagram that answers a query for one element.
+    def read_answers(self, datagrams: Iterable[bytes]) -> Iterator[Values]:
+        """Yield the values of each element, of datagrams that answer queries for one element.
 
-        Datagrams of one size are alike but for their values.
+        In the order of the datagrams, if they have one size.
         """
-        place = self._lifetime_places.get(len(datagram))
-        if place is not None:
-            head, timeout, next_head, left = _LIFETIME.unpack_from(datagram, place)
-            if head == _TIMEOUT and next_head == _EXPIRATION:
-                return Lifetime(timeout / 1000, left / 1000)
-        [element] = elements_of(Message(0, 0, 0, datagram[16:]))
-        place = datagram.rfind(_TIMEOUT, 0, len(datagram) - 20)
-        if place >= 0 and datagram[place + 12 :].startswith(_EXPIRATION):
-            self._lifetime_places[len(datagram)] = place
-        return Lifetime(element.timeout, element.expires)
+        by_size: dict[int, list[bytes]] = {}
+        for datagram in datagrams:
+            by_size.setdefault(len(datagram), []).append(datagram)
+        for size, same in by_size.items():
+            layout = self._answers.get(size)
+            together = b"".join(same)
+            if layout is None or not layout.fits(together):
+                layout = ElementLayout.of_answer(same[0], element_payload(_reply(same[0])))
+                self._answers[size] = layout
+            if layout is not None and layout.fits(together):
+                yield from layout.values(together)
+            else:
+                yield from map(_values, same)
 
 
-_LIFETIME: Final = struct.Struct("!4sQ4sQ")
+def element_of(values: Values) -> Element:
+    """Return the values of an element as one of a set without intervals."""
+    key, timeout, left, packets, size = values
+    return Element(key, timeout / 1000, left / 1000, packets, size)
+
+
+def _values(datagram: bytes) -> Values:
+    [(key, timeout, expires, packets, size, _)] = elements_of(_reply(datagram))
+    return key, round(timeout * 1000), round(expires * 1000), packets, size
+
+
+def _reply(datagram: bytes) -> Message:
+    """Return a datagram as the message whose body it has."""
+    return Message(0, 0, 0, datagram[HEADER.size :])
+
+
 # --- intervals
 
 

@@ -5,9 +5,10 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 from sentryfw.errors import NOT_ROOT, KernelError, NoPrivilege, Unsupported
+from sentryfw.netlink.answers import AnswerRoom
 from sentryfw.netlink.message import (
     HEADER,
     NLM_F_ACK,
@@ -31,8 +32,8 @@ ANSWER_TIMEOUT_S: Final = 10.0
 """Seconds to wait for an answer. A transaction waits for other transactions only."""
 DUMP_BYTES: Final = 1 << 18
 """Bytes read of a datagram of a dump."""
-ANSWER_BYTES: Final = 1 << 13
-"""Bytes read of an answer about one object: it is smaller than a page."""
+MAX_ANSWERS: Final = 256
+"""Answers about one object each that one call reads."""
 NOTIFICATION_BYTES: Final = 1 << 16
 """Bytes read of a notification."""
 READ_BATCH: Final = 64
@@ -75,6 +76,8 @@ class NfnetlinkSocket:
         timeout = struct.pack("=qq", int(ANSWER_TIMEOUT_S), 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         self._sequence = 0
+        self._answers: AnswerRoom | None = None
+        """Made by the first ask_each()."""
 
     def __enter__(self) -> Self:
         return self
@@ -140,13 +143,11 @@ class NfnetlinkSocket:
         """Send one NFT_MSG_GET* for all objects and yield the answers."""
         yield from self._ask(kind, body, NLM_F_DUMP, what)
 
-    def ask_each(
-        self, kind: int, start: bytes, ends: list[bytes], what: str
-    ) -> Iterator[tuple[int, bytes]]:
+    def ask_each(self, kind: int, start: bytes, ends: list[bytes], what: str) -> list[bytes]:
         """Send an NFT_MSG_GET* for each of some hundred bodies, start + end, in one datagram.
 
-        Yield (index, the reply's datagram) of the objects that exist. The bodies have one size.
-        The answers need room: call grow() before.
+        Return the answers, each a datagram, in order; empty where the object does not exist. The
+        bodies have one size. The answers need room: call grow() before.
         """
         first = self._number(len(ends))
         header = nft(kind, start, sequence=0)
@@ -159,20 +160,14 @@ class NfnetlinkSocket:
             ),
             what,
         )
-        waiting = len(ends)
-        while waiting:
-            data = self._receive(what, ANSWER_BYTES)
-            kind, sequence = _KIND.unpack_from(data)
-            index = sequence - first
-            if not 0 <= index < len(ends):
-                continue  # the answer to an older request, which timed out
-            waiting -= 1
-            if kind == NLMSG_ERROR:
-                if data[HEADER.size : HEADER.size + 4] != _NOT_THERE:
-                    [reply] = messages(data)
-                    _raise_for(error_of(reply), what)
-            else:
-                yield index, data
+        answers: list[bytes] = []
+        while len(answers) < len(ends):
+            for data in self._receive_many(len(ends) - len(answers), what):
+                kind, sequence = _KIND.unpack_from(data)
+                if sequence != first + len(answers):
+                    continue  # the answer to an older request, which timed out
+                answers.append(data if kind != NLMSG_ERROR else _absent(data, what))
+        return answers
 
     def _number(self, count: int) -> int:
         """Reserve `count` sequence numbers of 32 bits; return the first."""
@@ -202,13 +197,20 @@ class NfnetlinkSocket:
         except OSError as error:
             _raise_for(error.errno or errno.EIO, what)
 
+    def _receive_many(self, count: int, what: str) -> list[bytes]:
+        """Return at most `count` datagrams, and at least one."""
+        if self._answers is None:
+            self._answers = AnswerRoom(MAX_ANSWERS)
+        try:
+            return self._answers.receive(self._socket.fileno(), min(count, MAX_ANSWERS))
+        except OSError as error:
+            _raise_unanswered(error, what)
+
     def _receive(self, what: str, size: int = DUMP_BYTES) -> bytes:
         try:
             return self._socket.recv(size)
         except OSError as error:
-            code = error.errno or errno.EIO
-            _raise_for(errno.ETIMEDOUT if code == errno.EAGAIN else code, what)
-            raise  # not reached: code is an error
+            _raise_unanswered(error, what)
 
 
 class NotificationSocket:
@@ -257,6 +259,20 @@ class NotificationSocket:
         """Discard the waiting notifications."""
         while any(True for _ in self.receive()):
             pass
+
+
+def _absent(datagram: bytes, what: str) -> bytes:
+    """Return no bytes for the error of an absent object; raise any other."""
+    if datagram[HEADER.size : HEADER.size + 4] != _NOT_THERE:
+        [reply] = messages(datagram)
+        _raise_for(error_of(reply), what)
+    return b""
+
+
+def _raise_unanswered(error: OSError, what: str) -> NoReturn:
+    """Raise KernelError for an answer that did not come; EAGAIN is the socket's timeout."""
+    code = error.errno or errno.EIO
+    raise KernelError(errno.ETIMEDOUT if code == errno.EAGAIN else code, what)
 
 
 def _raise_for(code: int, what: str) -> None:

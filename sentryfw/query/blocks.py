@@ -4,7 +4,6 @@ A caller with CAP_NET_ADMIN reads them itself; for other callers the daemon does
 functions.
 """
 
-import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -87,13 +86,6 @@ class KernelState(TypedDict):
     counters: dict[str, CounterValues]
 
 
-def items(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, None, None]:
-    """Yield the active blocks, each with its reason."""
-    yield from with_reasons(batches(table, LOOKUP_BATCH), ledger, warn)
-    yield from confined(table, ledger, warn)
-    yield from of_fleet(table, ledger, warn)
-
-
 def of_fleet(table: Table, ledger: Path, warn: Warn) -> Generator[BlockItem, None, None]:
     """Yield the blocks by other members of the fleet, each with its members and their reason."""
     with closing(OptionalLedger(ledger, warn)) as book:
@@ -137,24 +129,16 @@ def _confinement(book: OptionalLedger, address: str) -> DecisionRecord | None:
     return book.ask(lambda ledger: newest_confinements(ledger, [address]), nothing).get(address)
 
 
-def batches(table: Table, size: int) -> Iterator[list[Blocked]]:
-    """Yield the active blocks, `size` at once. Raise NotInstalled now if there is no table."""
-    table.require()
-    blocks = itertools.chain(table.sets.blocked_sources(), table.sets.blocked_networks())
-    return iter(lambda: list(itertools.islice(blocks, size)), [])
-
-
 def with_reasons(
-    blocks: Iterable[list[Blocked]], ledger: Path, warn: Warn
+    book: OptionalLedger, blocks: Iterable[list[Blocked]]
 ) -> Generator[BlockItem, None, None]:
     """Yield one item for each block, with the reason from the ledger."""
-    with closing(OptionalLedger(ledger, warn)) as book:
-        for batch in blocks:
-            found, hosts = _reasons(book, [blocked.address for blocked in batch])
-            for blocked in batch:
-                listed = item(blocked, found.get(blocked.address))
-                listed["host"] = hosts.get(blocked.address, "")
-                yield listed
+    for batch in blocks:
+        found, hosts = _reasons(book, [blocked.address for blocked in batch])
+        for blocked in batch:
+            listed = item(blocked, found.get(blocked.address))
+            listed["host"] = hosts.get(blocked.address, "")
+            yield listed
 
 
 def _reasons(

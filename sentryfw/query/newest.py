@@ -16,7 +16,7 @@ from sentryfw.engine.model import parse_source
 from sentryfw.errors import SentryError
 from sentryfw.netfilter.block_sets import Blocked, blocked_of
 from sentryfw.netfilter.table import Table
-from sentryfw.query import blocks
+from sentryfw.query import blocks, listing
 from sentryfw.query.blocks import BlockItem, Warn
 from sentryfw.record import lookup
 from sentryfw.record.events import timestamp
@@ -73,7 +73,9 @@ def newest(table: Table, path: Path, request: Request, warn: Warn) -> Iterator[B
         )
         found = sorted([*found, *others], key=_began, reverse=True)
     else:
-        listed = (item for item in blocks.items(table, path, warn) if _meets(item, request.wanted))
+        listed = (
+            item for item in listing.active(table, path, warn) if _meets(item, request.wanted)
+        )
         found = sorted(listed, key=_began, reverse=True)
     yield from found[: request.limit]
 

@@ -48,6 +48,18 @@ class ActiveBlock(NamedTuple):
             raise ValueError(self.address) from error
 
 
+def key_of(address: str, family: int) -> bytes | None:
+    """Return the key of the set element of a source; None for a network, or if the text is not an
+    address."""
+    try:
+        if family == 4:
+            return inet_aton(address)
+        name, _, bits = address.partition("/")
+        return inet_pton(AF_INET6, name) if bits in {"", "64"} else None
+    except OSError:
+        return None
+
+
 class ListedBlock(NamedTuple):
     """An active block of an imported list."""
 

@@ -2,9 +2,10 @@
 
 import json
 import sqlite3
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sentryfw.errors import SentryError
 from sentryfw.record import rows
@@ -27,8 +28,7 @@ _PROBES: Final = (
     f"SELECT {rows.PROBE_COLUMNS} FROM probes WHERE address = ? ORDER BY id DESC LIMIT ?"
 )
 _REASON_COLUMNS: Final = (
-    "address, kinds, forgeable, scan, targets, probes, first_seen, blocked_at, offence, tool,"
-    " reason, zone"
+    "kinds, forgeable, scan, targets, probes, first_seen, blocked_at, offence, tool, reason, zone"
 )
 
 PAGE_ROWS: Final = 200
@@ -93,6 +93,15 @@ class Reason(NamedTuple):
     reason: str
     zone: str = ""
     """The zone that judged it; empty: the default zone."""
+
+
+class NamedReason(NamedTuple):
+    """An active block by the ledger."""
+
+    address: str
+    family: int
+    """4 or 6."""
+    reason: Reason
 
 
 class Wanted(NamedTuple):
@@ -182,27 +191,44 @@ def newest_reasons(ledger: Ledger, addresses: Sequence[str]) -> dict[str, Reason
     Raise sqlite3.Error if the ledger cannot be read, ValueError if a row is damaged.
     """
     parsed: dict[str, list[str]] = {}
-    """Hundreds of rows share a handful of different lists."""
-    found = {}
-    for row in ledger.newest_rows(_REASON_COLUMNS, addresses):
-        address, kinds, forgeable, scan, targets, probes, first, blocked, offence, *words = row
-        tool, why, zone = words
-        if kinds not in parsed:
-            parsed[kinds] = json.loads(kinds)
-        found[address] = Reason(
-            kinds=parsed[kinds],
-            forgeable=bool(forgeable),
-            scan=scan,
-            targets=targets,
-            probes=probes,
-            first_seen=first,
-            blocked_at=blocked,
-            offence=offence,
-            tool=tool,
-            reason=why,
-            zone=zone,
-        )
-    return found
+    rows = ledger.newest_rows(f"address, {_REASON_COLUMNS}", addresses)
+    return {address: _reason(row, parsed) for address, *row in rows}
+
+
+def active_ids(ledger: Ledger, now: float) -> "array[int]":
+    """Return the ids of the active blocks, the newest first."""
+    ids, times = array("q"), array("d")
+    query = f"SELECT id, blocked_at FROM blocks WHERE {_LIVE['blocks']} ORDER BY id DESC"
+    for number, blocked_at in ledger.database.iterate(query, (now,)):
+        ids.append(number)
+        times.append(blocked_at)
+    # Sorted here: SQLite would write a temporary file. Only a clock that was set changes anything.
+    order = sorted(range(len(ids)), key=times.__getitem__, reverse=True)
+    return array("q", map(ids.__getitem__, order))
+
+
+def reasons_by_id(ledger: Ledger, ids: Sequence[int]) -> list[NamedReason]:
+    """Return the blocks of these ids, in their order, without those that are no longer there.
+
+    Raise sqlite3.Error if the ledger cannot be read, ValueError if a row is damaged.
+    """
+    marks = ",".join("?" * len(ids))
+    query = f"SELECT id, address, family, {_REASON_COLUMNS} FROM blocks WHERE id IN ({marks})"
+    parsed: dict[str, list[str]] = {}
+    found = {
+        number: NamedReason(address, family, _reason(row, parsed))
+        for number, address, family, *row in ledger.database.read(query, ids)
+    }
+    return [found[number] for number in ids if number in found]
+
+
+def _reason(row: list[Any], parsed: dict[str, list[str]]) -> Reason:
+    """Return the reason in _REASON_COLUMNS; `parsed`: hundreds of rows share a handful of lists."""
+    kinds, forgeable, *rest = row
+    words = parsed.get(kinds)
+    if words is None:
+        words = parsed[kinds] = json.loads(kinds)
+    return Reason._make((words, bool(forgeable), *rest))
 
 
 def newest_confinements(ledger: Ledger, addresses: Iterable[str]) -> dict[str, DecisionRecord]:

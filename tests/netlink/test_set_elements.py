@@ -142,23 +142,48 @@ def _answer(key: bytes, timeout: int, left: int) -> bytes:
     return bytes(16) + _reply([element]).body
 
 
-@pytest.mark.parametrize("size", KEYS)
-def test_lifetimes_of_one_layout_are_read_at_once(
-    size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reader = ElementReader()
-    assert reader.read_lifetime(_answer(bytes(size), 5000, 4000)) == Lifetime(5.0, 4.0)
+def _numbered(answer: bytes, sequence: int, generation: int) -> bytes:
+    """The datagram with another number of its message and of the ruleset's generation."""
+    return (
+        answer[:8] + sequence.to_bytes(4, "little") + answer[12:18]
+        + generation.to_bytes(2) + answer[20:]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [size for size in KEYS if size != 40])
+def test_answers_of_one_layout_are_read_at_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [
+        _numbered(_answer(bytes([number] * size), 3_600_000, number * 1000), number, number % 3)
+        for number in range(1, 200)
+    ]
     monkeypatch.delattr(set_elements, "elements_of")
-    for number in range(1, 200):
-        answer = _answer(bytes([number] * size), 3_600_000, number * 1000)
-        assert reader.read_lifetime(answer) == Lifetime(3600.0, number)
+    assert list(ElementReader().read_answers(answers)) == [
+        (bytes([number] * size), 3_600_000, number * 1000, 1, 40) for number in range(1, 200)
+    ]
 
 
-def test_a_permanent_element_has_no_lifetime_after_a_timed_one() -> None:
-    reader = ElementReader()
-    reader.read_lifetime(_answer(bytes(4), 5000, 4000))
-    permanent = bytes(16) + _reply([_key(bytes(4)) + _counter(1, 40)]).body
-    assert reader.read_lifetime(permanent) == Lifetime(0.0, 0.0)
+def test_answers_of_other_layouts_are_read_as_well() -> None:
+    timed, permanent = _answer(b"\1" * 4, 5000, 4000), bytes(16) + _reply([_key(bytes(4))]).body
+    counted = bytes(16) + _reply([_key(b"\2" * 4) + _counter(1, 40)]).body
+    six = _answer(b"\6" * 16, 7000, 6000)
+    found = ElementReader().read_answers([timed, permanent, six, counted, timed])
+    assert sorted(found) == sorted([
+        (b"\1" * 4, 5000, 4000, 1, 40), (b"\1" * 4, 5000, 4000, 1, 40), (bytes(4), 0, 0, 0, 0),
+        (b"\2" * 4, 0, 0, 1, 40), (b"\6" * 16, 7000, 6000, 1, 40),
+    ])  # fmt: skip
+
+
+def test_an_answer_as_long_as_the_others_with_other_attributes_is_not_misread() -> None:
+    element = (
+        _counter(9, 80) + _key(b"\7" * 4)
+        + nl.u64(nl.NFTA_SET_ELEM_TIMEOUT, 5000) + nl.u64(nl.NFTA_SET_ELEM_EXPIRATION, 4000)
+    )  # fmt: skip
+    other = bytes(16) + _reply([element]).body
+    usual = _answer(b"\1" * 4, 3000, 2000)
+    assert len(other) == len(usual)
+    assert list(ElementReader().read_answers([usual, other])) == [
+        (b"\1" * 4, 3000, 2000, 1, 40), (b"\7" * 4, 5000, 4000, 9, 80),
+    ]  # fmt: skip
 
 
 # --- packing

@@ -1,6 +1,7 @@
 """The data of list and status, on a table that is a fake."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -12,9 +13,11 @@ from sentryfw.netfilter.block_sets import Blocked
 from sentryfw.netfilter.table import Counter
 from sentryfw.netlink.set_elements import Element
 from sentryfw.query import blocks
-from sentryfw.query.blocks import UNKNOWN, batches, item, items, kernel_state
+from sentryfw.query.blocks import UNKNOWN, item, kernel_state
+from sentryfw.query.listing import unordered as items
 from sentryfw.record.fleet.held import Held, hold
 from sentryfw.record.ledger import Ledger
+from sentryfw.record.lookup import OptionalLedger
 from support.entries import BLOCK
 
 ADDRESS: Final = BLOCK.address
@@ -37,7 +40,8 @@ def table(
         counters=lambda: {"queued": Counter(3, 4), "judged": Counter(1, 2)},
         rule_expressions=lambda _: ["payload", "queue"],
         sets=SimpleNamespace(
-            blocked_sources=lambda: iter(sources),
+            blocked_sources=lambda families, _: iter([b for b in sources if b.family in families]),
+            reported=lambda family: sum(blocked.family == family for blocked in sources),
             blocked_networks=lambda: iter(networks),
             count_blocked=lambda: {4: len(sources), 6: 0},
         ),
@@ -98,7 +102,8 @@ def test_a_ledger_that_cannot_be_read_is_one_warning(tmp_path: Path) -> None:
     path.write_bytes(b"not a database" * 100)
     warnings: list[str] = []
     others = [FOUND._replace(address=f"192.0.2.{n}") for n in range(5)]
-    found = list(blocks.with_reasons([[one] for one in others], path, warnings.append))
+    with closing(OptionalLedger(path, warnings.append)) as book:
+        found = list(blocks.with_reasons(book, [[one] for one in others]))
     assert [one["reason"] for one in found] == [UNKNOWN] * 5
     assert len(warnings) == 1
     assert "the ledger cannot be read" in warnings[0]
@@ -112,18 +117,6 @@ def test_a_row_that_is_not_json_is_one_warning(ledger: Path) -> None:
     [found] = items(table(FOUND), ledger, warnings.append)
     assert found["reason"] == UNKNOWN
     assert len(warnings) == 1
-
-
-def test_batches_have_the_size_and_end_with_the_networks() -> None:
-    network = FOUND._replace(address="203.0.113.0/24")
-    found = list(batches(table(FOUND, FOUND, FOUND, networks=(network,)), 3))
-    assert [len(batch) for batch in found] == [3, 1]
-    assert found[1] == [network]
-
-
-def test_without_a_table_batches_fail_at_once() -> None:
-    with pytest.raises(NotInstalled):
-        batches(table(installed=False), 3)
 
 
 def test_the_state_of_an_installed_table(monkeypatch: pytest.MonkeyPatch) -> None:

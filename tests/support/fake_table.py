@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network, summarize_address_range
 from typing import Any, Final
 
 from sentryfw.config.types import IPNetwork, merged
-from sentryfw.engine.model import Source, parse_source, source_text
+from sentryfw.engine.model import Source, parse_source, source_of_key, source_text
 from sentryfw.engine.networks import LINK_LOCAL_ONLY
 from sentryfw.errors import KernelError, NotFound, SentryError, UsageError
 from sentryfw.netfilter import ruleset, schema
@@ -23,6 +23,7 @@ from sentryfw.netfilter.block_sets import Blocked, BlockSets
 from sentryfw.netfilter.sets.decisions import DecisionSets
 from sentryfw.netfilter.sets.elements import key_of
 from sentryfw.netfilter.sets.mirror import END_TOLERANCE_S, MirrorSets, outer
+from sentryfw.netfilter.sets.whole import Warn
 from sentryfw.netfilter.table import Counter, Table
 from sentryfw.netlink import message
 from sentryfw.netlink import nftables as nl
@@ -419,13 +420,25 @@ class FakeBlockSets(BlockSets):
         state = self._kernel.state
         return state is not None and key in state.sources.get(_set(name, key), {})
 
-    def blocked_sources(self) -> Iterator[Blocked]:
-        for family in (4, 6):
+    def blocked_sources(
+        self, families: Iterable[int] = (4, 6), warn: Warn = bool
+    ) -> Iterator[Blocked]:
+        for family in families:
             name = f"{BLOCK}{family}"
             for source, element in (
                 self._kernel.require(f"set {name}").sources.get(name, {}).items()
             ):
                 yield self._blocked(source, element)
+
+    def find_all(self, family: int, keys: list[bytes]) -> dict[bytes, Blocked]:
+        name = f"{BLOCK}{family}"
+        held = self._kernel.require(name).sources.get(name, {})
+        sources = {key: source_of_key(key) for key in keys}
+        return {k: self._blocked(s, held[s]) for k, s in sources.items() if s in held}
+
+    def reported(self, family: int) -> int | None:
+        name = f"{BLOCK}{family}"
+        return len(self._kernel.require(name).sources.get(name, {}))
 
     def _blocked(self, source: Source, element: FakeElement) -> Blocked:
         return Blocked(

@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -25,20 +25,14 @@ from sentryfw.cli.origins import with_origins
 from sentryfw.cli.phrases import finding, left
 from sentryfw.config.model import Config
 from sentryfw.errors import NoPrivilege, SentryError, UsageError
-from sentryfw.netfilter.block_sets import Blocked
 from sentryfw.netfilter.table import Table
 from sentryfw.origin.model import origin_text
-from sentryfw.query.blocks import batches, confined, of_fleet, with_reasons
+from sentryfw.query import listing
 from sentryfw.query.newest import MAX_LIMIT, Request, newest
 from sentryfw.query.newest import count as count_newest
 from sentryfw.query.notices import notices
-from sentryfw.record import ledger as ledger_module
 from sentryfw.record.lookup import Wanted
 from sentryfw.text import counted, duration, local_clock, zone
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 
 COLUMNS: Final = (
     "address", "scan", "kinds", "targets", "probes", "blocked_at", "expires_in_s", "offence",
@@ -98,10 +92,9 @@ def list_(
         output.note(text)
     items = with_origins(config, list_blocks(config, table, output.note, chosen), output.note)
     if json:
-        output.print_json(items)
+        output.print_json_list(items)
         return
-    rows = [{**item, "origin": origin_text(item["origin"])} for item in items]
-    output.print_rows(rows, COLUMNS, _title(items), short=(map(_shortly, rows), SHORT_COLUMNS))
+    _print_blocks(items)
     if config.detect.mode == "observe" and chosen is None:
         _add_would_block(_would_block(config))
 
@@ -181,20 +174,17 @@ def choice(limit: int | None, since: str | None, kind: str, search: str) -> Requ
 
 def list_blocks(
     config: Config, table: Table, warn: Callable[[str], None], chosen: Request | None = None
-) -> list[dict[str, Any]]:
+) -> Iterator[Any]:
     """Return the blocks with their reasons, the newest first. Without CAP_NET_ADMIN the daemon
     answers."""
     request = {"do": "list", **(chosen.as_dict() if chosen else {})}
     try:
-        if chosen is not None:
-            return list[Any](newest(table, config.paths.ledger, chosen, warn))
-        blocked = _read_ahead(batches(table, ledger_module.ADDRESS_BATCH))
-        items: list[Any] = list(with_reasons(blocked, config.paths.ledger, warn))
-        items += confined(table, config.paths.ledger, warn)
-        items += of_fleet(table, config.paths.ledger, warn)
+        if chosen is None:
+            return listing.active(table, config.paths.ledger, warn)
+        return iter(list(newest(table, config.paths.ledger, chosen, warn)))
     except NoPrivilege:
         items = collect(config.paths.control, request, warn)
-    return sorted(items, key=lambda item: item["blocked_at"] or "", reverse=True)
+    return iter(sorted(items, key=lambda item: item["blocked_at"] or "", reverse=True))
 
 
 def count_blocks(config: Config, table: Table, wanted: Wanted, warn: Callable[[str], None]) -> int:
@@ -205,6 +195,27 @@ def count_blocks(config: Config, table: Table, wanted: Wanted, warn: Callable[[s
         request = {"do": "count", **wanted._asdict()}
         [answer] = collect(config.paths.control, request, warn)
         return int(answer["count"])
+
+
+def _print_blocks(items: Iterator[dict[str, Any]]) -> None:
+    """Print the blocks: to a pipe as they come, a million of them take no room."""
+    rows = _with_origin_text(items)
+    if not sys.stdout.isatty():
+        output.print_rows(rows, COLUMNS, "")
+        return
+    shown = list(rows)
+    output.print_rows(shown, COLUMNS, _title(shown), short=(map(_shortly, shown), SHORT_COLUMNS))
+
+
+def _with_origin_text(items: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Replace each item's origin by its text; most share one."""
+    last, text = None, ""
+    for item in items:
+        if item["origin"] is not last:
+            last = item["origin"]
+            text = origin_text(last)
+        item["origin"] = text
+        yield item
 
 
 def _title(items: list[dict[str, Any]]) -> str:
@@ -221,7 +232,7 @@ def _why(item: dict[str, Any]) -> str:
 
 
 def _would_block(config: Config) -> list[dict[str, Any]]:
-    return with_origins(config, find_would_block(config), output.note)
+    return list(with_origins(config, find_would_block(config), output.note))
 
 
 def _add_would_block(items: list[dict[str, Any]]) -> None:
@@ -242,22 +253,6 @@ def _print_would_block(items: list[dict[str, Any]], *, json: bool) -> None:
               "why": _why(row)} for row in rows)  # fmt: skip
     title = f'{len(items):,} would be blocked, were it not for mode = "observe" (times in {zone()})'
     output.print_rows(rows, COLUMNS, title, short=(short, WOULD_COLUMNS))
-
-
-def _read_ahead(batches: Iterator[list[Blocked]]) -> Iterator[list[Blocked]]:
-    """Yield the batches. If there are several, a thread reads the next one from the kernel while
-    the caller looks the last one up in the ledger."""
-    batch = next(batches, [])
-    if len(batch) < ledger_module.ADDRESS_BATCH:
-        yield batch
-        return
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - 8 ms, for long lists only
-
-    with ThreadPoolExecutor(1) as pool:
-        while batch:
-            coming: Future[list[Blocked]] = pool.submit(next, batches, [])
-            yield batch
-            batch = coming.result()
 
 
 # --- block

@@ -19,7 +19,7 @@ from sentryfw.netfilter.schema import (
     FLEET_SETS,
     TABLE,
 )
-from sentryfw.netfilter.sets import elements
+from sentryfw.netfilter.sets import elements, whole
 from sentryfw.netfilter.sets.counts import element_count, reported_count
 from sentryfw.netfilter.sets.elements import key_of
 from sentryfw.netlink import nftables as nl
@@ -103,8 +103,7 @@ class DecisionSets:
     def of_fleet(self) -> Iterator[Element]:
         """Yield the blocks by other members, in fleet4 and fleet6."""
         for name in FLEET_SETS.values():
-            for part in elements.dump(self._netlink, name):
-                yield from part
+            yield from whole.read_elements(self._netlink, name, bool)
 
     def block_prefix(self, place: bytes, timeout: float) -> None:
         """Drop what strangers of a prefix (3, 6 or 7 bytes) or of a hardware address on link (8
@@ -133,8 +132,7 @@ class DecisionSets:
     def confined(self) -> Iterator[Element]:
         """Yield the confinements in confine4 and confine6."""
         for name in CONFINE_SETS.values():
-            for part in elements.dump(self._netlink, name):
-                yield from part
+            yield from whole.read_elements(self._netlink, name, bool)
 
     def count(self, name: str) -> int | None:
         """Return the kernel's own count of a set's elements; see reported_count()."""

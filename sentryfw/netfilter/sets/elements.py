@@ -12,7 +12,7 @@ from sentryfw.netlink import nftables as nl
 from sentryfw.netlink import set_elements
 from sentryfw.netlink.message import NLM_F_CREATE, NLM_F_EXCL
 from sentryfw.netlink.nfqueue import ETH_ALEN
-from sentryfw.netlink.set_elements import PERMANENT, Element, ElementReader, Lifetime
+from sentryfw.netlink.set_elements import PERMANENT, Element, ElementReader, Lifetime, Values
 from sentryfw.netlink.socket import NfnetlinkSocket
 
 KEY6_BYTES: Final = 16
@@ -117,24 +117,23 @@ def get(netlink: NfnetlinkSocket, name: str, key: bytes) -> Element | None:
 
 def ask_each(
     netlink: NfnetlinkSocket, name: str, keys: list[bytes], pause: Callable[[], object] = bool
-) -> Iterator[tuple[bytes, bytes]]:
-    """Yield each key that is in a set, with the datagram of the kernel's answer. `pause` is called
-    after each datagram."""
+) -> Iterator[Values]:
+    """Yield the values of each key that is in a set; `pause` is called after each datagram.
+
+    See docs/decisions.md: key-lookups.
+    """
     netlink.grow(TRANSACTION_BUFFER_BYTES)
-    start = nl.set_name(TABLE, name)
+    start, reader = nl.set_name(TABLE, name), ElementReader()
     for low in range(0, len(keys), KEYS_PER_DATAGRAM):
-        part = keys[low : low + KEYS_PER_DATAGRAM]
-        queries = set_elements.key_queries(part)
-        for index, reply in netlink.ask_each(
-            nl.NFT_MSG_GETSETELEM, start, queries, f"elements of {name}"
-        ):
-            yield part[index], reply
+        queries = set_elements.key_queries(keys[low : low + KEYS_PER_DATAGRAM])
+        answers = netlink.ask_each(nl.NFT_MSG_GETSETELEM, start, queries, f"elements of {name}")
+        yield from reader.read_answers(filter(None, answers))
         pause()
 
 
 def existing(netlink: NfnetlinkSocket, name: str, keys: list[bytes]) -> set[bytes]:
     """Return those of these keys that are in a set."""
-    return {key for key, _ in ask_each(netlink, name, keys)}
+    return {values[0] for values in ask_each(netlink, name, keys)}
 
 
 def delete(netlink: NfnetlinkSocket, name: str, key: bytes) -> bool:

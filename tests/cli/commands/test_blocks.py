@@ -113,7 +113,7 @@ def test_a_fault_while_many_are_listed_is_an_error(
 ) -> None:
     whole = FakeBlockSets.blocked_sources
 
-    def four_of_them(sets: FakeBlockSets) -> Iterator[Blocked]:
+    def four_of_them(sets: FakeBlockSets, *_: object) -> Iterator[Blocked]:
         yield from itertools.islice(whole(sets), 4)
         raise KernelError(errno.ETIMEDOUT, "set block4")
 

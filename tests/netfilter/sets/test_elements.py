@@ -7,10 +7,12 @@ import pytest
 
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import KernelError
+from sentryfw.netfilter import block_sets
 from sentryfw.netfilter.sets import elements
 from sentryfw.netfilter.table import Table
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.message import NLM_F_CREATE, NLM_F_EXCL
+from sentryfw.netlink.set_elements import Lifetime
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.tools.drill.namespace import Namespace
 
@@ -114,3 +116,31 @@ def test_closing_a_socket_does_not_wait_for_what_a_block_left(namespace: Namespa
 def test_without_a_table_the_kernel_s_error_is_raised(namespace: Namespace, bare: Table) -> None:
     with namespace.call(NfnetlinkSocket) as netlink, pytest.raises(KernelError):
         list(elements.dump(netlink, "cut4"))
+
+
+# --- by many keys
+
+KEYS = [number.to_bytes(4) for number in range(1, 2 * elements.KEYS_PER_DATAGRAM)]
+
+
+@pytest.mark.usefixtures("table")
+def test_the_keys_that_are_there_have_their_values(netlink: NfnetlinkSocket) -> None:
+    there = dict.fromkeys(KEYS[::2], Lifetime(600.0, 500.0))
+    block_sets.add_elements(netlink, "cut4", there)
+    pauses: list[int] = []
+    found = list(elements.ask_each(netlink, "cut4", KEYS, lambda: pauses.append(1)))
+    assert [values[0] for values in found] == KEYS[::2]
+    assert {(values[1], values[3:]) for values in found} == {(600_000, (0, 0))}
+    assert all(490_000 < values[2] <= 500_000 for values in found)
+    assert len(pauses) == 2
+
+
+@pytest.mark.usefixtures("bare")
+def test_without_a_table_nothing_is_there(netlink: NfnetlinkSocket) -> None:
+    assert list(elements.ask_each(netlink, "cut4", KEYS[:1])) == []
+
+
+@pytest.mark.usefixtures("table")
+def test_a_refused_key_is_an_error(netlink: NfnetlinkSocket) -> None:
+    with pytest.raises(KernelError):
+        list(elements.ask_each(netlink, "cut4", [bytes(16)]))
