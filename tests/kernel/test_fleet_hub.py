@@ -23,7 +23,7 @@ from support.waiting import wait_for
 pytestmark = pytest.mark.netns
 
 SCANNER = "192.0.2.7"
-ROUNDS = 20
+ROUNDS = 100
 """Kills in one test: hub, link and daemon in turn at random moments."""
 
 
