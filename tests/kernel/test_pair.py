@@ -1,4 +1,5 @@
-"""A pair of firewalls behind one address that keepalived moves: failover under a scan."""
+"""A pair of firewalls behind one address that keepalived moves: failover under a scan. The link and
+a real redis-server carry their entries."""
 
 import json
 import shutil
@@ -6,17 +7,17 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from subprocess import DEVNULL, Popen
 from typing import Final
 
 import pytest
 
-from sentryfw.control.client import ask, ask_stream
+from sentryfw.control.client import ask
 from sentryfw.record import learnt
 from sentryfw.record.ledger import Ledger
 from sentryfw.tools.drill.namespace import Namespace, add_address
-from support.box import Box
-from support.host import environment
+from support.fleet_lab import Firewall, FleetLab
 from support.waiting import wait_for
 
 pytestmark = pytest.mark.netns
@@ -28,6 +29,8 @@ CLIENT: Final = "203.0.113.50"
 SCANNERS: Final = [f"203.0.113.{number}" for number in range(151, 171)]
 SERVICE: Final = 8022
 UNLISTED: Final = (7001, 7002, 7003, 7004)
+SWEEP_S: Final = 40.0
+"""Seconds until what the rules have learnt is there: twice as many as between two sweeps."""
 VRRP: Final = """
 global_defs {{
     vrrp_garp_master_delay 1
@@ -48,39 +51,17 @@ vrrp_instance shared {{
 
 
 class Half:
-    """One of two firewalls, with its daemon, keepalived and a service."""
+    """One of two firewalls, with keepalived and a service."""
 
-    def __init__(self, stack: ExitStack, name: str) -> None:
-        self.name = name
-        self.box = stack.enter_context(Box())
-        self.daemon: Popen[str] | None = None
+    def __init__(self, firewall: Firewall) -> None:
+        self.box = firewall.box
         self.keepalived: Popen[str] | None = None
-        stack.callback(self.stop)
 
     def stop(self) -> None:
-        """End keepalived, then the daemon."""
-        for process in (self.keepalived, self.daemon):
-            if process is not None:
-                process.terminate()
-                process.wait()
-        self.keepalived = self.daemon = None
-
-    def key(self) -> str:
-        done = self.box.namespace.run(
-            *self.box.launch("-c", str(self.box.config), "fleet", "key"), env=environment(None)
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def start(self, other: "Half", key: str) -> None:
-        """Start the daemon with the other half as a member with full trust."""
-        with self.box.config.open("a") as file:
-            file.write(
-                f'\n[fleet]\nname = "{self.name}"\n[fleet.members.{other.name}]\n'
-                f'key = "{key}"\ntrust = "full"\n'
-            )
-        self.box.install()
-        self.daemon = self.box.start_daemon()
+        """End keepalived."""
+        if self.keepalived is not None:
+            self.keepalived.terminate()
+            self.keepalived.wait()
 
     def start_vrrp(self, priority: int) -> None:
         home = self.box.home
@@ -100,42 +81,29 @@ class Half:
         """Return the sources that this half drops, by its own finding or by the other one's."""
         return {*self.box.elements("block4"), *self.box.elements("fleet4")}
 
-    def exchange(self, other: "Half", after: int) -> int:
-        """Carry what is new here to the other half; return the last number it has acknowledged."""
-        control = self.box.settings.paths.control
-        items = list(ask_stream(control, {"do": "fleet-outgoing", "after": after}))
-        if not items:
-            return after
-        entries = [{"entry": i["entry"], "signature": i["signature"]} for i in items]
-        other_control = other.box.settings.paths.control
-        for part in range(0, len(entries), 40):
-            request = {"do": "fleet-incoming", "entries": entries[part : part + 40]}
-            list(ask_stream(other_control, request))
-        return int(items[-1]["seq"])
-
 
 class Site:
-    """Two halves and a network of clients on one bridge."""
+    """Two halves, their hub, and a network of clients on one bridge."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, home: Path) -> None:
         self.world = stack.enter_context(Namespace())
         self.world.ip("link", "add", "lan", "type", "bridge")
         self.world.ip("link", "set", "lan", "up")
         add_address(self.world, "lan", f"{CLIENT}/24")
         for address in SCANNERS:
             add_address(self.world, "lan", f"{address}/32")
-        self.halves = {name: Half(stack, name) for name in OWN}
+        lab = FleetLab(home, tuple(OWN))
+        self.halves = {name: Half(firewall) for name, firewall in lab.firewalls.items()}
         for name, half in self.halves.items():
             self._wire(half, name)
+        stack.enter_context(lab)
         one, two = self.halves.values()
-        keys = {half.name: half.key() for half in (one, two)}
-        for half, other in ((one, two), (two, one)):
-            half.start(other, keys[other.name])
+        for half in (one, two):
             self._listen(stack, half)
+            stack.callback(half.stop)
         one.start_vrrp(200)
         wait_for(lambda: one.is_active, "fw1 has the shared address", 20)
         two.start_vrrp(100)
-        self.last = {"fw1": 0, "fw2": 0}
 
     def _wire(self, half: Half, name: str) -> None:
         inside = half.box.namespace
@@ -152,12 +120,6 @@ class Site:
             return listener
 
         stack.callback(half.box.inside(make).close)
-
-    def carry(self) -> None:
-        """Carry what each half has to the other one, once."""
-        for name, half in self.halves.items():
-            [other] = [h for h in self.halves.values() if h is not half]
-            self.last[name] = half.exchange(other, self.last[name])
 
     def connects(self, source: str, port: int = SERVICE, timeout: float = 2.0) -> bool:
         """Return whether a source reaches a port of the shared address."""
@@ -189,11 +151,12 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    if shutil.which("keepalived") is None:
-        pytest.skip("needs keepalived")
+def site(tmp_path: Path) -> Iterator[Site]:
+    for program in ("keepalived", "redis-server"):
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program}")
     with ExitStack() as stack:
-        yield Site(stack)
+        yield Site(stack, tmp_path)
 
 
 def test_a_failover_in_the_middle_of_a_scan_loses_no_block_and_no_client(site: Site) -> None:
@@ -205,8 +168,7 @@ def test_a_failover_in_the_middle_of_a_scan_loses_no_block_and_no_client(site: S
         wait_for(lambda source=source: source in one.blocked(), f"fw1 has blocked {source}")
     acknowledged = one.blocked()
     assert acknowledged == set(before)
-    site.carry()
-    assert two.blocked() == acknowledged, "the standby has what it has acknowledged"
+    wait_for(lambda: two.blocked() == acknowledged, "the standby has them from the hub")
 
     site.scan(after[0])  # the active half goes while this one scans
     assert one.keepalived is not None
@@ -232,9 +194,11 @@ def test_partners_networks_permanents_and_ends_go_both_ways(site: Site) -> None:
     wait_for(lambda: _is_saved(one), "what was learnt is in the ledger")
     _by_hand(one, "block", "198.51.100.0/24")
     _by_hand(one, "block", "192.0.2.7", "--timeout", "forever")
-    site.carry()
-    assert CLIENT in two.box.elements("partner4")
-    assert _serves(two, CLIENT)
+    wait_for(
+        lambda: CLIENT in two.box.elements("partner4"), "the standby knows the client", SWEEP_S
+    )
+    wait_for(lambda: _serves(two, CLIENT), "and what it is served", SWEEP_S)
+    wait_for(lambda: "192.0.2.7" in two.box.elements("fleet4"), "the last block is there")
     assert [*two.box.elements("fleet_net4")] == ["198.51.100.0/24"]
     assert two.box.elements("fleet4")["192.0.2.7"].get("timeout") is None, "without an end"
     listed = json.loads(two.box.sentryfw("list", "--json").stdout)
@@ -245,16 +209,14 @@ def test_partners_networks_permanents_and_ends_go_both_ways(site: Site) -> None:
     # Its own end is a withdraw; one by hand on the standby ends the block of the active half.
     _by_hand(one, "unblock", "198.51.100.0/24")
     _by_hand(two, "unblock", "192.0.2.7")
-    site.carry()
-    assert not two.box.elements("fleet_net4")
-    assert not one.box.elements("block4")
-    assert not two.box.elements("fleet4")
+    assert not two.box.elements("fleet4"), "it is local at once"
+    wait_for(lambda: not one.box.elements("block4"), "and ends at the half that made it")
+    wait_for(lambda: not two.box.elements("fleet_net4"), "its own end is here")
     _by_hand(one, "block", "198.51.100.0/25")
-    site.carry()
+    wait_for(lambda: two.box.elements("fleet_net4"), "the smaller network is there")
     _by_hand(two, "unblock", "198.51.100.0/24")
     assert not two.box.elements("fleet_net4")
-    site.carry()
-    assert not one.box.elements("block_net4")
+    wait_for(lambda: not one.box.elements("block_net4"), "and ends at the half that made it")
 
 
 def test_a_scanner_that_the_active_half_blocked_stays_blocked_where_the_table_was_flushed(
@@ -263,7 +225,7 @@ def test_a_scanner_that_the_active_half_blocked_stays_blocked_where_the_table_wa
     one, two = site.halves.values()
     site.scan(SCANNERS[0])
     wait_for(lambda: SCANNERS[0] in one.blocked(), "fw1 has blocked it")
-    site.carry()
+    wait_for(lambda: SCANNERS[0] in two.blocked(), "the standby has it")
     two.box.nft("delete table inet sentryfw")
     wait_for(lambda: _has_table(two), "the daemon has repaired the table", 20)
     wait_for(lambda: SCANNERS[0] in two.blocked(), "with what the pair blocks", 20)
