@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from sentryfw.config.types import IPNetwork
 from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.model import Source, parse_source
 from sentryfw.errors import SentryError
@@ -17,6 +18,7 @@ from sentryfw.guard.block_index import KnownBlocks
 from sentryfw.guard.learnt_sets import record_unblock
 from sentryfw.netfilter.schema import FLEET_SETS
 from sentryfw.netfilter.sets.elements import key_of
+from sentryfw.netfilter.sets.mirror import outer
 from sentryfw.netfilter.table import Table
 from sentryfw.record import learnt
 from sentryfw.record.fleet import held
@@ -53,6 +55,8 @@ class Effects:
         self._weighed = weighed
         self._ledger = ledger
         self._swept_at = -math.inf
+        self.networks_due_at = math.inf
+        """Clock value at which a network ends that holds one that goes on."""
         self._kept: dict[str, int] = {}
         """The last number of each member in the ledger."""
 
@@ -81,12 +85,12 @@ class Effects:
                     blocks[source] = left
         _block(table, blocks)
         if has_networks:
-            self._block_networks(table, standings, now)
+            self.block_networks(table, standings, now)
 
     def lift(self, table: Table, address: str, standings: Standings, now: float) -> None:
         """End the effect of an entry, unless that of another member goes on."""
         if is_network(address):
-            self._block_networks(table, standings, now)
+            self.block_networks(table, standings, now)
             return
         source = parse_source(address)
         self._weighed.discard(source)
@@ -115,15 +119,17 @@ class Effects:
         blocks = ((parse_source(name), left) for name, left in lefts if left is not None)
         while part := list(itertools.islice(blocks, REFILL_BATCH)):
             _block(table, dict(part))
-        self._block_networks(table, standings, now)
+        self.block_networks(table, standings, now)
 
-    def _block_networks(self, table: Table, standings: Standings, now: float) -> None:
+    def block_networks(self, table: Table, standings: Standings, now: float) -> None:
+        """Block the networks that members block now, and no other ones. Raise KernelError."""
         networks = {
             ip_network(address): left.seconds
             for standing in standings.values()
             for address in list(standing.alive)
             if is_network(address) and (left := left_of(address, standings, now)) is not None
         }
+        self.networks_due_at = now + next_uncovered(networks)
         table.mirror.block_networks(networks)
 
     def store(self, admitted: Iterable[Admitted], standings: Standings, wall: float) -> str:
@@ -160,6 +166,20 @@ class Effects:
 def is_network(address: str) -> bool:
     """Return whether an entry's address is a network, not one source."""
     return "/" in address and not (":" in address and address.endswith("/64"))
+
+
+def next_uncovered(networks: Mapping[IPNetwork, float]) -> float:
+    """Return the seconds until a network ends that holds a smaller one which goes on, so that this
+    has to be added; infinity if there is none. The values are seconds left; 0: without end."""
+    due, last = math.inf, None
+    outermost = set(outer(networks))
+    for network in sorted(networks, key=lambda n: (n.version, int(n[0]), n.prefixlen)):
+        if network in outermost:
+            last = network
+        elif last is not None and (left := networks[last]):
+            goes_on = not networks[network] or networks[network] > left
+            due = min(due, left) if goes_on else due
+    return due
 
 
 def left_of(address: str, standings: Standings, now: float) -> Left | None:

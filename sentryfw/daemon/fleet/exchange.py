@@ -46,6 +46,7 @@ class Exchange:
         self.outbox = OutboxWait(config, self._sender)
         self._statements = Statements(config)
         self._repairs = 0
+        self._is_repaired = False
         self.intake = Intake(config, around)
         self._learner = Learner(config.paths.ledger, self.intake.admission)
 
@@ -76,16 +77,22 @@ class Exchange:
         self.intake.effects.refill(table, standings, now)
 
     def repaired(self, repairs: int) -> bool:
-        """Return whether the table was repaired since the last call; `repairs`: their number."""
+        """Return whether the fleet's sets have to be filled again: the table was repaired since the
+        last call (`repairs`: their number), or a network has ended that held another one."""
         before, self._repairs = self._repairs, repairs
-        return self.is_on and repairs != before
+        self._is_repaired |= repairs != before
+        is_due = self.intake.effects.networks_due_at <= time.monotonic()
+        return self.is_on and (repairs != before or is_due)
 
     def refill(self) -> None:
-        """Add what the fleet blocks to a table that was repaired. Runs in a thread of its own."""
+        """Add what the fleet blocks to a table that was repaired, or its networks where one has
+        ended. Runs in a thread of its own."""
+        is_whole, self._is_repaired = self._is_repaired, False
+        effects = self.intake.effects
+        fill = effects.refill if is_whole else effects.block_networks
         try:
             with closing(Table()) as table:
-                standings = self.intake.standings
-                self.intake.effects.refill(table, standings, time.monotonic())
+                fill(table, self.intake.standings, time.monotonic())
         except SentryError as error:
             log.warning("fleet: the repaired table lacks blocks of other members: %s", error)
 

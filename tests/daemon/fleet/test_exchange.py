@@ -299,6 +299,28 @@ def test_networks_of_a_pair_are_blocked_withdrawn_and_kept(make: Callable[..., S
     assert list(site.exchange.drop({"member": "fw1"})) == [{"count": 0}]
 
 
+def test_a_network_within_one_that_ends_is_blocked_then(
+    make: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make("full")
+    table, now = FakeTable(site.kernel), time.monotonic()
+    outer = entry(1, "203.0.113.0/24", evidence="hand", scan="", duration_s=60)
+    inner = entry(2, "203.0.113.128/25", evidence="hand", scan="", duration_s=900)
+    site.receive(signed(outer), signed(inner), signed(entry(3)))
+    assert [str(found) for found, _ in table.mirror.networks()] == ["203.0.113.0/24"]
+    assert not site.exchange.repaired(0)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now + 61)
+    assert site.exchange.repaired(0), "though nothing was repaired"
+    changes: list[object] = []
+    monkeypatch.setattr(
+        "support.fake_table.FakeDecisionSets.block_for_fleet", lambda *given: changes.append(given)
+    )
+    site.exchange.refill()
+    assert [str(found) for found, _ in table.mirror.networks()] == ["203.0.113.128/25"]
+    assert changes == [], "sources stay as they are"
+    assert not site.exchange.repaired(0)
+
+
 def test_an_unblock_of_a_pair_ends_our_own_block(make: Callable[..., Site]) -> None:
     site = make("full")
     source = parse_source("192.0.2.7")
