@@ -252,7 +252,7 @@ def test_force_reports_that_a_never_blocked_address_stays_accepted(
     assert done.returncode == 0
     assert f"{ATTACKER[4]}/32 is not affected: gateway" in done.stderr
     assert lab.table.sets.is_blocked(parse_source(ATTACKER[4]))
-    assert lab.answers(ATTACKER[4])
+    lab.open(ATTACKER[4]).close()  # the lookup counts in the element, although it is accepted
     program = SENTRYFWD.with_name("sentryfw")
     told = lab.victim.run(program, "-c", daemon.config, "explain", ATTACKER[4], "--json")
     assert "nft accepts it although it is in a block set" in json.loads(told.stdout)["because"]
