@@ -66,6 +66,11 @@ NFTA_EXPR_NAME: Final = 1
 NFTA_EXPR_DATA: Final = 2
 NFTA_LOOKUP_SET: Final = 1
 NFTA_LOOKUP_SET_ID: Final = 4
+NFTA_PAYLOAD_BASE: Final = 2
+NFTA_PAYLOAD_OFFSET: Final = 3
+NFTA_PAYLOAD_SREG: Final = 5
+NFT_PAYLOAD_NETWORK_HEADER: Final = 1
+NFT_PAYLOAD_TRANSPORT_HEADER: Final = 2
 NFTA_TARGET_NAME: Final = 1
 NFTA_TARGET_REV: Final = 2
 NFTA_TARGET_INFO: Final = 3
@@ -170,9 +175,12 @@ def message(
     )
 
 
-def nft(kind: int, body: bytes, *, flags: int = 0, sequence: int = 0) -> bytes:
-    """Pack a message to nf_tables, family inet. `kind` is NFT_MSG_*."""
-    return message(NFNL_SUBSYS_NFTABLES << 8 | kind, body, flags=flags, sequence=sequence)
+def nft(
+    kind: int, body: bytes, *, flags: int = 0, sequence: int = 0, family: int = NFPROTO_INET
+) -> bytes:
+    """Pack a message to nf_tables. `kind` is NFT_MSG_*."""
+    whole_kind = NFNL_SUBSYS_NFTABLES << 8 | kind
+    return message(whole_kind, body, flags=flags, sequence=sequence, family=family)
 
 
 def batch(requests: list[NftRequest], sequence: int, *, commit: bool = True) -> bytes:

@@ -19,7 +19,7 @@ from sentryfw.netlink.message import (
     error_of,
     messages,
 )
-from sentryfw.netlink.nftables import NftRequest, batch, nft
+from sentryfw.netlink.nftables import NFPROTO_INET, NftRequest, batch, nft
 
 NETLINK_NETFILTER: Final = 12
 SOL_NETLINK: Final = 270
@@ -139,9 +139,11 @@ class NfnetlinkSocket:
         """Send one NFT_MSG_GET* and yield the answer. KernelError ENOENT without such an object."""
         yield from self._ask(kind, body, NLM_F_ACK, what)
 
-    def dump(self, kind: int, body: bytes, what: str) -> Iterator[Message]:
-        """Send one NFT_MSG_GET* for all objects and yield the answers."""
-        yield from self._ask(kind, body, NLM_F_DUMP, what)
+    def dump(
+        self, kind: int, body: bytes, what: str, family: int = NFPROTO_INET
+    ) -> Iterator[Message]:
+        """Send one NFT_MSG_GET* for all objects of a family and yield the answers."""
+        yield from self._ask(kind, body, NLM_F_DUMP, what, family)
 
     def ask_each(self, kind: int, start: bytes, ends: list[bytes], what: str) -> list[bytes]:
         """Send an NFT_MSG_GET* for each of some hundred bodies, start + end, in one datagram.
@@ -177,9 +179,11 @@ class NfnetlinkSocket:
         self._sequence += count
         return first
 
-    def _ask(self, kind: int, body: bytes, flags: int, what: str) -> Iterator[Message]:
+    def _ask(
+        self, kind: int, body: bytes, flags: int, what: str, family: int = NFPROTO_INET
+    ) -> Iterator[Message]:
         sequence = self._number(1)
-        self._send(nft(kind, body, flags=flags, sequence=sequence), what)
+        self._send(nft(kind, body, flags=flags, sequence=sequence, family=family), what)
         while True:
             for reply in messages(self._receive(what)):
                 if reply.sequence != sequence:
