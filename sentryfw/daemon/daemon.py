@@ -22,6 +22,7 @@ from sentryfw.daemon.parts import Parts, build_parts, restore_reactions, seconds
 from sentryfw.daemon.requests import Actions, control_server
 from sentryfw.daemon.status import ReloadStatus, Status
 from sentryfw.daemon.systemd import notify
+from sentryfw.daemon.watches.early_limit import EarlyLimit
 from sentryfw.errors import NotInstalled, SentryError
 from sentryfw.netfilter.table import SWITCHED_OFF, Counter, Table
 from sentryfw.respond.responder import Responder
@@ -59,7 +60,7 @@ class Daemon:
         self._losses = LossWatch(
             parts.table, parts.queue.reader, parts.engine, parts.recorder, TICK_S, self._full
         )
-        self._floods = FloodWatch(parts.engine, parts.recorder)
+        self._floods = FloodWatch(parts.engine, parts.recorder, EarlyLimit(parts.table))
         actions = Actions(self.status, self._figures, self.reload, self._stopped.set)
         self._control = control_server(parts, actions)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
 
+from sentryfw.daemon.watches.early_limit import EarlyLimit
 from sentryfw.engine.counters import Counters
 from sentryfw.engine.engine import Engine
 from sentryfw.errors import SentryError
@@ -192,9 +193,10 @@ class LossWatch:
 
 
 class FloodWatch:
-    """Reports that flood mode began and ended."""
+    """Reports that flood mode began and ended, and moves the limit of new sources."""
 
-    def __init__(self, engine: Engine, recorder: Recorder) -> None:
+    def __init__(self, engine: Engine, recorder: Recorder, early_limit: EarlyLimit) -> None:
+        self._early_limit = early_limit
         self._engine = engine
         self._recorder = recorder
         self._floods = 0
@@ -202,6 +204,7 @@ class FloodWatch:
 
     def tick(self) -> None:
         """Report a change of flood mode since the last tick, also one that is over already."""
+        self._early_limit.tick()
         floods = self._engine.counters.floods
         if floods != self._floods:
             self._floods, self._is_reported = floods, True

@@ -37,6 +37,8 @@ from sentryfw.netfilter.script import Ruleset
 _INCLUDE: Final = re.compile(r'^\s*include "([a-z_]+\.nft)"$', re.MULTILINE)
 _ALL_PORTS: Final[PortRange] = (0, MAX_PORT)
 _ALL_PROTOCOLS: Final = "0-255"
+IDENT_PORT: Final = 113
+"""RFC 1413; chain ident of divert_input.nft."""
 _MASKS: Final = {
     "net24": NET24, "net48": NET48, "net56": NET56, "net64": NET64, "net120": NET120,
 }  # fmt: skip
@@ -144,6 +146,7 @@ def _set_elements(
         ("unwatched_tcp", unwatched_tcp),
         ("unwatched_udp", unwatched(config, "udp")),
         ("unwatched_reset", [_ALL_PORTS] if traps else unwatched_tcp),
+        ("unlimited_tcp", merged((*unwatched_tcp, *_perhaps_listed(config), *decoy.tcp))),
         ("listed_tcp", watch.listed_tcp),
         ("listed_udp", watch.listed_udp),
         ("listed_sctp", watch.listed_sctp),
@@ -166,6 +169,14 @@ def _zone_ports(config: Config, key: str) -> Iterator[str]:
         for name in _names(zone.interfaces):
             for ports in merged(getattr(zone, key)):
                 yield f"{name} . {ports_text(ports)}"
+
+
+def _perhaps_listed(config: Config) -> Iterator[PortRange]:
+    """Yield the TCP ports that are listed by hand, for some zone, or for some sources (ident)."""
+    yield from config.watch.listed_tcp
+    for zone in config.zone:
+        yield from zone.listed_tcp
+    yield IDENT_PORT, IDENT_PORT
 
 
 def _by_family(networks: Iterable[IPNetwork]) -> tuple[list[str], list[str]]:

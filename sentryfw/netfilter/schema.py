@@ -71,6 +71,8 @@ TALKED_SETS: Final = ("talked4", "talked6")
 """Listed ports that a source sent data to: source . port."""
 AWAY_SET: Final = "while_away"
 """Protocols whose unlisted packets are dropped while the daemon is away; there by configuration."""
+FLOODED_SET: Final = "flooded"
+"""Protocols whose new sources are limited before connection tracking, for a few seconds."""
 FLEET_SETS: Final = {4: "fleet4", 16: "fleet6"}
 """Sources blocked by other members of the fleet, by the length of their keys in bytes."""
 FLEET_CUT_SETS: Final = {4: "fleet_cut4", 16: "fleet_cut6"}
@@ -88,7 +90,7 @@ TIMED_SETS: Final = (
     *BLOCK_SETS.values(), *NETWORK_SETS, *CONFINE_SETS.values(), *CUT_SETS.values(),
     *DEFER_SETS.values(), *DEFER_TARGET_SETS.values(), *DEFER_PREFIX_SETS.values(),
     *BLOCK_PREFIX_SETS.values(), DEFER_ETHER_SET, BLOCK_ETHER_SET, *FLEET_SETS.values(),
-    *FLEET_CUT_SETS.values(), *FLEET_NETWORK_SETS,
+    *FLEET_CUT_SETS.values(), *FLEET_NETWORK_SETS, FLOODED_SET,
 )  # fmt: skip
 """Sets that decisions and commands fill, with elements that expire."""
 KEPT_SETS: Final = (

@@ -268,6 +268,7 @@ def test_an_update_flushes_only_the_sets_of_the_configuration() -> None:
         "listed_sctp", "listed_forward4", "listed_forward6", "unwatched_tcp", "unwatched_udp",
         "unwatched_protocol", "unwatched_reset", "decoy_tcp", "decoy_udp", "onlink4", "onlink6",
         "whole6", "greylist_tcp", "observed_if", "zone_tcp", "zone_udp", "zone_sctp",
+        "unlimited_tcp",
     }  # fmt: skip
 
 
@@ -290,6 +291,22 @@ def test_ports_beside_the_traps_or_above_the_bound_are_not_watched(
 ) -> None:
     parsed = config.parse(f"[watch]\n{watch}\n".encode(), "test")
     assert ruleset.unwatched(parsed, "tcp") == ports
+
+
+@pytest.mark.parametrize(
+    ("toml", "ports"),
+    [
+        ("", "113"),
+        ("[watch]\nlisted_tcp = [22, '8000-8010']", "22, 113, 8000-8010"),
+        ("[watch]\nupper_tcp = 60000", "113, 60000-65535"),
+        ("[decoy]\ntcp = [23, 112]", "23, 112-113"),
+        ("[[zone]]\nname = 'a'\ninterfaces = ['a0']\nlisted_tcp = [80]", "80, 113"),
+        ("[watch]\nmode = 'traps'\ntrap_tcp = [7, 113]", "0-6, 8-65535"),
+    ],
+)
+def test_what_may_be_listed_is_not_limited_early(toml: str, ports: str) -> None:
+    case = Case("unlimited", config.parse(toml.encode(), "test"), [])
+    assert _defines(case)["unlimited_tcp"] == f"{{ {ports} }}"
 
 
 @pytest.mark.parametrize(
@@ -467,8 +484,8 @@ def test_each_chain_is_written_in_one_place(case: Case) -> None:
     assert not re.search(r"^(add|insert) (rule|element)", case.script(), re.MULTILINE)
 
 
-MAX_LOOKUPS: Final = {"ip": 2, "ip6": 3}
-"""Lookups that a SYN of a source in no set pays in early_drop, by its family."""
+MAX_LOOKUPS: Final = 3
+"""Lookups that a SYN of a source in no set pays in early_drop, while there is no flood."""
 _MATCH: Final = re.compile(r"(?P<what>[\w ]+?)(?: & [^@!=]+?)? (?P<negated>!= )?@(?P<set>\w+)")
 
 
@@ -511,7 +528,7 @@ def test_a_packet_in_no_set_pays_at_most_three_lookups_in_early_drop(
     case: Case, family: str
 ) -> None:
     found = _lookups(case.script(), family)
-    assert len(found) <= MAX_LOOKUPS[family], found
+    assert len(found) <= MAX_LOOKUPS, found
     sources = {"ip": {"block4", "block_net4"}, "ip6": {"block6", "block_net6"}}
     assert sources[family] <= set(found)
 
@@ -520,8 +537,8 @@ def test_one_lookup_more_in_early_drop_is_found() -> None:
     more = '\t\tip6 saddr @fleet6 drop comment "sentryfw: one more"\n'
     head = "\t\tip saddr @block4 goto drop_early"
     listing = BASIC.script().replace(head, f"{more}{head}")
-    assert _lookups(listing, "ip6") == ["fleet6", "block6", "block6", "block_net6"]
-    assert _lookups(listing, "ip") == ["block4", "block_net4"]
+    assert _lookups(listing, "ip6") == ["fleet6", "block6", "block_net6", "flooded"]
+    assert _lookups(listing, "ip") == ["block4", "block_net4", "flooded"]
 
 
 def test_marks_and_masks_are_defines() -> None:

@@ -17,6 +17,7 @@ from sentryfw.netfilter.schema import (
     DEFER_TARGET_SETS,
     FLEET_CUT_SETS,
     FLEET_SETS,
+    FLOODED_SET,
     TABLE,
 )
 from sentryfw.netfilter.sets import elements, whole
@@ -35,8 +36,8 @@ _DEFER_PLACE_SETS: Final = {
 _BLOCK_PLACE_SETS: Final = {
     **{bits // 8: name for bits, name in BLOCK_PREFIX_SETS.items()}, 8: BLOCK_ETHER_SET,
 }  # fmt: skip
-PAUSE_KEY = b"\x06"
-"""The one element of the pause set: IPPROTO_TCP, of type inet_proto."""
+TCP_KEY: Final = b"\x06"
+"""IPPROTO_TCP, of type inet_proto: the one element of confine_pause and of flooded."""
 
 
 class DecisionSets:
@@ -148,7 +149,12 @@ class DecisionSets:
     def is_paused(self) -> bool:
         """Return whether partners are not confined yet: an older table, which did not know what
         they use, was replaced less than a day ago."""
-        return elements.get(self._netlink, CONFINE_PAUSE_SET, PAUSE_KEY) is not None
+        return elements.get(self._netlink, CONFINE_PAUSE_SET, TCP_KEY) is not None
+
+    def limit_early(self, timeout: float) -> None:
+        """Limit new sources of TCP before connection tracking, for `timeout` seconds."""
+        requests = elements.timed_requests(FLOODED_SET, TCP_KEY, timeout)
+        self._netlink.transact(requests, "limit a flood")
 
     def drop_while_away(self, *, is_on: bool) -> None:
         """Drop unlisted TCP and UDP from now on while no program has the queue, or let it pass.
