@@ -5,15 +5,14 @@ the default path.
 """
 
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pydantic import ValidationError
-
-from sentryfw.config import faults as fault_texts
-from sentryfw.config import files
+from sentryfw.config import files, plain
 from sentryfw.config.files import Sources
-from sentryfw.config.model import Config
 from sentryfw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sentryfw.config.model import Config
 
 DEFAULT_PATH: Final = Path("/etc/sentryfw/sentryfw.toml")
 
@@ -21,11 +20,11 @@ DEFAULT_PATH: Final = Path("/etc/sentryfw/sentryfw.toml")
 class Loaded(NamedTuple):
     """A configuration and its files."""
 
-    config: Config
+    config: "Config"
     sources: Sources
 
 
-def load(path: Path | None) -> Config:
+def load(path: Path | None) -> "Config":
     """Load the configuration of a file and of conf.d beside it; None: the default path.
 
     Raise ConfigError with all faults.
@@ -39,7 +38,7 @@ def load_with_sources(path: Path | None) -> Loaded:
     return validated(sources)
 
 
-def parse(data: bytes, where: str) -> Config:
+def parse(data: bytes, where: str) -> "Config":
     """Return the configuration in TOML bytes. Raise ConfigError with all faults."""
     return validated(files.only(data, where)).config
 
@@ -49,7 +48,17 @@ def validated(sources: Sources) -> Loaded:
     return Loaded(_validated(sources), sources)
 
 
-def _validated(sources: Sources) -> Config:
+def _validated(sources: Sources) -> "Config":
+    # Not at import: an entry point chooses the form of the sections before (config/plain).
+    if plain.is_used:
+        from sentryfw.config.plain import process  # noqa: PLC0415
+
+        return process.validated(sources)
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from sentryfw.config import faults as fault_texts  # noqa: PLC0415
+    from sentryfw.config.model import Config  # noqa: PLC0415
+
     Config.build()
     try:
         config = Config.model_validate(sources.table)

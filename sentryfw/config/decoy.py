@@ -2,8 +2,7 @@
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
-
+from sentryfw.config.form import AfterValidator, Field
 from sentryfw.config.types import Count, Duration, Ports, Section
 
 MAX_BANNER_BYTES: Final = 512

@@ -5,8 +5,7 @@ from ipaddress import ip_address
 from typing import Annotated, Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
-
+from sentryfw.config.form import AfterValidator, Field, model_validator
 from sentryfw.config.types import Count, Directory, Duration, Section
 
 MAX_MEMBERS: Final = 1000

@@ -2,8 +2,7 @@
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
-
+from sentryfw.config.form import BeforeValidator, Field, model_validator
 from sentryfw.config.types import Count, Network, Ports, Section
 
 NUMBERS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}

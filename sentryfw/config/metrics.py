@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
-
+from sentryfw.config.form import AfterValidator, Field
 from sentryfw.config.types import Directory, Duration, Section, parse_address
 
 _LISTEN: Final = re.compile(r"\[?([0-9a-fA-F:.]{2,45})\]?:(\d{1,5})", re.ASCII)

@@ -9,10 +9,15 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
-
 from sentryfw.config.decoy import Decoy
 from sentryfw.config.fleet import Fleet
+from sentryfw.config.form import (
+    AfterValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from sentryfw.config.forward import ListedForward
 from sentryfw.config.metrics import Metrics
 from sentryfw.config.origin import Geo, Labels
@@ -312,12 +317,9 @@ class Config(Section):
     def rules(self, zone: ZoneSection, default: ZoneRules | None = None) -> ZoneRules:
         """Return a zone's rules; a kind's trigger is that of [detect.triggers], and no lower than
         the zone's where that is above the default zone's."""
-        given = zone.model_dump(
-            include={"trigger", "window", "slow_trigger", "slow_window"}, exclude_none=True
-        )
         default = default or ZoneRules("", (), self.horizons(), self.policy(()))
         horizons, common = default.horizons, self.detect.trigger
-        horizons = horizons._replace(**given)
+        horizons = horizons._replace(**zone.own_horizons())
         if zone.slow_trigger is None:
             horizons = horizons._replace(slow_trigger=max(horizons.slow_trigger, horizons.trigger))
         if zone.slow_window is None:

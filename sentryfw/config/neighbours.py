@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
-
+from sentryfw.config.form import AfterValidator, Field, model_validator
 from sentryfw.config.types import Count, Directory, Duration, Section
 from sentryfw.config.webhook import TOKEN, WebhookUrl
 

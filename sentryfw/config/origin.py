@@ -2,8 +2,7 @@
 
 from typing import Annotated, Final, NamedTuple
 
-from pydantic import Field
-
+from sentryfw.config.form import Field
 from sentryfw.config.types import Directory, Duration, Section
 
 

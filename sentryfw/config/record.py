@@ -2,8 +2,7 @@
 
 from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
-
+from sentryfw.config.form import Field, model_validator
 from sentryfw.config.types import MAX_BLOCKS, Count, Directory, Duration, Section
 
 MAX_MIB: Final = 1 << 20

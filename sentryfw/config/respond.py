@@ -5,8 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-
+from sentryfw.config.form import AfterValidator, BeforeValidator, Field, model_validator
 from sentryfw.config.neighbours import Bgp, Crowdsec
 from sentryfw.config.types import Count, Directory, Duration, Network, Section
 from sentryfw.config.webhook import Webhook

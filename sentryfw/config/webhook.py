@@ -3,8 +3,7 @@
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
-
+from sentryfw.config.form import AfterValidator, Field, model_validator
 from sentryfw.config.types import Count, Directory, Duration, Section, is_loopback
 
 TOKEN: Final = "{token}"  # noqa: S105 - a placeholder

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator
 from itertools import combinations
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field
-
+from sentryfw.config.form import AfterValidator, Field
 from sentryfw.config.types import (
     Duration,
     Interface,
@@ -70,6 +69,14 @@ class ZoneSection(Section):
     listed_sctp: tuple[Ports, ...] = ()
     never_block: tuple[Network, ...] = ()
     """Sources that are not blocked for what they send to this zone."""
+
+    def own_horizons(self) -> dict[str, Any]:
+        """Return the triggers and windows that are given here, by their names."""
+        values = {
+            "trigger": self.trigger, "window": self.window,
+            "slow_trigger": self.slow_trigger, "slow_window": self.slow_window,
+        }  # fmt: skip
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class Inside(Section):

@@ -1,11 +1,12 @@
-"""Import asyncio and pydantic without libraries that they can do without, to save memory.
+"""Import asyncio and the configuration without libraries that they can do without, to save memory.
 
-Both import OpenSSL where they can (ssl, and hashlib's _hashlib): the daemon's loop serves UNIX
+asyncio imports OpenSSL where it can (ssl, and hashlib's _hashlib): the daemon's loop serves UNIX
 sockets and loopback, and Python has hashes of its own unless a distribution removed them (RHEL).
-Without OpenSSL the idle daemon takes 7 MiB less of its 40. A module that imports ssl later, as
-syslog over TLS does, gets it as usual.
+Without OpenSSL the idle daemon takes 7 MiB less. A module that imports ssl later, as syslog over
+TLS does, gets it as usual. The configuration is checked by a child, which needs pydantic for that;
+the daemon holds its values alone, without 10 MiB.
 
-See docs/decisions.md: nothing-at-import.
+See docs/decisions.md: nothing-at-import, plain-sections.
 """
 
 import contextlib
@@ -16,12 +17,16 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 
+from sentryfw.config import plain
+
 
 def import_libraries() -> None:
-    """Import asyncio and pydantic without OpenSSL, if no module has imported it yet."""
+    """Import asyncio and the sections of the configuration, if no module has done so yet."""
+    plain.is_used = True
     with _hidden("ssl", *(["_hashlib"] if _has_own_hashes() else [])):
         importlib.import_module("asyncio")
-        importlib.import_module("sentryfw.config")  # pydantic, as far as we use it
+        importlib.import_module("hashlib")  # the fleet's signatures
+        importlib.import_module("sentryfw.config.model")
 
 
 def _has_own_hashes() -> bool:

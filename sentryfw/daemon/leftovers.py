@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from sentryfw.config.model import Config
-from sentryfw.respond.helper import HelperClient
 from sentryfw.respond.undo import remove_routes, undo_unwanted, wanted_tables
 
 
@@ -20,4 +19,6 @@ def remove_leftovers(config: Config, path: Path | None) -> None:
         return
     remove_routes(None, wanted_tables(respond))
     if not respond.hosts_deny.enabled and helper.exists():
+        from sentryfw.respond.helper import HelperClient  # noqa: PLC0415 - where it is installed
+
         HelperClient(helper, respond).sync(set())

@@ -6,6 +6,7 @@ See docs/decisions.md: nothing-at-import.
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from sentryfw import __version__
@@ -18,8 +19,11 @@ from sentryfw.text import plain
 def main() -> None:
     """Run the command sentryfwd."""
     signals.leave_to_kernel()  # until the loop answers them
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # decisions.md, pydantic-plugins
-    parser = argparse.ArgumentParser(prog="sentryfwd", description="The SentryFW daemon.")
+    parser = argparse.ArgumentParser(
+        prog="sentryfwd", description="The SentryFW daemon.",
+        # Without a width it imports shutil, and three compressions with it: half a MiB.
+        formatter_class=partial(argparse.HelpFormatter, width=80),
+    )  # fmt: skip
     parser.add_argument("-c", "--config", type=Path, metavar="FILE")
     parser.add_argument("--version", action="version", version=f"sentryfwd {__version__}")
     arguments = parser.parse_args()
@@ -27,7 +31,7 @@ def main() -> None:
     path = arguments.config or (Path(named) if named else None)
     path = path and path.absolute()
     imports.import_libraries()
-    from sentryfw.daemon.serve import serve  # noqa: PLC0415 - it imports asyncio and pydantic
+    from sentryfw.daemon.serve import serve  # noqa: PLC0415 - it imports asyncio
 
     try:
         serve(path)

@@ -14,7 +14,6 @@ from typing import Final
 
 from sentryfw import config
 from sentryfw.config.model import Config
-from sentryfw.daemon import imports
 from sentryfw.daemon.daemon import build
 from sentryfw.errors import SentryError
 from sentryfw.host import account, inhibit, last_good, privileges
@@ -115,8 +114,7 @@ def serve(path: Path | None) -> None:
     """Run the daemon in the foreground until SIGTERM, SIGINT or a stop request."""
     logging.basicConfig(handlers=[log_handler()], level=logging.INFO)
     privileges.require_net_admin()
-    with imports.plugin_search_without_metadata():
-        loaded = config.load(path)
+    loaded = config.load(path)
     fork_helper(loaded, path or config.DEFAULT_PATH)
     privileges.become_owner(loaded.paths)
     loaded = may_start(loaded, path)

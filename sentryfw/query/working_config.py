@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from sentryfw import config
-from sentryfw.config.broken import named_paths
 from sentryfw.config.model import Config, Paths
 from sentryfw.config.respond import Respond
 from sentryfw.control.client import ask
 from sentryfw.errors import ConfigError, NoPrivilege, SentryError
 from sentryfw.host import last_good
+from sentryfw.query.named_paths import named_paths
 
 MAX_FAULT_CHARS: Final = 300
 UNREADABLE: Final = os.strerror(errno.EACCES)

@@ -11,7 +11,6 @@ import fcntl
 import os
 import re
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -173,6 +172,8 @@ def _read(place: Path) -> tuple[bytes, os.stat_result | None]:
 
 def _replace(place: Path, data: bytes, old: os.stat_result | None) -> bool:
     """Replace the file, keeping owner and mode; return False if it has changed since."""
+    import tempfile  # noqa: PLC0415 - memory of the few daemons that write lines
+
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
         try:

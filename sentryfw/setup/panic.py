@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import sentryfw.config
-from sentryfw.config.broken import named_paths
 from sentryfw.config.model import Paths
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.guard.learnt_sets import record_unblock
@@ -24,6 +23,7 @@ from sentryfw.netfilter.schema import COMMENT_PREFIX, TABLE
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.message import attributes
 from sentryfw.netlink.socket import NfnetlinkSocket
+from sentryfw.query.named_paths import named_paths
 from sentryfw.query.working_config import stored_config
 from sentryfw.record.ledger import Ledger
 from sentryfw.setup import service

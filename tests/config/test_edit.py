@@ -31,13 +31,13 @@ def main(tmp_path: Path) -> Path:
     return path
 
 
-def keep(main: Path, edited: Edited) -> config.Config:
+def keep(main: Path, edited: Edited) -> Config:
     """Write the file as the command does."""
     place_of(main).write_text(edited.text)
     return config.load(main)
 
 
-def put(main: Path, key: str, *words: str) -> config.Config:
+def put(main: Path, key: str, *words: str) -> Config:
     return keep(main, with_key(main, key, words))
 
 

@@ -45,8 +45,19 @@ def test_a_module_that_is_loaded_already_stays() -> None:
     assert _words(code) == ["True"]
 
 
-METADATA: Final = LOAD + (
+def test_the_daemon_holds_a_configuration_without_pydantic() -> None:
+    code = LOAD + (
+        "from sentryfw import config\n"
+        "print(config.parse(b'[detect]\\ntrigger = 5', 'nowhere').detect.trigger)\n"
+        "print([name for name in sys.modules if name.startswith('pydantic')])\n"
+    )
+    assert _words(code) == ["5", "[]"]
+
+
+METADATA: Final = (
+    "import sys\n"
     "from sentryfw import config\n"
+    "from sentryfw.daemon import imports\n"
     "with imports.plugin_search_without_metadata():\n"
     "    config.parse(b'', 'nowhere')\n"
     "print('importlib.metadata' in sys.modules)\n"

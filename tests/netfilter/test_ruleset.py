@@ -8,13 +8,14 @@ from typing import Final, NamedTuple
 import pytest
 
 from sentryfw import config
+from sentryfw.config.model import Config
 from sentryfw.netfilter import ruleset
 from sentryfw.netfilter.script import Ruleset, restore_elements
 from sentryfw.tools.drill.namespace import Namespace
 from support.golden import GOLDEN, assert_golden
 
 DUMPED_BY: Final = "nftables v1.0.6"
-DEFAULT: Final = config.Config()
+DEFAULT: Final = Config()
 FULL: Final = config.parse(
     b"""
     [watch]
@@ -105,7 +106,7 @@ class Case(NamedTuple):
     """A configuration and how it is rendered."""
 
     name: str
-    config: config.Config
+    config: Config
     never_block: list[ruleset.IPNetwork]
     queue_statement: bool = False
     update: bool = False

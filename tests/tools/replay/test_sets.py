@@ -1,6 +1,7 @@
 """The sets of replay's model: what expires, what is full, which ports are not watched."""
 
 from sentryfw import config
+from sentryfw.config.model import Config
 from sentryfw.tools.replay.sets import DynamicSet, Unwatched, by_port
 
 
@@ -35,4 +36,4 @@ def test_with_traps_all_but_the_traps_are_unwatched() -> None:
     traps = config.parse(b'[watch]\nmode = "traps"\ntrap_tcp = [23]\n', "test")
     sets = Unwatched.of(traps)
     assert (sets.tcp[22], sets.tcp[23], sets.reset[23], sets.protocol) == (1, 0, 1, True)
-    assert Unwatched.of(config.Config()) == Unwatched()
+    assert Unwatched.of(Config()) == Unwatched()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sentryfw.config.broken import named_paths
 from sentryfw.config.model import Paths
+from sentryfw.query.named_paths import named_paths
 
 NAMED = '[paths]\nstate = "/srv/state"\nruntime = "/srv/run"\n'
 

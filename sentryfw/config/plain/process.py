@@ -1,0 +1,44 @@
+"""Check a configuration in a process of its own, for those that hold one without pydantic.
+
+The child reads the tables of the files from stdin and writes the sections, and their values as
+JSON, or the faults, to stdout. Both are pickled: parent and child are of one installation.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+from sentryfw.errors import ConfigError, SentryError
+
+if TYPE_CHECKING:
+    from sentryfw.config.files import Sources
+    from sentryfw.config.model import Config
+
+COMMAND: Final = [sys.executable, "-I", "-m", "sentryfw.config.plain.child"]
+PLUGINS: Final = "PYDANTIC_DISABLE_PLUGINS"
+TIMEOUT_S: Final = 60.0
+"""The child takes a third of a second on an idle core."""
+MAX_ERROR_CHARACTERS: Final = 500
+
+
+def validated(sources: "Sources") -> "Config":
+    """Return the configuration of files that were read. Raise ConfigError with all faults, and
+    SentryError if the child fails."""
+    environment = {"PATH": os.defpath, PLUGINS: os.environ.get(PLUGINS, "__all__")}
+    try:
+        done = subprocess.run(
+            COMMAND, input=pickle.dumps(sources), capture_output=True, check=False, cwd="/",
+            env=environment, timeout=TIMEOUT_S,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SentryError(f"cannot check the configuration: {error}") from error
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip()[-MAX_ERROR_CHARACTERS:]
+        raise SentryError(f"cannot check the configuration: {reason or done.returncode}")
+    found, rest = pickle.loads(done.stdout)  # noqa: S301 - our own child wrote it
+    if found is None:
+        raise ConfigError(*rest)
+    checked: Config = found.keep_json(rest)
+    return checked
