@@ -28,7 +28,7 @@ import pages
 import sbom
 import translations
 from lay_out import HOME, OWN, ROOT, compress, write
-from wheels import PYTHON, glibc_wheels, musl_wheels
+from wheels import MACHINE, PYTHON, glibc_wheels, musl_wheels
 
 from sentryfw import __version__
 from sentryfw.setup import unit_files
@@ -42,6 +42,8 @@ MAINTAINER: Final = "SentryFW maintainers <maintainers@sentryfw.invalid>"
 LEFT_OUT: Final = ("*.data", "*.dist-info/RECORD", "*/.agents")
 """Parts of wheels that the private environment does not need: scripts, pip's list of files, hints
 for editors."""
+ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Processors, and what Debian calls them; nfpm knows what the other formats call them."""
 FORMATS: Final = ("deb", "rpm", "apk", "ipk")
 COCKPIT_FORMATS: Final = ("deb", "rpm")
 """Formats of systems that have Cockpit."""
@@ -53,6 +55,8 @@ def main() -> None:
     parser.add_argument("--release", default="1", help="of the same version; default: 1")
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
     arguments = parser.parse_args()
+    if MACHINE not in ARCHITECTURES:
+        raise SystemExit(f"{MACHINE}: packages are made for {' and '.join(ARCHITECTURES)}")
     when = _moment()
     shutil.rmtree(STAGE, ignore_errors=True)
     lay_out.links(STAGE / "common")
@@ -88,6 +92,7 @@ def _pack(
         "SENTRYFW_VERSION": __version__,
         "SENTRYFW_RELEASE": release,
         "SENTRYFW_PYTHON": PYTHON,
+        "SENTRYFW_ARCH": ARCHITECTURES[MACHINE],
         "SENTRYFW_MAINTAINER": os.environ.get("SENTRYFW_MAINTAINER", MAINTAINER),
         "SOURCE_DATE_EPOCH": str(int(when)),
     }

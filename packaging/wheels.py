@@ -1,6 +1,7 @@
 """Build the wheels that packages are made of, below build/wheels/."""
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -24,8 +25,10 @@ BINDING: Final = "oxl-libnftables"
 """Binding of libnftables, for systems that have none for Python."""
 NO_BUILD_ID: Final = "-Wl,--build-id=none"
 """Flag of the linker: its identifier would follow from pip's temporary folder."""
-MUSL_PLATFORM: Final = "musllinux_1_1_x86_64"
-MUSL_FLAGS: Final = "-idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu"
+MACHINE: Final = platform.machine()
+"""The processor that packages are for: that of the machine that builds them."""
+MUSL_PLATFORM: Final = f"musllinux_1_1_{MACHINE}"
+MUSL_FLAGS: Final = f"-idirafter /usr/include -idirafter /usr/include/{MACHINE}-linux-gnu"
 """Headers of the kernel and of libnetfilter_queue, after musl's own."""
 
 
@@ -74,7 +77,7 @@ def musl_wheels() -> list[Path]:
             "CC": "musl-gcc",
             "CFLAGS": f"-O2 -g0 {MUSL_FLAGS}",
             # The interpreter has the C library loaded; its name differs between distributions.
-            "LDSHARED": f"musl-gcc -shared {NO_BUILD_ID} -nostdlib -L/usr/lib/x86_64-linux-gnu",
+            "LDSHARED": f"musl-gcc -shared {NO_BUILD_ID} -nostdlib -L/usr/lib/{MACHINE}-linux-gnu",
         }
         _pip(
             "wheel", "--no-cache-dir", "--no-deps", "--no-build-isolation", "--require-hashes",

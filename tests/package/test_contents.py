@@ -168,6 +168,16 @@ def test_the_shipped_unit_equals_the_one_that_install_writes(build: Any, tmp_pat
     assert "xt_NFQUEUE" in modules, "with any building kernel"
 
 
+def test_a_package_is_for_the_processor_that_built_it(build: Any) -> None:
+    if shutil.which("dpkg") is None:
+        pytest.skip("no dpkg here")
+    done = subprocess.run(
+        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
+    )
+    assert build.ARCHITECTURES[wheels.MACHINE] == done.stdout.strip()
+    assert "arch: ${SENTRYFW_ARCH}\n" in (PACKAGING / "nfpm.yaml").read_text()
+
+
 SCRIPTS: Final = [
     path
     for path in sorted(PACKAGING.glob("*/*"))
