@@ -44,8 +44,8 @@ def guard(namespace: Namespace, table: Table, tmp_path: Path) -> Iterator[Guard]
 
 
 def _prepare(guard: Guard, tmp_path: Path) -> None:
-    with guard.lock.held():
-        guard.prepare(ResilientLedger(tmp_path / "ledger.db"))
+    with guard.lock.held(), closing(ResilientLedger(tmp_path / "ledger.db")) as ledger:
+        guard.prepare(ledger)
 
 
 def test_a_guard_restores_and_follows_blocks(

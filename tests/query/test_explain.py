@@ -187,7 +187,7 @@ def test_a_source_is_parsed_as_the_sets_hold_it() -> None:
 
 WORD = held.Held(
     member="fw1", address=ADDRESS, effect="block", evidence="proven", scan="decoy-scan",
-    reason="spoke with the decoy", seq=1, at=NOW, ends_at=NOW + 600,
+    reason="spoke with the decoy", seq=1, at=NOW, ends_at=NOW + 86400,
 )  # fmt: skip
 FOREIGN = Element(b"\xc0\x00\x02\x07", 3600.0, 600.0, 3, 90)
 

@@ -29,7 +29,9 @@ VICTIM6: Final = "2001:2::1"
 OWN_PORT: Final = 7
 """The port of the attacker's host for connections of the defended host."""
 ANSWER_TIMEOUT_S: Final = 60.0
-"""Seconds for events that have to happen; on an emulated machine a daemon takes 20 to start."""
+"""Seconds for events that have to happen."""
+START_TIMEOUT_S: Final = 60.0
+"""Seconds for the daemon to start; on an emulated machine it takes 20."""
 SILENCE_S: Final = 0.4
 """Seconds without an answer after which a port is out of reach; an answer over a veth takes
 0.1 ms."""
@@ -166,8 +168,8 @@ class Scene:
                 [sys.executable, "-I", "-m", "sentryfw.daemon.main", "--config", self.config_path],
                 stdout=log, stderr=log, env={**os.environ, "NOTIFY_SOCKET": ""},
             )  # fmt: skip
-        end = time.monotonic() + ANSWER_TIMEOUT_S
-        why = f"it does not answer within {ANSWER_TIMEOUT_S:g} s"
+        end = time.monotonic() + START_TIMEOUT_S
+        why = f"it does not answer within {START_TIMEOUT_S:g} s"
         while time.monotonic() < end:
             if (code := self._daemon.poll()) is not None:
                 why = f"it ended by signal {-code}" if code < 0 else f"it ended with code {code}"

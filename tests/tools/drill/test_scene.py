@@ -173,7 +173,7 @@ def test_a_daemon_that_does_not_start_is_quoted_and_nothing_is_left(
 
 @pytest.mark.netns
 def test_a_daemon_that_does_not_start_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scene, "ANSWER_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(scene, "START_TIMEOUT_S", 0.0)
     with pytest.raises(SentryError, match="did not start: it does not answer within 0 s"):
         Scene(Config())
 
