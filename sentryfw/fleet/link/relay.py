@@ -5,11 +5,13 @@ behind that is read from the daemon, and added. In: reading begins at the daemon
 each member, after every fault again. So nothing is lost or doubled, whichever process is killed.
 """
 
+import contextlib
 import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol
 
 from sentryfw.errors import SentryError
@@ -22,6 +24,8 @@ log: Final = logging.getLogger("sentryfw-link")
 
 TELL_INTERVAL_S: Final = 5.0
 """Seconds between two readings of the streams' last numbers, and of the members' own reports."""
+MANY: Final = 256
+"""Entries from which on there are probably more."""
 MAX_TOLD: Final = 2000
 """Members in the report of another one."""
 
@@ -87,11 +91,18 @@ class Receiving:
         self._report = report
         self._clock = clock
         self._after: dict[str, int] = {}
+        self._read: dict[str, int] = {}
+        """Numbers up to which entries were read: those of _after, or further."""
+        self._worker = ThreadPoolExecutor(1, "carry")
+        self._carried: Future[None] | None = None
         self._told_at = -TELL_INTERVAL_S
 
     def begin(self) -> None:
         """Connect, and ask the daemon where to begin. Raise HubFault or SentryError."""
+        with contextlib.suppress(HubFault, SentryError):  # the daemon knows how far that came
+            self._finish()
         self._after = self._daemon.positions()
+        self._read = dict(self._after)
         self._report.positions = dict(self._after)
         self._hub.connect()
 
@@ -100,10 +111,25 @@ class Receiving:
         if not self._after:
             raise SentryError("the configuration names no member: run `sentryfw fleet join`")
         self._look_around()
-        for stream in self._hub.read(self._after):
-            self._carry(stream)
+        found = self._hub.read(self._read)
+        self._finish()
+        self._read |= {stream.member: stream.cursor for stream in found}
+        if max((len(stream.items) for stream in found), default=0) < MANY:
+            self._carry(found)
+        else:  # the next ones are read while the daemon is busy with these
+            self._carried = self._worker.submit(self._carry, found)
 
-    def _carry(self, stream: MemberStream) -> None:
+    def _finish(self) -> None:
+        """Wait until the daemon has what was read before. Raise its faults."""
+        carried, self._carried = self._carried, None
+        if carried is not None:
+            carried.result()
+
+    def _carry(self, found: Sequence[MemberStream]) -> None:
+        for stream in found:
+            self._carry_one(stream)
+
+    def _carry_one(self, stream: MemberStream) -> None:
         counts = self._report.refused.setdefault(stream.member, Counter())
         counts.update(stream.refused)
         for answer in self._daemon.incoming(stream.items):

@@ -194,6 +194,34 @@ def test_the_effects_of_a_whole_part_are_counted(way: Way, monkeypatch: pytest.M
     assert way.received.effects == {"block": 101, "refused: over": 28}
 
 
+def test_many_entries_are_carried_while_the_next_are_read(way: Way) -> None:
+    way.here.part = 2000
+    way.here.block(*range(1, 601))
+    way.send()
+    way.receive()
+    way.here.block(601)
+    way.send()
+    way.receiving.step()
+    assert way.there.admitted["fw1"] == list(range(1, 602)), "in order, each once"
+    assert way.received.positions == {"fw1": 601}
+
+
+def test_a_daemon_that_goes_while_many_are_carried_gets_them_again(way: Way) -> None:
+    way.here.part = 2000
+    way.here.block(*range(1, 601))
+    way.send()
+    way.receiving.begin()
+    way.there.is_away = True
+    way.receiving.step()
+    with pytest.raises(SentryError, match="not running"):
+        way.receiving.step()
+    assert way.there.admitted["fw1"] == []
+    way.there.is_away = False
+    way.receive()
+    way.receiving.step()
+    assert way.there.admitted["fw1"] == list(range(1, 601))
+
+
 def test_each_member_reports_how_far_it_has_read(way: Way) -> None:
     way.here.block(1, 2)
     way.send()
