@@ -44,6 +44,7 @@ def access(fleet: FleetLab, name: str) -> Hub:
     firewall = fleet.firewalls[name]
     hub = Hub(config.load(firewall.box.config).fleet.hub, name)
     firewall.box.namespace.call(hub.connect)
+    fleet.at_end(hub.close)
     return hub
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,3 +169,7 @@ class FleetLab:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def at_end(self, close: Callable[[], None]) -> None:
+        """Call a function before everything ends."""
+        self._stack.callback(close)

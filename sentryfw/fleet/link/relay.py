@@ -24,7 +24,7 @@ log: Final = logging.getLogger("sentryfw-link")
 
 TELL_INTERVAL_S: Final = 5.0
 """Seconds between two readings of the streams' last numbers, and of the members' own reports."""
-MANY: Final = 256
+MANY_COUNT: Final = 256
 """Entries from which on there are probably more."""
 MAX_TOLD: Final = 2000
 """Members in the report of another one."""
@@ -114,7 +114,7 @@ class Receiving:
         found = self._hub.read(self._read)
         self._finish()
         self._read |= {stream.member: stream.cursor for stream in found}
-        if max((len(stream.items) for stream in found), default=0) < MANY:
+        if max((len(stream.items) for stream in found), default=0) < MANY_COUNT:
             self._carry(found)
         else:  # the next ones are read while the daemon is busy with these
             self._carried = self._worker.submit(self._carry, found)

@@ -38,7 +38,7 @@ _DEFER_PLACE_SETS: Final = {
 _BLOCK_PLACE_SETS: Final = {
     **{bits // 8: name for bits, name in BLOCK_PREFIX_SETS.items()}, 8: BLOCK_ETHER_SET,
 }  # fmt: skip
-FEW: Final = 8
+FEW_COUNT: Final = 8
 """Blocks for which the kernel is asked what is there. More are expected to be new: a transaction
 that fails costs 10 ms, as much as a thousand questions."""
 TCP_KEY: Final = b"\x06"
@@ -84,7 +84,7 @@ class DecisionSets:
             in_cut = flows.setdefault(FLEET_CUT_SETS[len(key)], {})
             if source in cut:
                 in_cut[key] = timeout
-        if sum(map(len, fleet.values())) <= FEW or not self._add_new({**fleet, **flows}):
+        if sum(map(len, fleet.values())) <= FEW_COUNT or not self._add_new({**fleet, **flows}):
             self._replace(fleet, flows)
 
     def _add_new(self, wanted: Mapping[str, Mapping[bytes, float]]) -> bool:
