@@ -12,6 +12,10 @@ import time
 from datetime import datetime
 from typing import Final
 
+_GO_DURATION: Final = re.compile(
+    r"(-?)(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9}(?:\.\d{1,9})?)s)?(?:\d{1,9}(?:\.\d+)?[mµn]s)?",
+    re.ASCII,
+)
 _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -152,3 +156,13 @@ def full_name(word: str) -> str:
 def in_zone(name: str) -> str:
     """Return the zone of a finding for a sentence; nothing for the default zone."""
     return f" in zone {name}" if name else ""
+
+
+def go_seconds(text: str) -> float | None:
+    """Return the seconds of a duration as Go writes it, such as 3h59m12.5s; None for other text."""
+    match = _GO_DURATION.fullmatch(text)
+    if match is None or not text.strip("-"):
+        return None
+    sign, hours, minutes, seconds = match.groups(default="")
+    total = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
+    return -total if sign else total

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from sentryfw.config.form import AfterValidator, Field, model_validator
 from sentryfw.config.types import Count, Directory, Duration, Section
+from sentryfw.config.webhook import TOKEN, WebhookUrl
 
 MAX_MEMBERS: Final = 1000
 MAX_SOURCES: Final = 65536
@@ -134,6 +135,41 @@ class FleetMember(Section):
     """Longest block."""
 
 
+class FleetCrowdsec(Section):
+    """CrowdSec's local API, whose decisions are taken as those of one more member."""
+
+    url: WebhookUrl | None = None
+    """URL of the local API; None: off."""
+    credentials: Directory | None = None
+    """TOML file with a bouncer's `key`, mode 0600."""
+    ca: Directory | None = None
+    """File of CA certificates; None: the system's."""
+    name: Name = "crowdsec"
+    """Its name among the members."""
+    trust: Literal["full", "weigh", "show"] = "weigh"
+    """full: every decision blocks, networks as well; weigh: those by hand block, others only defer;
+    show: they are only shown."""
+    max_alive: Annotated[Count, Field(ge=1, le=MAX_SOURCES)] = 2000
+    """Sources in effect at once; a quarter is kept for decisions by hand."""
+    per_minute: Annotated[Count, Field(ge=1, le=MAX_SOURCES)] = 60
+    max_time: Annotated[Duration, Field(ge=60, le=14400)] = 14400.0
+    """Longest time of a decision here, unless the API has it still."""
+    interval: Annotated[Duration, Field(ge=1, le=3600)] = 10.0
+    """Seconds between two questions for what has changed."""
+    timeout: Annotated[Duration, Field(le=120)] = 15.0
+    """Seconds for an answer."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.url is None) != (self.credentials is None):
+            raise ValueError("url and credentials go together")
+        if self.url is not None and (TOKEN in self.url or urlsplit(self.url).query):
+            raise ValueError("write the URL of the local API, like https://lapi.example.org:8080/")
+        if not self.name:
+            raise ValueError("it has a name among the members")
+        return self
+
+
 class Fleet(Section):
     """Sharing of blocks with other firewalls; off without a name."""
 
@@ -144,14 +180,26 @@ class Fleet(Section):
     )
     """The other firewalls by their names."""
     hub: FleetHub = Field(default_factory=FleetHub)
+    crowdsec: FleetCrowdsec = Field(default_factory=FleetCrowdsec)
     agree: Annotated[Count, Field(ge=0, le=MAX_MEMBERS)] = 0
     """Members that have to report a source with forgeable evidence, so that two targets here block
     it by their word; 0: their word only defers, however many they are."""
 
     @property
+    def others(self) -> dict[str, "FleetMember | FleetCrowdsec"]:
+        """All whose word counts here, by their names: firewalls and CrowdSec."""
+        neighbour = {self.crowdsec.name: self.crowdsec} if self.crowdsec.url else {}
+        return {**self.members, **neighbour}
+
+    @property
     def mirrors(self) -> bool:
-        """Whether a member has full trust: it gets more than blocks of sources."""
+        """Whether a firewall has full trust: it gets more than blocks of sources."""
         return any(member.trust == "full" for member in self.members.values())
+
+    @property
+    def takes_networks(self) -> bool:
+        """Whether one of the others may block networks."""
+        return any(other.trust == "full" for other in self.others.values())
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -161,10 +209,12 @@ class Fleet(Section):
             raise ValueError('a hub needs a name of this firewall: name = "fw1"')
         if self.agree == 1:
             raise ValueError("agree = 1: one member alone agrees with none; write 2 or more, or 0")
-        if self.agree > len(self.members):
-            raise ValueError(f"agree = {self.agree}: there are {len(self.members)} members")
+        if self.agree > len(self.others):
+            raise ValueError(f"agree = {self.agree}: there are {len(self.others)} members")
         if "" in self.members:
             raise ValueError("a member has a name")
+        if self.crowdsec.url is not None and self.crowdsec.name in (self.name, *self.members):
+            raise ValueError(f"{self.crowdsec.name} is a firewall: give CrowdSec another name")
         if self.name in self.members:
             raise ValueError(f"{self.name} is this firewall, and cannot be a member as well")
         return self

@@ -18,9 +18,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sentryfw.control.client import ANSWER_TIMEOUT_S, MAX_LINE_BYTES, Request
 from sentryfw.control.framing import encode
@@ -42,6 +42,8 @@ READ_ONLY: Final = frozenset((
 """Requests that change nothing, open to the group."""
 CARRIED: Final = frozenset(("fleet-wait", "fleet-incoming", "fleet-part", "fleet-positions"))
 """Requests of the link: the daemon checks the signature of each entry that it brings."""
+
+T = TypeVar("T")
 
 Item = Mapping[str, Any]
 """One answer: a JSON object."""
@@ -81,6 +83,10 @@ class ControlServer:
             raise SentryError(f"{self._path}: {error.strerror or error}") from error
         finally:
             os.umask(mask)
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Run work in the thread of the streams. Raise RuntimeError after stop()."""
+        return self._worker.submit(work)
 
     def stop(self) -> None:
         """Close and remove the socket."""

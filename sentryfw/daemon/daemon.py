@@ -18,7 +18,14 @@ from sentryfw.daemon import status
 from sentryfw.daemon.metrics.service import MetricsService
 from sentryfw.daemon.overload import FloodWatch, Loss, LossWatch
 from sentryfw.daemon.packet_path import clock
-from sentryfw.daemon.parts import Parts, build_parts, restore_reactions, seconds_left, use_limits
+from sentryfw.daemon.parts import (
+    Parts,
+    build_parts,
+    restore_reactions,
+    seconds_left,
+    start_polls,
+    use_limits,
+)
 from sentryfw.daemon.requests import Actions, control_server
 from sentryfw.daemon.status import ReloadStatus, Status
 from sentryfw.daemon.systemd import notify
@@ -104,6 +111,7 @@ class Daemon:
         parts.never_block.start()
         self._losses.start()
         parts.confine.tick()
+        start_polls(parts, self._control.submit)
         loop.run_in_executor(None, self._remove_leftovers)
 
     def _remove_leftovers(self) -> None:
@@ -163,11 +171,10 @@ class Daemon:
 
     def _full(self) -> dict[Loss, int]:
         """Return the totals of what was lost beside the packet path, because it was full."""
-        parts = self._parts
         return {
-            **parts.confine.full,
+            **self._parts.confine.full,
             Loss.CONTROL_PLACES: self._control.refused,
-            Loss.LEDGER_ROWS: parts.ledger.trimmed,
+            Loss.LEDGER_ROWS: self._parts.ledger.trimmed,
         }
 
     # --- another configuration

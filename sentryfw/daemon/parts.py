@@ -11,11 +11,12 @@ import functools
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sentryfw.config.model import Config
 from sentryfw.config.origin import OriginFiles
@@ -50,13 +51,16 @@ from sentryfw.netfilter.table import Table
 from sentryfw.record.active_blocks import listed_blocks, proven_blocks
 from sentryfw.record.captures import CaptureStore, RecentProbes
 from sentryfw.record.event_file import MIB, EventLimits
-from sentryfw.record.fleet import outbox
+from sentryfw.record.fleet import held, outbox
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder, RecordLimits
 from sentryfw.record.records import probe_of
 from sentryfw.record.resilient_ledger import AnyLedger, ResilientEventFile, ResilientLedger
 from sentryfw.respond.responder import Callbacks, Responder
 from sentryfw.tools.report.schedule import ReportSchedule
+
+if TYPE_CHECKING:
+    from sentryfw.daemon.fleet.decision_polls import Submit
 
 log: Final = logging.getLogger("sentryfwd")
 
@@ -161,13 +165,26 @@ def make_fleet(
     """Return the exchange with the fleet, which continues with what the ledger remembers of it;
     without that, everything else works."""
     fleet = Exchange(config, Surroundings(path.engine, guard.memory, path.weighed, recorder))
-    if not fleet.is_on and not outbox.is_enabled(ledger):
+    left_by_earlier_one = outbox.is_enabled(ledger) or held.active(ledger, time.time())
+    if not fleet.is_on and not left_by_earlier_one:
         return fleet
     try:
         fleet.start(table, clock(), time.time())
     except (SentryError, sqlite3.Error) as error:
         log.error("the fleet is not remembered: %s", error)
     return fleet
+
+
+def start_polls(parts: Parts, submit: "Submit") -> None:
+    """Begin to ask CrowdSec's API, if the configuration names one. `submit`: runs a function in the
+    thread of the control socket; the questions end with that."""
+    member = parts.fleet.crowdsec
+    if member is None:
+        return
+    from sentryfw.daemon.fleet.decision_polls import DecisionPolls  # noqa: PLC0415 - few need it
+
+    polls = DecisionPolls(member, parts.recorder, submit, lambda: neighbours(parts.config).whole6)
+    threading.Thread(target=polls.run, name="crowdsec-decisions", daemon=True).start()
 
 
 def install_table(

@@ -208,9 +208,11 @@ def collect(
 
 
 def faults(parts: Parts) -> dict[str, str]:
-    """Return the faults of the disk, by the component that has them."""
-    ledger = parts.ledger
+    """Return the faults of the disk and of CrowdSec's API, by the component that has them."""
+    ledger, crowdsec = parts.ledger, parts.fleet.crowdsec
     found = {"ledger": ledger.fault, "events": parts.events.fault}
+    if crowdsec is not None:
+        found["crowdsec"] = crowdsec.reach.fault
     if ledger.moved_aside:
         found["ledger moved aside"] = ", ".join(ledger.moved_aside)
     return {name: fault for name, fault in found.items() if fault}

@@ -7,7 +7,7 @@ The rules of this file, in order; the first that applies decides.
 3. Never-block, the allowlist, partners, own addresses and gateways win.
 4. Only hosts: an address, or an IPv6 /64. Networks, blocks without end, more than `max_s` seconds,
    elements of learnt sets, and the end of a block that this member did not make, are for
-   trust = "full" alone.
+   trust = "full" alone; with it a neighbour such as CrowdSec may name networks, nothing else.
 5. The caps of a member without full trust: sources alive, entries a minute. A member that was away
    has saved up what it did not use, up to its sources alive: catching up is not a flood.
 6. trust = "show" has no effect. Proven evidence blocks. With trust = "weigh", forgeable evidence
@@ -49,6 +49,13 @@ class Member(NamedTuple):
     per_minute: int = MAX_PER_MINUTE
     max_s: int = MAX_S
     """Longest block, in seconds; longer ones are shortened."""
+    is_neighbour: bool = False
+    """Whether it is not a firewall: its caps hold with full trust, too."""
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether it is the other half of a pair, which has no caps."""
+        return self.trust == "full" and not self.is_neighbour
 
 
 class Admitted(NamedTuple):
@@ -95,12 +102,16 @@ class Standing:
         self.credit = float(member.max_alive)
         self.since = now
 
-    def spend(self, now: float) -> bool:
-        """Take one entry off the credit; return False where there is none."""
+    def earn(self, now: float) -> int:
+        """Return the credit at this moment, in entries."""
         earned = max(0.0, now - self.since) * self.member.per_minute / 60
         self.credit = min(float(self.member.max_alive), self.credit + earned)
         self.since = now
-        if self.credit < 1:
+        return int(self.credit)
+
+    def spend(self, now: float) -> bool:
+        """Take one entry off the credit; return False where there is none."""
+        if not self.earn(now):
             return False
         self.credit -= 1
         return True
@@ -169,7 +180,7 @@ class Admission:
         if isinstance(heard, Rejected):
             return heard
         standing, _ = heard
-        if standing.member.trust != "full":
+        if not standing.member.is_pair:
             return self._refuse(standing, "needs-full-trust")
         age = max(0.0, wall - given.at)
         left = {key: seconds - age for key, seconds in given.elements if seconds > age}
@@ -198,7 +209,7 @@ class Admission:
         return Admitted("lift", entry, 0.0, gap)
 
     def _unblock(self, entry: Entry, standing: Standing, gap: int) -> Admitted | Rejected:
-        if standing.member.trust != "full":
+        if not standing.member.is_pair:
             return self._refuse(standing, "needs-full-trust")
         for other in self._standings.values():
             other.alive.pop(entry.address, None)
@@ -210,8 +221,10 @@ class Admission:
             return "network"
         if self._exempt(entry):
             return "never-block"
-        if member.trust == "full":
-            return None if entry.is_host else self._network_obstacle(entry, standing, now)
+        if not entry.is_host and (why := self._network_obstacle(entry, standing, now)):
+            return why
+        if member.is_pair:
+            return None
         if not entry.duration_s:
             return "permanent"
         if not standing.spend(now):
@@ -240,7 +253,7 @@ def _seconds_left(entry: Entry, member: Member, wall: float) -> float | None:
     if not entry.duration_s:
         return 0.0
     left = entry.duration_s - max(0.0, wall - entry.at)
-    if member.trust != "full":
+    if not member.is_pair:
         left = min(left, float(member.max_s))
     return left if left > 0 else None
 

@@ -42,6 +42,41 @@ def test_a_wrong_section_is_refused(section: dict[str, Any], problem: str) -> No
         Fleet.model_validate(section)
 
 
+CROWDSEC = {"url": "http://127.0.0.1:8080/", "credentials": "/etc/sentryfw/crowdsec"}
+
+
+def test_crowdsec_is_one_of_the_others_and_needs_no_name_of_ours() -> None:
+    assert Fleet().others == {}
+    alone = Fleet.model_validate({"crowdsec": CROWDSEC})
+    assert list(alone.others) == ["crowdsec"]
+    both = {"name": "fw1", "members": {"fw2": {"key": KEY}}, "crowdsec": CROWDSEC, "agree": 2}
+    fleet = Fleet.model_validate(both)
+    assert list(fleet.others) == ["fw2", "crowdsec"]
+    assert (fleet.mirrors, fleet.takes_networks) == (False, False)
+    full = Fleet.model_validate({"crowdsec": {**CROWDSEC, "trust": "full"}})
+    assert (full.mirrors, full.takes_networks) == (False, True), "nothing is mirrored to it"
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"url": CROWDSEC["url"]}, "go together"),
+        ({"credentials": CROWDSEC["credentials"]}, "go together"),
+        ({**CROWDSEC, "url": "http://lapi.example.org/"}, "write https"),
+        ({**CROWDSEC, "url": "https://lapi.example.org/{token}"}, "URL of the local API"),
+        ({**CROWDSEC, "name": ""}, "it has a name"), ({**CROWDSEC, "name": "A B"}, "not a name"),
+        ({**CROWDSEC, "name": "fw2"}, "fw2 is a firewall"),
+        ({**CROWDSEC, "name": "fw1"}, "fw1 is a firewall"),
+        ({**CROWDSEC, "max_time": "5h"}, "max_time"), ({**CROWDSEC, "max_time": 1}, "max_time"),
+        ({**CROWDSEC, "interval": 0}, "interval"), ({**CROWDSEC, "trust": "all"}, "trust"),
+    ],
+)  # fmt: skip
+def test_a_wrong_section_of_crowdsec_is_refused(section: dict[str, Any], problem: str) -> None:
+    fleet = {"name": "fw1", "members": {"fw2": {"key": KEY}}, "crowdsec": section}
+    with pytest.raises(ValidationError, match=problem):
+        Fleet.model_validate(fleet)
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

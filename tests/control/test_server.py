@@ -423,6 +423,14 @@ def test_a_stream_is_complete_and_in_order(served: Path, count: int) -> None:
     assert [answer["number"] for answer in answers] == list(range(count))
 
 
+def test_work_that_is_submitted_runs_in_the_thread_of_the_streams(path: Path) -> None:
+    server = ControlServer(path, lambda _: {})
+    assert server.submit(lambda: threading.current_thread().name).result(5).startswith("control")
+    server.stop()
+    with pytest.raises(RuntimeError):
+        server.submit(list)
+
+
 def test_a_fault_within_a_stream_is_raised_in_its_place(served: Path) -> None:
     answers = ask_stream(served, {"do": "list", "count": -1})
     assert next(answers) == {"number": 0}

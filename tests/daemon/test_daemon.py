@@ -161,8 +161,9 @@ class Faked:
             confine=self._fake("confine", obstacle="", full={}),
             room=self._fake("room"), listed_scans=self._fake("listed_scans"),
             fleet=self._fake(
-                "fleet", is_on=False, repaired=lambda _: False, outgoing=list, incoming=list,
-                drop=list, positions=dict, outbox=self._fake("outbox", wait=list),
+                "fleet", is_on=False, crowdsec=None, repaired=lambda _: False,
+                outgoing=list, incoming=list, drop=list, positions=dict,
+                outbox=self._fake("outbox", wait=list),
             ),
             queue=self._fake("queue", reader=reader, fileno=lambda: self.pipe[0]),
         )  # fmt: skip

@@ -1,7 +1,9 @@
 """The state of the daemon as `status --json` shows it."""
 
+from types import SimpleNamespace
 from typing import Any
 
+from sentryfw.daemon.fleet.crowdsec_member import Reach
 from sentryfw.daemon.overload import Loss
 from sentryfw.daemon.status import (
     DecoyStatus,
@@ -12,6 +14,7 @@ from sentryfw.daemon.status import (
     ReactionStatus,
     ReloadStatus,
     Status,
+    faults,
 )
 from sentryfw.engine.counters import Counters
 from sentryfw.netlink.conntrack import Flows
@@ -95,3 +98,18 @@ def test_a_copy_of_the_counters_does_not_follow_them() -> None:
     counters.probes["syn"] = 2
     counters.floods = 1
     assert copied.as_dict() == {"floods": 0, "syn": 1}
+
+
+def test_the_faults_of_disk_and_crowdsec_are_named_while_they_last() -> None:
+    ledger = SimpleNamespace(fault="", moved_aside=[])
+    member: Any = SimpleNamespace(reach=Reach("127.0.0.1: Connection refused", 1.0))
+    parts: Any = SimpleNamespace(
+        ledger=ledger, events=SimpleNamespace(fault="disk full"),
+        fleet=SimpleNamespace(crowdsec=member),
+    )  # fmt: skip
+    assert faults(parts) == {"events": "disk full", "crowdsec": "127.0.0.1: Connection refused"}
+    member.reach = Reach("", 1.0)
+    parts.events.fault = ""
+    assert faults(parts) == {}
+    parts.fleet.crowdsec = None
+    assert faults(parts) == {}

@@ -186,3 +186,18 @@ def test_after_a_restart_old_entries_stay_known() -> None:
     assert ours.forget("fw1") == ["192.0.2.7"]
     assert ours.forget("fw1") == ours.forget("gone") == []
     assert ours.admit(entry(7), 50, WALL) == Rejected("replay")
+
+
+def test_with_full_trust_a_neighbour_has_networks_and_its_caps() -> None:
+    member = Member("full", max_alive=2, per_minute=1, is_neighbour=True)
+    made = Admission("us", {"fw1": member}, lambda given: given.network.overlaps(GATEWAY))
+    network = made.admit(entry(1, "192.0.2.0/24", duration_s=10**7), 0, WALL)
+    assert isinstance(network, Admitted)
+    assert network.seconds == member.max_s
+    assert made.admit(entry(2, "198.51.100.0/24"), 0, WALL) == Rejected("never-block")
+    assert made.admit(entry(3, duration_s=0), 0, WALL) == Rejected("permanent")
+    assert made.admit(entry(4, op="unblock"), 0, WALL) == Rejected("needs-full-trust")
+    elements = Elements("fw1", 5, "partner4", ((b"abcd", 60),), WALL)
+    assert made.admit_elements(elements, WALL) == Rejected("needs-full-trust")
+    assert isinstance(made.admit(entry(6), 0, WALL), Admitted)
+    assert made.admit(entry(7, "192.0.2.8"), 0, WALL) == Rejected("too-fast")

@@ -597,3 +597,10 @@ def test_every_ruleset_file_is_loaded() -> None:
     everything = "".join(case.script() for case in cases)
     for path in ruleset.directory().glob("*.nft"):
         assert path.read_text().splitlines()[0] in everything, path.name
+
+
+@pytest.mark.parametrize(("trust", "case"), [("weigh", FLEET), ("full", PAIR)])
+def test_crowdsec_alone_needs_the_rules_of_a_member(trust: str, case: Case) -> None:
+    text = f'[fleet.crowdsec]\nurl = "http://127.0.0.1/"\ncredentials = "/k"\ntrust = "{trust}"'
+    alone = Case("crowdsec", config.parse(text.encode(), "crowdsec"), [])
+    assert alone.render() == case.render() != BASIC.render()

@@ -12,6 +12,8 @@ from support.reactions import Certificate
 
 MACHINE: Final = {"sentryfw": "pass", "other": "word"}
 
+BOUNCER_KEY: Final = "of-a-bouncer"
+
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
@@ -27,6 +29,8 @@ class FakeLapi:
         self.decisions: list[tuple[int, str, str, str]] = []
         self.alerts: list[dict[str, Any]] = []
         self.requests: list[str] = []
+        self.changes: list[Any] = []
+        """Answers to a bouncer's next questions."""
         self.broken: tuple[int, bytes] | None = None
         """Status and body of every answer after the login."""
         self._numbers = itertools.count(1)
@@ -80,8 +84,12 @@ class FakeLapi:
             if not is_known or headers["User-Agent"].count("/") != 1:
                 return 401, b'{"message": "incorrect Username or Password"}'
             return 200, json.dumps({"token": given["machine_id"]}).encode()
+        if path.startswith("/v1/decisions/stream") and headers["X-Api-Key"] != BOUNCER_KEY:
+            return 403, b'{"message": "access forbidden"}'
         if self.broken is not None:
             return self.broken
+        if path.startswith("/v1/decisions/stream"):
+            return 200, json.dumps(self.changes.pop(0)).encode()
         return 200, self._serve(method, path, headers["Authorization"].split()[1], body)
 
     def _serve(self, method: str, path: str, machine: str, body: bytes) -> bytes:

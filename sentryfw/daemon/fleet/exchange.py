@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sentryfw.config.model import Config
 from sentryfw.daemon.fleet.intake import Intake, Surroundings, members_of
@@ -29,6 +29,9 @@ from sentryfw.fleet.seal import SEAL_COUNT
 from sentryfw.netfilter.table import Table
 from sentryfw.record.fleet import held, outbox
 from sentryfw.record.ledger import Ledger
+
+if TYPE_CHECKING:
+    from sentryfw.daemon.fleet.crowdsec_member import CrowdsecMember
 
 log: Final = logging.getLogger("sentryfwd")
 
@@ -49,11 +52,17 @@ class Exchange:
         self._is_repaired = False
         self.intake = Intake(config, around)
         self._learner = Learner(config.paths.ledger, self.intake.admission)
+        self.crowdsec = self._crowdsec() if config.fleet.crowdsec.url else None
+
+    def _crowdsec(self) -> "CrowdsecMember":
+        from sentryfw.daemon.fleet.crowdsec_member import CrowdsecMember  # noqa: PLC0415 - few
+
+        return CrowdsecMember(self._config.fleet.crowdsec, self.intake)
 
     @property
     def is_on(self) -> bool:
-        """Whether the configuration names a fleet."""
-        return bool(self._config.fleet.name)
+        """Whether the word of others counts here, or ours elsewhere."""
+        return bool(self._config.fleet.name) or self.crowdsec is not None
 
     def start(self, table: Table, now: float, wall: float) -> None:
         """Continue with what the ledger remembers; end the entries of members that the
@@ -61,7 +70,7 @@ class Exchange:
         standings = self.intake.standings
         self._around.weighed.agree = self._config.fleet.agree
         with Ledger(self._config.paths.ledger) as ledger:
-            if self.is_on:
+            if self._config.fleet.name:
                 outbox.enable(ledger, wall, mirrors=self._config.fleet.mirrors)
             else:
                 outbox.disable(ledger)
@@ -213,12 +222,14 @@ class Exchange:
             "name": self._config.fleet.name,
             "members": self.intake.counts(time.monotonic()),
             "unreadable": dict(self._statements.unreadable),
+            **({"crowdsec": self.crowdsec.status()} if self.crowdsec else {}),
         }
 
     def positions(self) -> Answer:
-        """Return the last number of each member, from which a transport goes on."""
-        return {name: standing.last for name, standing in self.intake.standings.items()}
+        """Return the last number of each firewall, from which a transport goes on."""
+        members = self._config.fleet.members
+        return {name: one.last for name, one in self.intake.standings.items() if name in members}
 
     def _require(self) -> None:
-        if not self.is_on:
+        if not self._config.fleet.name:
             raise SentryError(NO_FLEET)

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from ipaddress import ip_network
 from typing import Final, NamedTuple
 
+from sentryfw.config.fleet import FleetCrowdsec
 from sentryfw.config.model import Config
 from sentryfw.daemon.fleet.effects import Effects, is_network
 from sentryfw.daemon.fleet.weighed import Weighed
@@ -55,8 +56,9 @@ def members_of(config: Config) -> dict[str, Member]:
         name: Member(
             "show" if observes else member.trust,
             member.max_alive, member.per_minute, int(member.max_time),
+            is_neighbour=isinstance(member, FleetCrowdsec),
         )
-        for name, member in config.fleet.members.items()
+        for name, member in config.fleet.others.items()
     }  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from sentryfw.respond.incident import Incident
+from sentryfw.respond.neighbours.decisions import ORIGIN
 from sentryfw.text import plain
 
-ORIGIN: Final = "sentryfw"
 FOREVER_S: Final = 30 * 86400.0
 """Seconds of a decision for a block without an end, which is pushed again at each start."""
 MAX_MESSAGE_CHARS: Final = 300

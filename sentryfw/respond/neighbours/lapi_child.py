@@ -1,64 +1,39 @@
 """The process that carries out one order at CrowdSec's local API.
 
 It reads the order as JSON from stdin, so that no password is in a command line, logs in as a
-machine, deletes decisions of this machine alone, and pushes alerts. It follows no redirect, uses no
-proxy, and verifies certificates and names.
+machine, deletes decisions of this machine alone, and pushes alerts.
 """
 
-import http.client
-import json
-import ssl
-import sys
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from typing import Any
+from urllib.parse import urlencode
 
-from sentryfw import __version__
-from sentryfw.respond.neighbours.alert import ORIGIN, Alert
+from sentryfw.respond.neighbours.alert import Alert
+from sentryfw.respond.neighbours.connection import Connection, run
+from sentryfw.respond.neighbours.decisions import ORIGIN
 from sentryfw.respond.neighbours.lapi import Answer, Order, Place
 
-AGENT: Final = f"SentryFW/{__version__}"
-"""The API refuses a login without a version in it."""
-MAX_ANSWER_BYTES: Final = 64 << 20
-MAX_ERROR_CHARS: Final = 200
 
-
-class Refused(Exception):
-    """The API did not answer as expected."""
-
-
-class Lapi:
-    """A connection to the API. Raises OSError, HTTPException, ValueError, Refused."""
+class Lapi(Connection):
+    """A machine at the API."""
 
     def __init__(self, place: Place) -> None:
-        parts = urlsplit(place.url)
-        host, timeout = parts.hostname or "", place.timeout
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=place.ca)
-            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, parts.port, timeout=timeout, context=context
-            )
-        else:
-            self._connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
-        self._base = parts.path.rstrip("/")
+        super().__init__(place.url, place.ca, place.timeout)
         self._machine = place.user
-        self._headers = {"User-Agent": AGENT, "Content-Type": "application/json"}
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
 
     def log_in(self, password: str) -> None:
         """Log in as the machine."""
         login = {"machine_id": self._machine, "password": password, "scenarios": []}
-        token = self._ask("POST", "/v1/watchers/login", login)["token"]
-        self._headers["Authorization"] = f"Bearer {token}"
+        self.hints = dict.fromkeys((401, 403), ": are user and password a machine's?")
+        token = self.ask("POST", "/v1/watchers/login", login)["token"]
+        self.headers["Authorization"] = f"Bearer {token}"
+        self.hints = {}
 
     def own(self, **chosen: str) -> Iterator[tuple[str, int]]:
         """Yield source and id of each active decision of this machine."""
         query = {"origin": ORIGIN, "has_active_decision": "true", "limit": "0", **chosen}
-        for alert in self._ask("GET", f"/v1/alerts?{urlencode(query)}") or ():
+        for alert in self.ask("GET", f"/v1/alerts?{urlencode(query)}") or ():
             if alert.get("machine_id") != self._machine:
                 continue
             for decision in alert.get("decisions") or ():
@@ -67,24 +42,11 @@ class Lapi:
 
     def delete(self, number: int) -> None:
         """Delete a decision."""
-        self._ask("DELETE", f"/v1/decisions/{number}")
+        self.ask("DELETE", f"/v1/decisions/{number}")
 
     def push(self, alerts: list[Alert]) -> None:
         """Push alerts with their decisions."""
-        self._ask("POST", "/v1/alerts", alerts)
-
-    def _ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        text = None if body is None else json.dumps(body).encode()
-        self._connection.request(method, self._base + path, text, self._headers)
-        answer = self._connection.getresponse()
-        data = answer.read(MAX_ANSWER_BYTES + 1)
-        if len(data) > MAX_ANSWER_BYTES:
-            raise Refused(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
-        if not 200 <= answer.status < 300:
-            where = path.partition("?")[0]
-            more = ": are user and password a machine's?" if path.endswith("login") else ""
-            raise Refused(f"the server answered {answer.status} to {method} {where}{more}")
-        return json.loads(data) if data else None
+        self.ask("POST", "/v1/alerts", alerts)
 
 
 def _carry_out(place: Place, order: Order) -> Answer:
@@ -115,20 +77,13 @@ def _compared(lapi: Lapi, exactly: list[str] | None) -> tuple[set[str], list[int
     return there, numbers
 
 
+def _answer(given: dict[str, Any]) -> dict[str, Any]:
+    return _carry_out(Place(**given["place"]), Order(**given["order"]))._asdict()
+
+
 def main() -> None:
     """Read an order, carry it out, and write its end."""
-    try:
-        given = json.load(sys.stdin)
-        answer = _carry_out(Place(**given["place"]), Order(**given["order"]))
-    except Refused as error:
-        answer = Answer(str(error))
-    except TimeoutError:
-        answer = Answer("no answer in time")
-    except OSError as error:
-        answer = Answer(str(error)[:MAX_ERROR_CHARS])
-    except (http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
-        answer = Answer(f"not a valid answer ({type(error).__name__})")  # its text could quote it
-    json.dump(answer._asdict(), sys.stdout)
+    run(_answer)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from sentryfw.text import go_seconds
 from sentryfw.tools.lists.entries import ParsedList, Reading, quoted
 
 _TERM: Final = r"ipv[46]-addr\s*:\s*value\s*(?:=|ISSUBSET)\s*'([^'\\]*)'"
 _PATTERN: Final = re.compile(rf"\[\s*{_TERM}(?:\s+OR\s+{_TERM})*\s*\]")
 _VALUE: Final = re.compile(_TERM)
-_DURATION: Final = re.compile(
-    r"(-?)(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9}(?:\.\d{1,9})?)s)?(?:\d{1,9}(?:\.\d+)?[mµn]s)?",
-    re.ASCII,
-)
-"""Go's time.Duration, as CrowdSec writes it: 3h59m12.5s."""
 OWN_ORIGIN: Final = "sentryfw"
 
 
@@ -94,20 +90,11 @@ def _add_decision(reading: Reading, place: str, decision: dict[str, Any]) -> Non
     elif decision.get("origin") == OWN_ORIGIN:
         reading.leave_out("blocks that SentryFW pushed there")
     else:
-        seconds = None if duration is None else _seconds(str(duration))
+        seconds = None if duration is None else go_seconds(str(duration))
         if duration is not None and seconds is None:
             reading.refuse(place, f"{quoted(str(duration))} is not a duration")
         else:
             reading.add(place, str(value), seconds)
-
-
-def _seconds(text: str) -> float | None:
-    match = _DURATION.fullmatch(text)
-    if match is None or not text.strip("-"):
-        return None
-    sign, hours, minutes, seconds = match.groups(default="")
-    total = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
-    return -total if sign else total
 
 
 def _load(reading: Reading, text: str) -> Any:  # noqa: ANN401 - JSON

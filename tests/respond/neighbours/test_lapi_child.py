@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from sentryfw.respond.neighbours import connection
 from sentryfw.respond.neighbours import lapi_child as module
 from sentryfw.respond.neighbours.lapi import COMMAND, Order, Place
 from support.lapi import FakeLapi
@@ -15,9 +16,9 @@ A = "198.18.0.2"
 def test_an_endless_answer_is_not_read(
     lapi: FakeLapi, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 100)
+    monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 100)
     lapi.broken = (200, b" " * 200)
-    with pytest.raises(module.Refused, match="more than 100 bytes"):
+    with pytest.raises(connection.Refused, match="more than 100 bytes"):
         module._carry_out(place, Order([A], [], []))
 
 

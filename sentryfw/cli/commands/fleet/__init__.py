@@ -71,7 +71,7 @@ def members_command(context: typer.Context, json: Json = False) -> None:
         {"member": name, **member, "refused": _counts(member.get("refused"))}
         for name, member in fleet.get("members", {}).items()
     ]
-    output.print_rows(rows, COLUMNS, f"{len(rows)} members of {fleet.get('name')}'s fleet")
+    output.print_rows(rows, COLUMNS, overview.title(len(rows), str(fleet.get("name"))))
     if fleet.get("unreadable"):
         typer.echo(f"refused, of no member: {_counts(fleet['unreadable'])}")
 

@@ -45,9 +45,14 @@ def status_command(context: typer.Context, json: Json = False) -> None:
         output.print_json(found)
         return
     rows = [{**member, "refused": _counts(member["refused"])} for member in found["members"]]
-    output.print_rows(rows, COLUMNS, f"{len(rows)} members of {found['name']}'s fleet")
+    output.print_rows(rows, COLUMNS, title(len(rows), found["name"]))
     for line in _lines(found, time.time()):
         typer.echo(line)
+
+
+def title(number: int, name: str) -> str:
+    """Return the line above the members; without a name of ours there is CrowdSec alone."""
+    return f"{number} members of {name}'s fleet" if name else f"{number} members"
 
 
 def link_of(path: Path, hub: FleetHub, now: float) -> Json_:
@@ -94,7 +99,19 @@ def combined(fleet: Mapping[str, Any], link: Mapping[str, Any]) -> Json_:
             "refused": {**member.get("refused", {}), **carried},
         })  # fmt: skip
     return {"name": own, "members": members, "unreadable": fleet.get("unreadable", {}),
-            "link": dict(link)}  # fmt: skip
+            "crowdsec": fleet.get("crowdsec"), "link": dict(link)}  # fmt: skip
+
+
+def crowdsec_line(found: Mapping[str, Any], now: float) -> str:
+    """Return how CrowdSec's local API is reached, as one line."""
+    name = plain(str(found["member"]))
+    if found["fault"]:
+        ago = f"{max(0, now - found['since']):.0f} s"
+        return f"{name}: {plain(found['fault'])}, for {ago}; its decisions here end at their time"
+    if found["asked_at"] is None:
+        return f"{name}: not asked yet"
+    left_out = f"; {found['left_out']} decisions have no place" if found["left_out"] else ""
+    return f"{name}: answered {max(0, now - found['asked_at']):.0f} s ago{left_out}"
 
 
 def _lines(found: Mapping[str, Any], now: float) -> list[str]:
@@ -102,6 +119,10 @@ def _lines(found: Mapping[str, Any], now: float) -> list[str]:
     lines = []
     if found["unreadable"]:
         lines.append(f"refused, of no member: {_counts(found['unreadable'])}")
+    if found["crowdsec"] is not None:
+        lines.append(crowdsec_line(found["crowdsec"], now))
+        if not found["name"]:
+            return lines
     if not link["configured"]:
         return [*lines, "hub: none; entries are carried by `sentryfw fleet send` and `receive`"]
     where = plain(str(link.get("hub", "")))

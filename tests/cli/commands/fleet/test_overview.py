@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from sentryfw.cli.commands.fleet.overview import MAX_REPORT_BYTES, _lines, combined, link_of
+from sentryfw.cli.commands.fleet.overview import (
+    MAX_REPORT_BYTES,
+    _lines,
+    combined,
+    link_of,
+    title,
+)
 from sentryfw.config.fleet import FleetHub
 from sentryfw.setup.fleet.authority import issue, make_authority
 from sentryfw.setup.fleet.hub_files import today
@@ -104,3 +110,28 @@ def test_the_end_of_our_certificate_is_named_a_month_before(
     (tmp_path / "c.pem").unlink()
     link = link_of(tmp_path / "none", hub, now.timestamp())
     assert "No such file" in link["certificate_fault"]
+
+
+@pytest.mark.parametrize(
+    ("reach", "expected"),
+    [
+        ({"fault": "", "asked_at": None}, "crowdsec: not asked yet"),
+        ({"fault": "", "asked_at": NOW - 3}, "crowdsec: answered 3 s ago"),
+        ({"asked_at": NOW - 3, "left_out": 7},
+         "crowdsec: answered 3 s ago; 7 decisions have no place"),
+        ({"fault": "127.0.0.1: refused\x1b", "since": NOW - 60},
+         "crowdsec: 127.0.0.1: refused?, for 60 s; its decisions here end at their time"),
+    ],
+)  # fmt: skip
+def test_how_crowdsec_is_reached_is_one_line(reach: dict[str, Any], expected: str) -> None:
+    whole = {"member": "crowdsec", "fault": "", "since": NOW, "asked_at": None, "left_out": 0}
+    alone = {"name": "", "members": {}, "crowdsec": {**whole, **reach}}
+    found = combined(alone, {"configured": False})
+    assert _lines(found, NOW) == [expected], "without a name of ours there is no hub to miss"
+    named = combined({**alone, "name": "fw1"}, {"configured": False})
+    assert "hub: none" in _lines(named, NOW)[1]
+
+
+def test_the_title_names_our_fleet_if_there_is_one() -> None:
+    assert title(2, "fw1") == "2 members of fw1's fleet"
+    assert title(1, "") == "1 members"
