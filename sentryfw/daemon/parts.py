@@ -292,8 +292,8 @@ def _listed(ledger: AnyLedger) -> set[str]:
 def restore(packet_path: PacketPath, guard: Guard, ledger: ResilientLedger, config: Config) -> None:
     """Restore active blocks, pending probes and offences into engine and reactions."""
     engine = packet_path.engine
-    ends = [(len(key), end) for key, (_, end) in guard.memory.ends.items()]
-    engine.decider.caps.restore(ends)
+    ends = guard.memory.ends
+    engine.decider.caps.restore((len(key), end) for key, (_, end) in ends.items())
     if len(ends) > config.block.max_elements:
         log.warning(
             "%d sources are blocked, more than [block] max_elements = %d: no source is blocked"
@@ -313,5 +313,7 @@ def restore(packet_path: PacketPath, guard: Guard, ledger: ResilientLedger, conf
         # A later one was recorded before the clock was set back; a zone may be gone.
         if probe.at <= now and probe.zone in zones:
             zones[probe.zone].restore(probe_of(probe), probe.at - epoch)
-    offences = ledger.offences(MAX_OFFENDERS)
-    engine.decider.restore_offences({parse_source(name): n for name, n in offences.items()})
+    newest = ledger.offences(MAX_OFFENDERS)
+    while newest:  # the oldest first; each is freed here before the next is made there
+        address, count = newest.popitem()
+        engine.decider.restore_offences({parse_source(address): count})

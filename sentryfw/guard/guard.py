@@ -17,7 +17,7 @@ from sentryfw.engine.model import Source, parse_source
 from sentryfw.errors import SentryError
 from sentryfw.guard import learnt_sets
 from sentryfw.guard.block_follower import BlockFollower, Released
-from sentryfw.guard.block_index import Expiry, KnownBlocks, element_key
+from sentryfw.guard.block_index import KnownBlocks, element_key
 from sentryfw.guard.moment import Moment
 from sentryfw.guard.reconciler import Reconciler
 from sentryfw.guard.table_guard import TableGuard
@@ -190,7 +190,7 @@ class Guard:
         self._reconciler.reconcile()
 
 
-def _free(parts: list[dict[bytes, Expiry]]) -> None:
+def _free(parts: list[dict[bytes, complex]]) -> None:
     """Free a million blocks in steps: other threads run in between."""
     while parts:
         parts.pop()

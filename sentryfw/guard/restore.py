@@ -37,7 +37,8 @@ log: Final = logging.getLogger("sentryfwd")
 
 LOOKUP_BATCH: Final = 2_000
 """Rows of the ledger between two lookups in the kernel."""
-MAX_SHARED_TIMEOUTS: Final = 1_000
+RESTORE_BATCH: Final = 25_000
+"""Blocks in one transaction of a start. Until it ends, each takes 0.3 KB beside its entry here."""
 MUTE_ABOVE_COUNT: Final = 20_000
 """Elements in one of our transactions above which the monitor is muted: their notifications would
 push out those of other programs, and cost as much as adding the elements."""
@@ -61,7 +62,7 @@ class LedgerRestore:
         self,
         netlink: NfnetlinkSocket,
         mute: Mute = nullcontext,
-        batch: int = block_sets.RESTORE_BATCH,
+        batch: int = RESTORE_BATCH,
     ) -> None:
         """`batch`: blocks in one transaction."""
         self._netlink = netlink
@@ -72,7 +73,6 @@ class LedgerRestore:
         self._rows: list[tuple[bytes, str, Expiry]] = []
         self._missing: dict[str, dict[bytes, Expiry]] = {name: {} for name in BLOCK_SETS.values()}
         self._full: set[str] = set()
-        self._timeouts: dict[float, float] = {}
         self.ends = BlockIndex()
         self.rows = 0
         self.restored = 0
@@ -82,9 +82,7 @@ class LedgerRestore:
         """Addresses whose end differs, with the kernel's end on the monotonic clock."""
 
     def add(self, key: bytes, address: str, timeout: float, end: float) -> None:
-        """Add a row. Equal timeouts share one object: a float of its own takes 24 bytes."""
-        if len(self._timeouts) < MAX_SHARED_TIMEOUTS:
-            timeout = self._timeouts.setdefault(timeout, timeout)
+        """Add a row."""
         self._rows.append((key, address, (timeout, end)))
         if len(self._rows) >= LOOKUP_BATCH:
             self._look_up()

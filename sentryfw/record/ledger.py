@@ -146,7 +146,7 @@ class Ledger:
 
     def offences(self, newest: int) -> dict[str, int]:
         """Return the offence count of each address in the newest N blocks and confinements, the
-        newest last.
+        newest first.
 
         Blocks made by hand do not count.
         """
@@ -158,7 +158,7 @@ class Ledger:
         found: dict[str, int] = {}
         for address, offence in self.database.iterate(query, (newest,)):
             found[address] = max(offence, found.get(address, 0))
-        return dict(reversed(found.items()))
+        return found
 
     # --- reactions and host names
 

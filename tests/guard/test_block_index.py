@@ -1,5 +1,6 @@
 """The known blocks, which change while another thread reads them."""
 
+import tracemalloc
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -51,6 +52,19 @@ def test_the_index_may_change_while_it_is_read() -> None:
             ends.pop(key)
             ends[b"\xff" + key[1:]] = (60.0, 60.0)
     assert seen >= 10 * PART_COUNT
+
+
+def test_a_block_takes_less_than_160_bytes() -> None:
+    count = 340 * PART_COUNT  # parts as full as they can be before they grow
+    ends = BlockIndex()
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            ends[number.to_bytes(4)] = (60.0 + number, 1e6 + number)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size / count < 160
 
 
 def test_regular_addresses_spread_over_all_parts() -> None:

@@ -48,6 +48,12 @@ def test_offences_are_the_highest_count_and_leave_out_blocks_by_hand(ledger: Led
     assert ledger.offences(100) == {BLOCK.address: 3}
 
 
+def test_offences_of_the_newest_blocks_come_first(ledger: Ledger) -> None:
+    ledger.add([SIX._replace(blocked_at=BLOCKED_AT + 1), BLOCK, BLOCK._replace(offence=2)])
+    assert list(ledger.offences(100)) == [SIX.address, BLOCK.address]
+    assert list(ledger.offences(1)) == [SIX.address]
+
+
 def test_records_outlast_the_connection(path: Path) -> None:
     with Ledger(path) as first:
         first.add([BLOCK])
