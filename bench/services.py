@@ -2,7 +2,7 @@
 
 Three equal hosts: no firewall, SentryFW, and a drop rule after `ct state established accept`, as in
 a plain host firewall. They are measured in turns, idle and under floods of fixed rates, whose
-packets are counted at both ends: the same flood on both sides, or the comparison says nothing. The
+packets are counted at both ends: the same flood on both sides, or nothing can be compared. The
 idle cost is compared with both: without a firewall there is no connection tracking either.
 """
 

@@ -124,7 +124,7 @@ def test_only_root_may_change_programs_that_root_runs(machine: Machine) -> None:
 
 @pytest.fixture(scope="module")
 def fleet_libraries(machine: Machine, installed: str) -> str:
-    """What `sentryfw fleet key` said before the suite's packages for a fleet were there."""
+    """Error output of `sentryfw fleet key` before the suite's packages for a fleet were there."""
     assert installed
     said = machine.run("sentryfw", "fleet", "key").stderr
     machine.apt("install", *FLEET)
