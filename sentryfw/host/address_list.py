@@ -7,6 +7,8 @@ for them, as the allowlist does.
 """
 
 import re
+from ipaddress import IPv4Network
+from socket import inet_aton
 from typing import Final, NamedTuple
 
 from sentryfw.config.types import IPAddress, IPNetwork, parse_address, parse_network
@@ -18,6 +20,8 @@ IGNORED: Final = ": ignored"
 MAX_WARNINGS: Final = 1000
 """Warnings that are kept of one file."""
 
+_FIELD: Final = r"(?:0|[1-9]\d{0,2})"
+_PLAIN: Final = re.compile(rf"({_FIELD}(?:\.{_FIELD}){{3}})(?:/(\d{{1,2}}))?", re.ASCII)
 _COMMENT: Final = re.compile(r"[#;].*")
 _SLASH: Final = re.compile(r"\s*/\s*")
 _BETWEEN: Final = re.compile(r"[\s,]+")
@@ -54,7 +58,11 @@ def parse(data: bytes, *, names: bool = False) -> Allowlist:
     if len(data) > MAX_BYTES:
         found.warnings.append(Warned(1, f"larger than {MAX_BYTES} bytes: the rest is ignored"))
     for number, line in enumerate(lines(data[:MAX_BYTES]), 1):
-        _read(number, _COMMENT.sub("", line).strip(), found)
+        network = _plain_network(line)
+        if network is not None:
+            found.entries.append(Listed(network, number))
+        else:
+            _read(number, _COMMENT.sub("", line).strip(), found)
     del found.warnings[MAX_WARNINGS:]
     return found
 
@@ -64,6 +72,22 @@ def lines(data: bytes) -> list[str]:
     text = data.decode("utf-8", "replace").removeprefix("\N{BYTE ORDER MARK}")
     ends = text.replace("\r\n", "\n").replace("\r", "\n")
     return [re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line) for line in ends.split("\n")]
+
+
+def _plain_network(line: str) -> IPv4Network | None:
+    """Return the network of a line of nothing else, as nearly all of 100,000 are; None for a line
+    that has more, or something to remark."""
+    match = _PLAIN.fullmatch(line)
+    if match is None:
+        return None
+    try:
+        first = int.from_bytes(inet_aton(match[1]))
+    except OSError:
+        return None
+    bits = int(match[2] or 32)
+    if not 0 < bits <= 32 or first & ((1 << 32 - bits) - 1):
+        return None
+    return IPv4Network((first, bits))
 
 
 def _read(number: int, text: str, found: Allowlist) -> None:

@@ -102,3 +102,20 @@ def test_every_written_address_is_found(addresses: list[object]) -> None:
     found = address_list.parse(data)
     assert len(found.entries) == len(addresses)
     assert found.warnings == []
+
+
+FIELDS = st.sampled_from(
+    ["0", "00", "01", "1", "9", "10", "127", "192", "255", "256", "300", "1000"]
+)
+BITS = st.sampled_from(
+    ["", "/", "/0", "/1", "/8", "/24", "/31", "/32", "/33", "/08", "/99", "/255"]
+)
+
+
+@given(fields=st.lists(FIELDS, min_size=1, max_size=5), bits=BITS)
+def test_a_plain_line_is_read_as_any_other(fields: list[str], bits: str) -> None:
+    line = ".".join(fields) + bits
+    plain = address_list.parse(line.encode())
+    commented = address_list.parse(f"{line} # the slow way".encode())
+    assert plain.entries == commented.entries
+    assert plain.warnings == commented.warnings

@@ -1,11 +1,13 @@
 """The rendered rulesets: golden, loaded into a kernel, and the properties of every rule."""
 
 import re
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sentryfw import config
 from sentryfw.config.model import Config
@@ -604,3 +606,23 @@ def test_crowdsec_alone_needs_the_rules_of_a_member(trust: str, case: Case) -> N
     text = f'[fleet.crowdsec]\nurl = "http://127.0.0.1/"\ncredentials = "/k"\ntrust = "{trust}"'
     alone = Case("crowdsec", config.parse(text.encode(), "crowdsec"), [])
     assert alone.render() == case.render() != BASIC.render()
+
+
+NETWORKS = st.one_of(
+    st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)).map(
+        lambda pair: ip_network((pair[0], pair[1]), strict=False)
+    ),
+    st.tuples(st.integers(0x0A000000, 0x0A0000FF), st.integers(27, 32)).map(
+        lambda pair: ip_network((pair[0], pair[1]), strict=False)
+    ),
+    st.tuples(st.integers(2**125, 2**125 + 255), st.integers(120, 128)).map(
+        lambda pair: ip_network((pair[0].to_bytes(16), pair[1]), strict=False)
+    ),
+)
+
+
+@given(st.lists(NETWORKS, max_size=40))
+def test_networks_are_joined_as_ipaddress_does(networks: list[ruleset.IPNetwork]) -> None:
+    four = collapse_addresses(n for n in networks if isinstance(n, IPv4Network))
+    six = collapse_addresses(n for n in networks if isinstance(n, IPv6Network))
+    assert ruleset._by_family(networks) == (list(map(str, four)), list(map(str, six)))
