@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,13 +17,15 @@ from sentryfw.fleet.seal import SEAL_COUNT
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.records import manual_entry
 from sentryfw.setup.fleet.authority import issue, make_authority
+from support import users
 from support.fleet_entries import made
-from support.fleet_lab import Firewall, FleetLab
+from support.fleet_lab import LINK_ID, Firewall, FleetLab
 from support.waiting import wait_for
 
 pytestmark = pytest.mark.netns
 
 SCANNER = "192.0.2.7"
+ONLY_ROOT = "only root may ask that: run it with sudo"
 ROUNDS = 100
 """Kills in one test: hub, link and daemon in turn at random moments."""
 
@@ -131,6 +134,39 @@ def test_a_newcomer_takes_sealed_parts_and_lifts_what_ended_within_them(fleet: F
     assert two.status()["refused"] == {"fw1": {}}
     listed = two.box.sentryfw("list", "--json").stdout
     assert listed.count('"fw1"') == len(wanted)
+
+
+def test_link_and_daemon_as_the_users_of_their_units(tmp_path: Path) -> None:
+    """The link has no capability, and of the daemon's socket what carries entries."""
+    with FleetLab(tmp_path, services=("fw1", "fw2")) as fleet:
+        one, two = fleet.firewalls.values()
+        assert one.link is not None
+        assert one.daemon is not None
+        owners = {Path(f"/proc/{process.pid}").stat().st_uid for process in (one.link, one.daemon)}
+        assert owners == {LINK_ID, users.service_user().pw_uid}
+        status = Path(f"/proc/{one.link.pid}/status").read_text()
+        assert "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000" in status
+        assert one.box.sentryfw("block", SCANNER).returncode == 0
+        wait_for(lambda: two.blocked() == {SCANNER}, "fw2 blocks it", 20)
+        assert two.box.sentryfw("block", "192.0.2.8").returncode == 0
+        wait_for(lambda: one.blocked() == {"192.0.2.8"}, "and back", 20)
+        refused = {verb: answer_to_link(one, verb) for verb in ("stop", "fleet-drop", "release")}
+        assert {text.strip() for text in refused.values()} == {ONLY_ROOT}
+        assert answer_to_link(one, "fleet-positions").startswith("{'fw2': ")
+
+
+def answer_to_link(firewall: Firewall, verb: str) -> str:
+    """Return what the daemon answers to a request of the link's user."""
+    code = (
+        "import sys; from pathlib import Path; from sentryfw.control.client import ask\n"
+        "try: print(ask(Path(sys.argv[1]), {'do': sys.argv[2]}))\n"
+        "except Exception as error: print(error)"
+    )
+    control = firewall.box.settings.paths.control
+    done = firewall.box.namespace.run(
+        *firewall.as_link(), sys.executable, "-P", "-c", code, control, verb
+    )
+    return done.stdout
 
 
 def test_a_member_writes_its_own_stream_alone(fleet: FleetLab) -> None:

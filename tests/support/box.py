@@ -73,11 +73,13 @@ class Box(Host):
 
     # --- the daemon
 
-    def start_daemon(self, path: Path | None = None) -> Popen[str]:
+    def start_daemon(
+        self, path: Path | None = None, prefix: Sequence[str | Path] = ()
+    ) -> Popen[str]:
         """Start sentryfwd, and wait until it answers."""
         with (self.home / "daemon.log").open("a") as log:
             daemon = self.namespace.popen(
-                [BIN / "sentryfwd", "-c", path or self.config], stdout=log, stderr=log,
+                [*prefix, BIN / "sentryfwd", "-c", path or self.config], stdout=log, stderr=log,
                 env=environment(),
             )  # fmt: skip
         wait_for(lambda: self._answers(daemon), "the daemon answers", 20)

@@ -10,15 +10,19 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any, Final, Self
 
+from sentryfw.host import account
 from sentryfw.setup.fleet.hub_files import HubFiles, HubPlan
 from sentryfw.setup.fleet.invitation import Invitation
 from sentryfw.tools.drill.namespace import Namespace, add_address, connect
+from support import users
 from support.box import Box
 from support.host import environment
 from support.waiting import wait_for
 
 HUB: Final = "10.77.0.1"
 PORT: Final = 6380
+LINK_ID: Final = 64998
+"""User and group of the link where it runs as its unit does."""
 
 
 class RealHub:
@@ -30,6 +34,7 @@ class RealHub:
         self.namespace = Namespace()
         add_address(self.namespace, "lo", f"{HUB}/32")
         self.files = HubFiles(home / "hub")
+        self.hosts: tuple[str, ...] = (HUB,)
         self.data = home / "data"
         self.data.mkdir()
         self.process: Popen[str] | None = None
@@ -37,7 +42,7 @@ class RealHub:
 
     def invite(self, keys: dict[str, str], now: datetime | None = None) -> dict[str, Invitation]:
         """Write its files for members with these signing keys."""
-        plan = HubPlan((HUB,), PORT, data=str(self.data))
+        plan = HubPlan(self.hosts, PORT, data=str(self.data))
         return self.files.write(plan, keys, now or datetime.now(UTC))
 
     def start(self) -> None:
@@ -76,22 +81,49 @@ class RealHub:
 class Firewall:
     """A box that is a member: its daemon and its link."""
 
-    def __init__(self, name: str, stack: ExitStack) -> None:
+    def __init__(self, name: str, stack: ExitStack, *, is_service: bool = False) -> None:
+        """`is_service`: daemon and link run as users of their own, as by their units."""
         self.name = name
         self.box = stack.enter_context(Box())
+        self._accounts = self._with_accounts() if is_service else []
+        if is_service:
+            users.own(self.box.home)
         self.key = self.ask("key").strip()
         self.daemon: Popen[str] | None = None
         self.link: Popen[str] | None = None
         self.gateway = ""
         self.report = self.box.settings.paths.link_status
         self.report.parent.mkdir()
+        if is_service:
+            os.chown(self.report.parent, LINK_ID, LINK_ID)
+
+    def _with_accounts(self) -> list[str | Path]:
+        """Return the start of a command that sees the link's user among the machine's."""
+        entries = {
+            "passwd": f"{account.LINK_USER}:x:{LINK_ID}:{LINK_ID}::/nonexistent:/bin/false\n",
+            "group": f"{account.LINK_USER}:x:{LINK_ID}:\n",
+        }
+        for name, entry in entries.items():
+            (self.box.home / name).write_text(Path("/etc", name).read_text() + entry)
+        script = (
+            'for name in passwd group; do mount --bind "$0/$name" "/etc/$name"; done; exec "$@"'
+        )
+        return ["unshare", "--mount", "sh", "-ec", script, self.box.home]
+
+    def as_link(self) -> list[str | Path]:
+        """Return the start of a command that runs as the link's unit does."""
+        if not self._accounts:
+            return []
+        group = users.service_user().pw_gid
+        ids = [f"--reuid={LINK_ID}", f"--regid={LINK_ID}", f"--groups={group}"]
+        return [*self._accounts, "setpriv", *ids, "--bounding-set=-all", "--no-new-privs"]
 
     def ask(self, *words: str, given: str = "") -> str:
         """Run `sentryfw fleet`; `given` is the text on its standard input."""
         lines = self.box.home / "given"
         lines.write_text(given)
         done = self.box.namespace.run(
-            "sh", "-c", 'file=$1; shift; exec "$@" < "$file"', "sh", lines,
+            *self._accounts, "sh", "-c", 'file=$1; shift; exec "$@" < "$file"', "sh", lines,
             *self.box.launch("-c", str(self.box.config), "fleet", *words),
             env=environment(None),
         )  # fmt: skip
@@ -99,13 +131,15 @@ class Firewall:
         return done.stdout
 
     def start_daemon(self) -> None:
-        self.daemon = self.box.start_daemon()
+        rights = users.demoted("+net_admin") if self._accounts else []
+        self.daemon = self.box.start_daemon(prefix=[*self._accounts, *rights])
 
     def start_link(self) -> None:
         """Start the link."""
         with (self.box.home / "link.log").open("a") as log:
             self.link = self.box.namespace.popen(
-                [sys.executable, "-I", "-m", "sentryfw.fleet.link.main", "-c", self.box.config],
+                [*self.as_link(), sys.executable, "-I", "-m", "sentryfw.fleet.link.main",
+                 "-c", self.box.config],
                 stdout=log, stderr=log, env={"PATH": os.defpath},
             )  # fmt: skip
 
@@ -146,11 +180,19 @@ class Firewall:
 class FleetLab:
     """A hub and some firewalls, joined."""
 
-    def __init__(self, home: Path, names: tuple[str, ...] = ("fw1", "fw2")) -> None:
+    def __init__(
+        self, home: Path, names: tuple[str, ...] = ("fw1", "fw2"), services: tuple[str, ...] = (),
+        others: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        """`services`: the firewalls whose programs run as users of their own; `others`: further
+        addresses of the hub."""
         self._stack = ExitStack()
         self.hub = RealHub(home)
         self._stack.callback(self.hub.close)
-        self.firewalls = {name: Firewall(name, self._stack) for name in names}
+        self.hub.hosts += others
+        self.firewalls = {
+            name: Firewall(name, self._stack, is_service=name in services) for name in names
+        }
         keys = {name: firewall.key for name, firewall in self.firewalls.items()}
         self.invitations = self.hub.invite(keys)
 
