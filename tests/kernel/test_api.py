@@ -30,7 +30,7 @@ MAPS: Final = frozenset({
     ".daemon.engine.*", ".daemon.overload", ".daemon.faults", ".daemon.reactions", ".healed",
     ".reconciled", ".daemon.healed", ".daemon.reconciled", ".keys[].value", ".keys[].default",
     ".defaults[].value", ".defaults[].default", ".running[].value", ".running[].running",
-    ".left_out", ".[].left_out",
+    ".left_out", ".[].left_out", ".unreadable", ".members[].refused",
 })  # fmt: skip
 """Objects whose keys are data, or not promised."""
 FOREIGN: Final = "203.0.113.21"
@@ -105,14 +105,19 @@ def _answer(box: Box, words: tuple[str, ...]) -> Any:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_output_of_a_command_meets_its_schema(installed: Box, name: str) -> None:
-    path, title = SCHEMAS / f"{name}.json", f"sentryfw {' '.join(COMMANDS[name])} --json"
-    found = answers(installed, COMMANDS[name])
+    title = f"sentryfw {' '.join(COMMANDS[name])} --json"
+    _meet(name, title.replace(SCANNER, "ADDRESS"), answers(installed, COMMANDS[name]))
+
+
+def _meet(name: str, title: str, found: list[Any]) -> None:
+    """Assert that answers meet the schema of this name, or write it."""
+    path = SCHEMAS / f"{name}.json"
     if IS_WRITTEN:
         made = json.loads(path.read_text()) if path.exists() else None
         for value in found:
             sample = schema_of(value, MAPS)
             made = sample if made is None else merged(made, sample)
-        text = {"$schema": DRAFT, "title": title.replace(SCANNER, "ADDRESS"), **made}
+        text = {"$schema": DRAFT, "title": title, **made}
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(text, indent=1) + "\n")
     schema = json.loads(path.read_text())
@@ -120,10 +125,36 @@ def test_the_output_of_a_command_meets_its_schema(installed: Box, name: str) -> 
         assert faults(value, schema) == []
 
 
+MEMBER: Final = f'[fleet.members.fw1]\nkey = "{"ab" * 32}"\n'
+FLEETS: Final = (
+    f'[fleet]\nname = "fw2"\n{MEMBER}',
+    f'[fleet]\nname = "fw2"\n{MEMBER}[fleet.hub]\nurl = "redis://127.0.0.1:1"\n',
+    '[fleet.crowdsec]\nurl = "http://127.0.0.1:1/"\ncredentials = "/nonexistent"\n',
+)
+
+
+def test_the_state_of_a_fleet_meets_its_schema(box: Box) -> None:
+    found = []
+    for settings in FLEETS:
+        box.configure(settings)
+        daemon = box.start_daemon()
+        with Ledger(box.settings.paths.ledger) as ledger:
+            held.hold(ledger, [WORD])
+        told = {"last": {"fw1": 7, "fw2": 9}, "told": {"fw1": {"fw2": 8}}}
+        box.settings.paths.link_status.parent.mkdir(exist_ok=True)
+        box.settings.paths.link_status.write_text(json.dumps(told))
+        found.append(_answer(box, ("fleet", "status")))
+        daemon.terminate()
+        daemon.wait()
+    _meet("fleet-status", "sentryfw fleet status --json", found)
+    assert {type(one["crowdsec"]) for one in found} == {dict, type(None)}
+    assert [one["link"]["configured"] for one in found] == [False, True, False]
+
+
 def test_every_schema_is_of_a_command_and_in_the_document() -> None:
     text = API.read_text()
     names = {path.stem for path in SCHEMAS.glob("*.json")}
-    assert names == set(COMMANDS)
+    assert names == {*COMMANDS, "fleet-status"}
     assert [name for name in names if f"schemas/{name}.json" not in text] == []
 
 

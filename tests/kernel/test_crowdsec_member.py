@@ -13,6 +13,7 @@ import pytest
 from sentryfw.respond.neighbours.alert import of_block
 from sentryfw.respond.neighbours.lapi import Place
 from sentryfw.respond.neighbours.lapi_child import Lapi
+from support.api_schema import faults
 from support.crowdsec import KEY, PACKAGES, PASSWORD, URL, LocalApi
 from support.guest import fetch
 from support.lab import ATTACKER, BYSTANDER, LISTED, VICTIM, Lab, Sentry
@@ -21,6 +22,7 @@ from support.waiting import wait_for
 pytestmark = [pytest.mark.netns, pytest.mark.peers]
 
 StartDaemon = Callable[[str], Sentry]
+SCHEMAS: Final = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 DEADLINE_S: Final = 30.0
 SIX: Final = "2001:2:0:1::/64"
 """The source of the attacker's IPv6 address."""
@@ -66,12 +68,11 @@ def _member(daemon: Sentry) -> dict[str, Any]:
 def _asked(daemon: Sentry) -> None:
     """Wait for two more answers of the API: the first may have been on its way."""
 
-    def at() -> float:
-        return daemon.status()["fleet"]["crowdsec"]["asked_at"] or 0.0
+    def answers() -> int:
+        return int(daemon.status()["fleet"]["crowdsec"]["answers"])
 
-    for _ in range(2):
-        before = at()
-        wait_for(lambda before=before: at() > before, "the API was asked", DEADLINE_S)
+    before = answers()
+    wait_for(lambda: answers() >= before + 2, "the API was asked", DEADLINE_S)
 
 
 def _fleet(lab: Lab) -> set[str]:
@@ -202,6 +203,8 @@ def test_what_must_not_be_blocked_is_refused_and_counted(
     assert _fleet(lab) == set()
     assert lab.answers(BYSTANDER[4], LISTED)
     client.close()
+    schema = json.loads((SCHEMAS / "fleet-status.json").read_text())
+    assert faults(json.loads(_cli(lab, daemon, "fleet", "status", "--json")), schema) == []
     shown = _cli(lab, daemon, "fleet", "status")
     assert "never-block 3" in shown
     assert "crowdsec: answered" in shown

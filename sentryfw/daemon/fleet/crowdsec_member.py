@@ -40,6 +40,8 @@ class Reach(NamedTuple):
     """Time of its last answer."""
     left_out: int = 0
     """Its decisions for which there was no place at the last comparison."""
+    answers: int = 0
+    """Number of its answers."""
 
 
 class CrowdsecMember:
@@ -107,7 +109,15 @@ class CrowdsecMember:
 
     def status(self) -> dict[str, Any]:
         """Return its part of the fleet's status. Any thread may call it."""
-        return {"member": self.config.name, **self.reach._asdict()}
+        reach, now = self.reach, time.time()
+        return {
+            "member": self.config.name,
+            "fault": reach.fault,
+            "fault_s": max(0.0, now - reach.since) if reach.fault else 0.0,
+            "answered_s": None if reach.asked_at is None else max(0.0, now - reach.asked_at),
+            "answers": reach.answers,
+            "left_out": reach.left_out,
+        }
 
     def _withdraw(self, address: str) -> Entry:
         self._taken.pop(address, None)

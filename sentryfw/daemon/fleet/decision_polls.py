@@ -123,6 +123,7 @@ class DecisionPolls:
             fault=fault, since=before.since if fault == before.fault else now,
             asked_at=before.asked_at if fault else now,
             left_out=found.left_out if found.compared else before.left_out,
+            answers=before.answers + (not fault),
         )  # fmt: skip
         if fault == before.fault:
             return

@@ -17,6 +17,7 @@ from sentryfw.control.answers import harmless
 from sentryfw.control.client import ask
 from sentryfw.errors import SentryError
 from sentryfw.host.private_files import open_no_link
+from sentryfw.record.events import timestamp
 from sentryfw.setup.fleet.authority import ends_at
 from sentryfw.text import plain
 
@@ -42,7 +43,7 @@ def status_command(context: typer.Context, json: Json = False) -> None:
     link = link_of(config.paths.link_status, config.fleet.hub, time.time())
     found = combined(fleet, link)
     if json:
-        output.print_json(found)
+        output.print_json({**found, "link": promised(found["link"])})
         return
     rows = [{**member, "refused": _counts(member["refused"])} for member in found["members"]]
     output.print_rows(rows, COLUMNS, title(len(rows), found["name"]))
@@ -102,16 +103,31 @@ def combined(fleet: Mapping[str, Any], link: Mapping[str, Any]) -> Json_:
             "crowdsec": fleet.get("crowdsec"), "link": dict(link)}  # fmt: skip
 
 
-def crowdsec_line(found: Mapping[str, Any], now: float) -> str:
+def promised(link: Mapping[str, Any]) -> Json_:
+    """Return the part of the link's report that `--json` shows: it may hold anything."""
+    faults, sent, ends = link.get("faults"), link.get("sent"), link.get("certificate_ends")
+    return {
+        "configured": link["configured"],
+        "running": link.get("running") is True,
+        "reached": link.get("reached") is True,
+        "hub": str(link.get("hub", "")),
+        "faults": [*map(str, faults)] if isinstance(faults, list) else [],
+        "sent": int(sent) if isinstance(sent, int) else 0,
+        "certificate_ends": None if ends is None else timestamp(ends),
+        "certificate_fault": str(link.get("certificate_fault", "")),
+    }
+
+
+def crowdsec_line(found: Mapping[str, Any]) -> str:
     """Return how CrowdSec's local API is reached, as one line."""
     name = plain(str(found["member"]))
     if found["fault"]:
-        ago = f"{max(0, now - found['since']):.0f} s"
-        return f"{name}: {plain(found['fault'])}, for {ago}; its decisions here end at their time"
-    if found["asked_at"] is None:
+        lasts = f"{found['fault_s']:.0f} s"
+        return f"{name}: {plain(found['fault'])}, for {lasts}; its decisions here end at their time"
+    if found["answered_s"] is None:
         return f"{name}: not asked yet"
     left_out = f"; {found['left_out']} decisions have no place" if found["left_out"] else ""
-    return f"{name}: answered {max(0, now - found['asked_at']):.0f} s ago{left_out}"
+    return f"{name}: answered {found['answered_s']:.0f} s ago{left_out}"
 
 
 def _lines(found: Mapping[str, Any], now: float) -> list[str]:
@@ -120,7 +136,7 @@ def _lines(found: Mapping[str, Any], now: float) -> list[str]:
     if found["unreadable"]:
         lines.append(f"refused, of no member: {_counts(found['unreadable'])}")
     if found["crowdsec"] is not None:
-        lines.append(crowdsec_line(found["crowdsec"], now))
+        lines.append(crowdsec_line(found["crowdsec"]))
         if not found["name"]:
             return lines
     if not link["configured"]:

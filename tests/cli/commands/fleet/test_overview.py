@@ -13,6 +13,7 @@ from sentryfw.cli.commands.fleet.overview import (
     _lines,
     combined,
     link_of,
+    promised,
     title,
 )
 from sentryfw.config.fleet import FleetHub
@@ -115,16 +116,16 @@ def test_the_end_of_our_certificate_is_named_a_month_before(
 @pytest.mark.parametrize(
     ("reach", "expected"),
     [
-        ({"fault": "", "asked_at": None}, "crowdsec: not asked yet"),
-        ({"fault": "", "asked_at": NOW - 3}, "crowdsec: answered 3 s ago"),
-        ({"asked_at": NOW - 3, "left_out": 7},
+        ({"fault": "", "answered_s": None}, "crowdsec: not asked yet"),
+        ({"fault": "", "answered_s": 3.2}, "crowdsec: answered 3 s ago"),
+        ({"answered_s": 3.2, "left_out": 7},
          "crowdsec: answered 3 s ago; 7 decisions have no place"),
-        ({"fault": "127.0.0.1: refused\x1b", "since": NOW - 60},
+        ({"fault": "127.0.0.1: refused\x1b", "fault_s": 60.0},
          "crowdsec: 127.0.0.1: refused?, for 60 s; its decisions here end at their time"),
     ],
 )  # fmt: skip
 def test_how_crowdsec_is_reached_is_one_line(reach: dict[str, Any], expected: str) -> None:
-    whole = {"member": "crowdsec", "fault": "", "since": NOW, "asked_at": None, "left_out": 0}
+    whole = {"member": "crowdsec", "fault": "", "fault_s": 0.0, "answered_s": None, "left_out": 0}
     alone = {"name": "", "members": {}, "crowdsec": {**whole, **reach}}
     found = combined(alone, {"configured": False})
     assert _lines(found, NOW) == [expected], "without a name of ours there is no hub to miss"
@@ -135,3 +136,20 @@ def test_how_crowdsec_is_reached_is_one_line(reach: dict[str, Any], expected: st
 def test_the_title_names_our_fleet_if_there_is_one() -> None:
     assert title(2, "fw1") == "2 members of fw1's fleet"
     assert title(1, "") == "1 members"
+
+
+@pytest.mark.parametrize("lie", [None, 7, True, "x", [], {}, [{}], {"a": 1}])
+def test_what_json_promises_of_the_link_keeps_its_types(lie: Any) -> None:
+    keys = ("running", "reached", "hub", "faults", "sent", "more")
+    shown = promised({**dict.fromkeys(keys, lie), "configured": True})
+    kinds = {name: type(value) for name, value in shown.items()}
+    assert kinds == {
+        "configured": bool, "running": bool, "reached": bool, "hub": str, "faults": list,
+        "sent": int, "certificate_ends": type(None), "certificate_fault": str,
+    }  # fmt: skip
+    assert {type(one) for one in shown["faults"]} <= {str}
+
+
+def test_the_end_of_the_certificate_is_a_time_in_utc() -> None:
+    shown = promised({"configured": True, "certificate_ends": NOW})
+    assert shown["certificate_ends"].startswith("2027-01-15T08:00:00")
