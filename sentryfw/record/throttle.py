@@ -18,6 +18,8 @@ from sentryfw.record.records import DecisionRecord, Located, Named, Reaction, en
 INTERVAL_S: Final = 1.0
 MAX_SAMPLE: Final = 5
 """Addresses that a summary names."""
+FLEET: Final = "fleet"
+"""Kind of the event about an entry of a member."""
 DISTRIBUTED: Final = "distributed-scan"
 """Kind of the event about a distributed scan."""
 LISTED: Final = "listed-scan"
@@ -113,7 +115,10 @@ class EventThrottle:
         self._left_out[kind] += 1
         if isinstance(item, DecisionRecord):
             self._reasons[item.scan if item.blocked else item.reason] += 1
-        address = getattr(item, "address", "")
+        fields = item["sentryfw"] if isinstance(item, dict) else {}
+        if kind == FLEET:
+            self._reasons[f"{fields['member']} {fields['effect']}"] += 1
+        address = fields.get("address") or getattr(item, "address", "")
         if address and len(self._sample) < MAX_SAMPLE:
             self._sample[address] = None
 

@@ -44,6 +44,19 @@ def test_a_quiet_hour_is_written_event_by_event() -> None:
     assert not throttle.is_pending
 
 
+def test_the_entries_of_members_that_are_left_out_are_counted_by_member() -> None:
+    throttle = EventThrottle(1)
+    notes = [
+        render_note("fleet", WALL, member=member, effect=effect, address=f"192.0.2.{n}")
+        for n, (member, effect) in enumerate([("fw1", "block")] * 3 + [("fw2", "weigh")] * 2)
+    ]
+    assert throttle.take(notes, 100.0, WALL) == notes[:1]
+    summary = _summary(throttle.take([], 101.0, WALL))
+    assert summary["left_out"] == {"fleet": 4}
+    assert summary["reasons"] == {"fw1 block": 2, "fw2 weigh": 2}
+    assert summary["sample"] == ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]
+
+
 def test_events_beyond_the_number_are_counted_in_one_summary() -> None:
     throttle = EventThrottle(10)
     first = throttle.take(_refusals(25), 100.0, WALL)
