@@ -38,6 +38,10 @@ MAX_PROBES_PER_S: Final = 1000
 """Probes below the trigger that are kept in one second."""
 WRITE_BATCH: Final = 500
 """Records in one transaction."""
+GATHER_S: Final = 0.02
+"""Seconds that a record waits for others, to be written with them: 1,000 blocks in five seconds
+took the daemon 0.53 s of CPU instead of 0.73 to 0.92, and verdicts waited less often for Python's
+lock."""
 TRIM_BATCH: Final = 1000
 """Records after which the ledger is trimmed."""
 REPORT_INTERVAL_S: Final = 60.0
@@ -195,6 +199,8 @@ class Recorder:
         running = True
         while running:
             items = self._wait()
+            if items and None not in items and self._queue.qsize() < WRITE_BATCH:
+                time.sleep(GATHER_S)
             while len(items) < WRITE_BATCH and not self._queue.empty():
                 items.append(self._queue.get())
             running = None not in items

@@ -17,7 +17,7 @@ from sentryfw.record import resilient_ledger
 from sentryfw.record.event_file import EventFile
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder, RecordLimits
-from sentryfw.record.records import Named, Reaction, probe_of
+from sentryfw.record.records import DecisionRecord, Named, ProbeRecord, Reaction, probe_of
 from sentryfw.record.resilient_ledger import ResilientLedger
 from support.entries import BLOCK, PROBE, REFUSAL, SIX
 from support.waiting import wait_for
@@ -99,6 +99,28 @@ def test_records_reach_ledger_and_event_file(
     assert ledger.latest_blocks([BLOCK.address]) == {BLOCK.address: BLOCK}
     assert [event["event_type"] for event in _written(log_path)] == ["alert", "alert", "sentryfw"]
     assert recorder.lost == 0
+
+
+def test_records_that_arrive_together_are_written_in_one_transaction(
+    sink: ResilientLedger, events: EventFile, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATHER_S", 0.5)
+    sizes: list[int] = []
+    add = sink.add
+
+    def counted(records: list[DecisionRecord], probes: list[ProbeRecord]) -> None:
+        add(records, probes)
+        sizes.append(len(records))
+
+    monkeypatch.setattr(sink, "add", counted)
+    made = Recorder(sink, events)
+    made.start()
+    for _ in range(10):
+        made.append(BLOCK)
+    wait_for(lambda: sizes, "the records are written")
+    made.stop(5)
+    assert sizes == [10]
+    assert ledger.latest_blocks([BLOCK.address])
 
 
 def test_a_batch_of_events_keeps_the_order_of_arrival(
