@@ -37,6 +37,7 @@ class Asked:
             fleet=SimpleNamespace(
                 outgoing=self._log("outgoing"),
                 incoming=self._log("incoming"),
+                part=self._log("part"),
                 drop=self._log("drop"),
                 release=self._log("release"),
                 positions=lambda: {"fw1": 7},
