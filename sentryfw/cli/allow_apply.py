@@ -48,8 +48,9 @@ def apply(config: Config, table: Table, change: Change, say: Say) -> None:
     except NotRunning:
         _apply_alone(config, table, change, say)
         return
+    gone = _unwanted(config, change)
     deadline = time.monotonic() + APPLY_TIMEOUT_S
-    while not _is_applied(config, table, change):
+    while not _is_applied(table, change.added, gone):
         if time.monotonic() > deadline:
             raise SentryError(
                 f"{config.paths.allowlist} is written, but the daemon has not applied it within"
@@ -58,14 +59,19 @@ def apply(config: Config, table: Table, change: Change, say: Say) -> None:
         time.sleep(POLL_S)
 
 
-def _is_applied(config: Config, table: Table, change: Change) -> bool:
-    """Return whether the never-block sets cover what was added, and cover what was removed only if
-    it has another reason."""
-    present = Ranges(table.sets.never_blocked())
-    if not all(map(present.covers, change.added)):
-        return False
+def _unwanted(config: Config, change: Change) -> list[IPNetwork]:
+    """Return what was removed and has no other reason."""
+    if not change.removed:
+        return []  # all of 100,000 networks are read else
     wanted = Ranges(protected.network for protected in all_protected(config))
-    return all(wanted.covers(n) or not present.covers(n) for n in change.removed)
+    return [network for network in change.removed if not wanted.covers(network)]
+
+
+def _is_applied(table: Table, added: Iterable[IPNetwork], gone: Iterable[IPNetwork]) -> bool:
+    """Return whether the never-block sets hold what was added, and nothing of what is gone. They
+    are asked by key: a dump of 100,000 networks takes a second."""
+    holds = table.sets.is_never_blocked
+    return all(map(holds, added)) and not any(map(holds, gone))
 
 
 def _apply_alone(config: Config, table: Table, change: Change, say: Say) -> None:

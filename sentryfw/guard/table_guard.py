@@ -25,7 +25,8 @@ from sentryfw.netfilter.lock import Stamp
 from sentryfw.netfilter.monitor import Monitor, TableChange
 from sentryfw.netfilter.schema import NEVER_BLOCK_SETS, ONLINK_SETS, WHOLE_SET
 from sentryfw.netfilter.snapshot import TableSnapshot
-from sentryfw.netfilter.table import Table
+from sentryfw.netfilter.table import Known, Table
+from sentryfw.netlink.set_elements import ranges_in
 from sentryfw.record.recorder import Recorder
 
 log: Final = logging.getLogger("sentryfwd")
@@ -92,8 +93,8 @@ class TableGuard:
         `done` is called before another packet is judged.
         """
 
-        def change() -> None:
-            table.replace_never_block([*networks, *ALWAYS])
+        def change(known: Known) -> None:
+            table.replace_never_block([*networks, *ALWAYS], known)
             done(networks)
 
         return await self._replace(NEVER_BLOCK_SETS, change)
@@ -103,18 +104,26 @@ class TableGuard:
     ) -> bool:
         """Set the networks of neighbours; as replace_never_block()."""
 
-        def change() -> None:
+        def change(_: Known) -> None:
             table.replace_neighbours(*found)
             done(found)
 
         return await self._replace((*ONLINK_SETS, WHOLE_SET), change)
 
-    async def _replace(self, names: tuple[str, ...], change: Callable[[], None]) -> bool:
-        """Change the elements of these sets, in the plan too. Return False after an uninstall."""
+    async def _replace(self, names: tuple[str, ...], change: Callable[[Known], None]) -> bool:
+        """Change the elements of these sets, in the plan too. Return False after an uninstall.
+
+        `change` takes what the sets should hold, by the plan.
+        """
         async with self._thread.change_table():
             if not self.is_installed:
                 return False
-            change()
+            before = {name: self._plan.sets[name].elements for name in names}
+            change(
+                await self._thread.run(
+                    lambda: {name: ranges_in(elements) for name, elements in before.items()}
+                )
+            )
             reader = self._thread.reader
             found = await self._thread.run(lambda: reader.elements(names))
             planned = dict(self._plan.sets)

@@ -23,7 +23,7 @@ from sentryfw.netfilter.schema import (
     TIMED_SETS,
 )
 from sentryfw.netfilter.sets import elements, whole
-from sentryfw.netfilter.sets.counts import element_count, reported_count
+from sentryfw.netfilter.sets.counts import element_count
 from sentryfw.netfilter.sets.decisions import DecisionSets
 from sentryfw.netfilter.sets.elements import TimedElement, key_of
 from sentryfw.netlink import nftables as nl
@@ -150,10 +150,6 @@ class BlockSets:
             for key, timeout, left, packets, size in found
         }
 
-    def reported(self, family: int) -> int | None:
-        """Return the kernel's own count of block4 or block6; see reported_count()."""
-        return reported_count(self._netlink, f"block{family}")
-
     def block_network(self, network: "IPNetwork", timeout: float) -> None:
         """Block a network for `timeout` seconds; 0: until it is unblocked.
 
@@ -207,6 +203,12 @@ class BlockSets:
             for start, end in _intervals(self._netlink, name)
             for network in set_elements.networks_of(start.key, end)
         ]
+
+    def is_never_blocked(self, network: "IPNetwork") -> bool:
+        """Return whether one element of the never-block sets holds the whole network."""
+        name = f"never_block{network.version}"
+        ends = [elements.get(self._netlink, name, network[at].packed) for at in (0, -1)]
+        return ends[0] is not None and ends[0] == ends[1]
 
     def count_blocked(self) -> dict[int, int]:
         """Return the number of blocks of each family.

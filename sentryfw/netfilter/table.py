@@ -1,7 +1,7 @@
 """The table itself: whether it is installed, its rules and its counters."""
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sentryfw.errors import KernelError, NotInstalled, SentryError
@@ -36,6 +36,14 @@ SWITCHED_OFF: Final = (
     f"switched off by table inet {OFF_TABLE}: nothing is judged or blocked. `sentryfw install`"
     " switches it on again"
 )
+
+
+Range = tuple[int, int]
+"""The first and the last address, as numbers."""
+Known = Mapping[str, list[Range]]
+"""The ranges that a set of addresses holds, by its name."""
+_DIFFERS: Final = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY})
+"""Errors of a difference that does not fit what a set holds."""
 
 
 class Counter(NamedTuple):
@@ -119,9 +127,24 @@ class Table:
 
     # --- networks
 
-    def replace_never_block(self, networks: "Iterable[IPNetwork]") -> None:
-        """Replace the elements of never_block4 and never_block6 in one transaction."""
-        _replace_networks(self._netlink, {NEVER_BLOCK_SETS: networks}, "never-block")
+    def replace_never_block(
+        self, networks: "Iterable[IPNetwork]", known: Known | None = None
+    ) -> None:
+        """Replace the elements of never_block4 and never_block6 in one transaction.
+
+        `known`: what each set should hold before. Then only what differs is sent, 20 ms instead of
+        seconds where there are 100,000; everything is, if the kernel refuses the difference.
+        """
+        wanted: dict[tuple[str, ...], list[IPNetwork]] = {NEVER_BLOCK_SETS: list(networks)}
+        if known is not None:
+            try:
+                _replace_networks(self._netlink, wanted, "never-block", known)
+            except KernelError as error:  # other programs have changed the set
+                if error.code not in _DIFFERS:
+                    raise
+            else:
+                return
+        _replace_networks(self._netlink, wanted, "never-block")
 
     def replace_neighbours(
         self, onlink: "Iterable[IPNetwork]", whole6: "Iterable[IPNetwork]"
@@ -217,9 +240,13 @@ class Table:
 
 
 def _replace_networks(
-    netlink: NfnetlinkSocket, wanted: "Mapping[tuple[str, ...], Iterable[IPNetwork]]", what: str
+    netlink: NfnetlinkSocket,
+    wanted: "Mapping[tuple[str, ...], Iterable[IPNetwork]]",
+    what: str,
+    known: Known | None = None,
 ) -> None:
-    """Replace the elements of interval sets, each by the networks of its family.
+    """Replace the elements of interval sets, each by the networks of its family; `known`: what they
+    hold.
 
     A network that is in both the old and the new elements is never absent.
     """
@@ -229,13 +256,32 @@ def _replace_networks(
     for names, networks in wanted.items():
         given = list(networks)
         for name in names:
-            family, size = (4, 4) if name.endswith("4") else (6, 16)
-            transaction.append((nl.NFT_MSG_DELSETELEM, 0, nl.set_name(TABLE, name)))
+            family = 4 if name.endswith("4") else 6
             ranges = merged((int(n[0]), int(n[-1])) for n in given if n.version == family)
-            packed = (set_elements.packed_range(first, last, size) for first, last in ranges)
-            transaction += (
-                set_elements.new_elements(TABLE, name, payload)
-                for payload in set_elements.payloads(packed)
-            )
-    netlink.grow(sum(len(body) for _, _, body in transaction) + (1 << 18))
-    netlink.transact(transaction, what)
+            transaction += _range_requests(name, ranges, None if known is None else known[name])
+    if transaction:
+        netlink.grow(sum(len(body) for _, _, body in transaction) + (1 << 18))
+        netlink.transact(transaction, what)
+
+
+def _range_requests(
+    name: str, wanted: list[Range], known: list[Range] | None
+) -> list[nl.NftRequest]:
+    """Return the requests after which a set holds these ranges; `known`: those that it holds."""
+    requests: list[nl.NftRequest] = []
+    if known is None:
+        requests.append((nl.NFT_MSG_DELSETELEM, 0, nl.set_name(TABLE, name)))
+        added = wanted
+    else:
+        there, after = set(known), set(wanted)
+        requests += _requests(set_elements.old_elements, name, sorted(there - after))
+        added = sorted(after - there)
+    return requests + _requests(set_elements.new_elements, name, added)
+
+
+def _requests(
+    change: Callable[[str, str, bytes], nl.NftRequest], name: str, ranges: list[Range]
+) -> list[nl.NftRequest]:
+    size = 4 if name.endswith("4") else 16
+    packed = (set_elements.packed_range(first, last, size) for first, last in ranges)
+    return [change(TABLE, name, payload) for payload in set_elements.payloads(packed)]

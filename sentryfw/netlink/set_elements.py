@@ -5,6 +5,7 @@ their values only, so ElementReader learns their layout from the first element o
 reads the others at once (element_layout.py).
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, summarize_address_range
 from typing import Final, NamedTuple
@@ -275,6 +276,20 @@ def intervals(elements: Iterable[Element]) -> Iterator[tuple[Element, bytes | No
         if not element.is_end:
             after = ordered[position + 1].key if position + 1 < len(ordered) else None
             yield element, after
+
+
+def ranges_in(payloads: Iterable[bytes]) -> list[tuple[int, int]]:
+    """Return the intervals of payloads of an interval set as numbers, both ends included."""
+    found = []
+    for start, end in intervals(itertools.chain.from_iterable(map(_elements_in, payloads))):
+        last = (1 << 8 * len(start.key)) - 1 if end is None else int.from_bytes(end) - 1
+        found.append((int.from_bytes(start.key), last))
+    return found
+
+
+def _elements_in(payload: bytes) -> Iterator[Element]:
+    listed = attribute(nl.NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED, payload)
+    return elements_of(Message(0, 0, 0, bytes(4) + listed))
 
 
 def networks_of(first: bytes, end: bytes | None) -> Iterator[IPv4Network | IPv6Network]:

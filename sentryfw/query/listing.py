@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from sentryfw.netfilter.block_sets import Blocked
+from sentryfw.netfilter.schema import BLOCK_SETS
 from sentryfw.netfilter.table import Table
 from sentryfw.query import blocks
 from sentryfw.query.blocks import BlockItem, Warn
@@ -80,7 +81,10 @@ class LargeSets:
         self._sets = table.sets
         self.book = book
         self.warn = warn
-        counts = ((family, table.sets.reported(family) or 0) for family in FAMILIES)
+        counts = (
+            (family, table.decisions.count(BLOCK_SETS[4 if family == 4 else 16]) or 0)
+            for family in FAMILIES
+        )
         self.counts = {family: count for family, count in counts if count > MAX_DUMP}
         """The number of elements by family, which counts some that have ended."""
         self._found = {family: bytearray() for family in self.counts}

@@ -14,6 +14,8 @@ from sentryfw.guard.block_follower import BlockFollower
 from sentryfw.guard.table_guard import TableGuard
 from sentryfw.netfilter.lock import TableLock
 from sentryfw.netfilter.monitor import TableChange
+from sentryfw.netfilter.table import Known
+from sentryfw.netlink.set_elements import packed_range
 from support.guarding import PLAN, FakeMonitor, Guarded, change, element
 
 FLUSH = change(taken=["rule"])
@@ -249,9 +251,10 @@ class FakeSets:
 
     def __init__(self) -> None:
         self.networks: list[IPNetwork] = []
+        self.known: Known = {}
 
-    def replace_never_block(self, networks: list[IPNetwork]) -> None:
-        self.networks = networks
+    def replace_never_block(self, networks: list[IPNetwork], known: Known) -> None:
+        self.networks, self.known = networks, known
 
 
 @pytest.mark.parametrize("is_installed", [True, False])
@@ -261,15 +264,23 @@ def test_never_block_networks_are_replaced_in_the_table_and_the_plan(
     sets: Any = FakeSets()
     done: list[list[IPNetwork]] = []
     names = ("never_block4", "never_block6")
-    plan = PLAN._replace(sets={name: PLAN.sets["listed_tcp"]._replace(name=name) for name in names})
+    held = packed_range(0xC0000200, 0xC00002FF, 4)
+    plan = PLAN._replace(
+        sets={
+            "never_block4": PLAN.sets["listed_tcp"]._replace(name="never_block4", elements=(held,)),
+            "never_block6": PLAN.sets["listed_tcp"]._replace(name="never_block6", elements=()),
+        }
+    )
     table.guard.keep(plan, table.stamp)
     table.guard.is_installed = is_installed
     replaced = table.run(lambda: table.guard.replace_never_block(sets, [], done.append))
     assert replaced is is_installed
     assert done == ([[]] if is_installed else [])
     assert (list(map(str, sets.networks)) == ["127.0.0.0/8", "::1/128"]) is is_installed
-    elements = {table.guard._plan.sets[name].elements for name in names}
-    assert elements == {(b"new",) if is_installed else (b"22",)}
+    wanted = {"never_block4": [(0xC0000200, 0xC00002FF)], "never_block6": []}
+    assert sets.known == (wanted if is_installed else {})
+    elements = [table.guard._plan.sets[name].elements for name in names]
+    assert elements == ([(b"new",)] * 2 if is_installed else [(held,), ()])
 
 
 def test_a_reinstall_is_kept(table: GuardedTable) -> None:

@@ -9,9 +9,12 @@ import pytest
 
 from sentryfw.config.model import Config
 from sentryfw.config.types import IPNetwork
+from sentryfw.netfilter import schema, snapshot
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.libnftables import listed_networks
 from sentryfw.netfilter.table import Table
+from sentryfw.netlink import set_elements
+from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.tools.drill.namespace import Namespace
 
 pytestmark = [pytest.mark.netns]
@@ -84,3 +87,62 @@ def test_the_networks_of_neighbours_are_replaced(namespace: Namespace, table: Ta
     assert _elements(namespace, "onlink6") == [ip_network("2001:db8:1:2::/64")]
     whole = [ip_network("2001:db8:1:2::/64"), ip_network("fe80::/10")]
     assert _elements(namespace, "whole6") == whole
+
+
+# --- only the difference
+
+
+def _known(namespace: Namespace) -> dict[str, list[tuple[int, int]]]:
+    with namespace.call(NfnetlinkSocket) as netlink:
+        return {
+            name: set_elements.ranges_in(snapshot.element_lists(netlink, name))
+            for name in schema.NEVER_BLOCK_SETS
+        }
+
+
+@pytest.mark.parametrize("before", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("after", CASES.values(), ids=CASES)
+def test_the_difference_leads_to_the_same_networks(
+    namespace: Namespace, table: Table, before: list[str], after: list[str]
+) -> None:
+    table.replace_never_block(map(ip_network, before))
+    table.replace_never_block(map(ip_network, after), _known(namespace))
+    for family in (4, 6):
+        listed = collapse_addresses(_listed(namespace, family))  # type: ignore[type-var]
+        assert list(listed) == _plain(after, family)
+
+
+def test_a_difference_that_does_not_fit_replaces_everything(
+    namespace: Namespace, table: Table
+) -> None:
+    table.replace_never_block([ip_network("192.0.2.0/24"), ip_network("198.18.0.0/24")])
+    known = _known(namespace)
+    namespace.run(
+        "nft", "delete element inet sentryfw never_block4 { 192.0.2.0/24 };"
+        " add element inet sentryfw never_block4 { 203.0.113.0/28 }",
+    )  # fmt: skip
+    table.replace_never_block([ip_network("198.18.0.0/24"), ip_network("203.0.113.0/24")], known)
+    assert _listed(namespace, 4) == [ip_network("198.18.0.0/24"), ip_network("203.0.113.0/24")]
+
+
+def test_nothing_is_sent_without_a_difference(namespace: Namespace, table: Table) -> None:
+    table.replace_never_block([ip_network("198.18.0.0/24")])
+    known = _known(namespace)
+    namespace.run("nft", "flush set inet sentryfw never_block4")
+    table.replace_never_block([ip_network("198.18.0.0/24")], known)
+    assert _listed(namespace, 4) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_held"),
+    [
+        ("198.18.0.0/24", True), ("198.18.0.7/32", True), ("198.18.0.255/32", True),
+        ("198.18.0.0/23", False), ("198.18.1.0/32", False), ("192.0.2.1/32", False),
+        ("198.18.2.0/24", True), ("198.18.0.0/22", False), ("255.255.255.255/32", True),
+        ("2001:db8::/48", True), ("2001:db9::/48", False),
+    ],
+)  # fmt: skip
+def test_one_network_is_asked_for(table: Table, text: str, *, is_held: bool) -> None:
+    held = ("198.18.0.0/24", "198.18.2.0/24", "255.255.255.0/24", "2001:db8::/32")
+    table.replace_never_block(map(ip_network, held))
+    assert table.sets.is_never_blocked(ip_network(text)) is is_held

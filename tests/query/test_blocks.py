@@ -41,7 +41,6 @@ def table(
         rule_expressions=lambda _: ["payload", "queue"],
         sets=SimpleNamespace(
             blocked_sources=lambda families, _: iter([b for b in sources if b.family in families]),
-            reported=lambda family: sum(blocked.family == family for blocked in sources),
             blocked_networks=lambda: iter(networks),
             count_blocked=lambda: {4: len(sources), 6: 0},
         ),
@@ -50,6 +49,7 @@ def table(
             confined=lambda: iter(()),
             of_fleet=lambda: iter(fleet),
             count_confined=lambda: {4: 0, 6: 0},
+            count=lambda _: len(sources),
         ),
     )
 

@@ -33,7 +33,6 @@ class FakeTable:
             find=self._find,
             blocked_networks=lambda: [Blocked(NETWORK, 4, 0.0, 0.0, 1, 2)],
             blocked_sources=lambda *_: iter(self._live.values()),
-            reported=lambda _: len(self._live),
             count_blocked=lambda: {4: len(self._live) + 1, 6: 0},
         )
         confined = Element(b"\xc6\x12\x00\x63", 600.0, 500.0, 3, 4, b"")
@@ -43,6 +42,7 @@ class FakeTable:
             confined=lambda: iter([confined]),
             of_fleet=lambda: iter(()),
             count_confined=lambda: {4: 1, 6: 0},
+            count=lambda _: len(self._live),
         )
 
     def require(self) -> None:

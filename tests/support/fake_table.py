@@ -24,7 +24,7 @@ from sentryfw.netfilter.sets.decisions import DecisionSets
 from sentryfw.netfilter.sets.elements import key_of
 from sentryfw.netfilter.sets.mirror import END_TOLERANCE_S, MirrorSets, outer
 from sentryfw.netfilter.sets.whole import Warn
-from sentryfw.netfilter.table import Counter, Table
+from sentryfw.netfilter.table import Counter, Known, Table
 from sentryfw.netlink import message
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.set_elements import Element
@@ -172,7 +172,9 @@ class FakeTable(Table):
     def delete(self) -> None:
         self._kernel.uninstall()
 
-    def replace_never_block(self, networks: Iterable[IPNetwork]) -> None:
+    def replace_never_block(
+        self, networks: Iterable[IPNetwork], known: Known | None = None
+    ) -> None:
         given = list(networks)
 
         def change(state: FakeState) -> None:
@@ -436,10 +438,6 @@ class FakeBlockSets(BlockSets):
         sources = {key: source_of_key(key) for key in keys}
         return {k: self._blocked(s, held[s]) for k, s in sources.items() if s in held}
 
-    def reported(self, family: int) -> int | None:
-        name = f"{BLOCK}{family}"
-        return len(self._kernel.require(name).sources.get(name, {}))
-
     def _blocked(self, source: Source, element: FakeElement) -> Blocked:
         return Blocked(
             source_text(source), 4 if len(source) == 4 else 6, element.timeout,
@@ -489,6 +487,12 @@ class FakeBlockSets(BlockSets):
             )
             for network in sorted(found, key=lambda n: (n.version, int(n.network_address)))
         ]  # fmt: skip
+
+    def is_never_blocked(self, network: IPNetwork) -> bool:
+        return any(
+            network.version == held.version and network.subnet_of(held)  # type: ignore[arg-type]
+            for held in self.never_blocked()
+        )
 
     def never_blocked(self) -> list[IPNetwork]:
         return list(self._kernel.require("set never_block4").never_block)
