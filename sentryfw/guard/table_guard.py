@@ -26,7 +26,6 @@ from sentryfw.netfilter.monitor import Monitor, TableChange
 from sentryfw.netfilter.schema import NEVER_BLOCK_SETS, ONLINK_SETS, WHOLE_SET
 from sentryfw.netfilter.snapshot import TableSnapshot
 from sentryfw.netfilter.table import Known, Table
-from sentryfw.netlink.set_elements import ranges_in
 from sentryfw.record.recorder import Recorder
 
 log: Final = logging.getLogger("sentryfwd")
@@ -118,12 +117,8 @@ class TableGuard:
         async with self._thread.change_table():
             if not self.is_installed:
                 return False
-            before = {name: self._plan.sets[name].elements for name in names}
-            change(
-                await self._thread.run(
-                    lambda: {name: ranges_in(elements) for name, elements in before.items()}
-                )
-            )
+            before = [self._plan.sets[name] for name in names]
+            change(await self._thread.run(lambda: {plan.name: plan.ranges() for plan in before}))
             reader = self._thread.reader
             found = await self._thread.run(lambda: reader.elements(names))
             planned = dict(self._plan.sets)

@@ -22,7 +22,7 @@ from sentryfw.netlink.message import (
     name_of,
     raw_attributes,
 )
-from sentryfw.netlink.set_elements import element_payload, new_elements
+from sentryfw.netlink.set_elements import element_payload, new_elements, ranges_in
 from sentryfw.netlink.socket import NfnetlinkSocket
 
 _TABLE_KEEPS: Final = frozenset({nl.NFTA_TABLE_NAME, nl.NFTA_TABLE_USERDATA})
@@ -60,6 +60,10 @@ class SetPlan(NamedTuple):
     anonymous: bool
     elements: tuple[bytes, ...]
     """Payloads of NFTA_SET_ELEM_LIST_ELEMENTS."""
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Return the ranges of an interval set, as the first and the last key of each."""
+        return ranges_in(self.elements)
 
 
 class RulePlan(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 STREAM: Final = """
 import hashlib, json, random, sys
-from sentryfw.config import Config
+from sentryfw.config.model import Config
 from sentryfw.engine.engine import Engine, is_compiled
 from sentryfw.engine.model import Meta
 from bench.engine import syns

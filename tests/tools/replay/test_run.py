@@ -259,7 +259,7 @@ def test_years_without_a_packet_cost_no_time(tmp_path: Path) -> None:
 MEASURE: Final = """
 import resource, sys
 from pathlib import Path
-from sentryfw.config import Config
+from sentryfw.config.model import Config
 from sentryfw.tools.replay import replay
 packets = replay(Path(sys.argv[1]), Config()).packets
 print(packets, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
