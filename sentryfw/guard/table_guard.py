@@ -92,7 +92,7 @@ class TableGuard:
         `done` is called before another packet is judged.
         """
 
-        def change(known: Known) -> None:
+        def change(known: Known | None) -> None:
             table.replace_never_block([*networks, *ALWAYS], known)
             done(networks)
 
@@ -103,22 +103,26 @@ class TableGuard:
     ) -> bool:
         """Set the networks of neighbours; as replace_never_block()."""
 
-        def change(_: Known) -> None:
+        def change(_: Known | None) -> None:
             table.replace_neighbours(*found)
             done(found)
 
         return await self._replace((*ONLINK_SETS, WHOLE_SET), change)
 
-    async def _replace(self, names: tuple[str, ...], change: Callable[[Known], None]) -> bool:
+    async def _replace(
+        self, names: tuple[str, ...], change: Callable[[Known | None], None]
+    ) -> bool:
         """Change the elements of these sets, in the plan too. Return False after an uninstall.
 
-        `change` takes what the sets should hold, by the plan.
+        `change` takes what the sets hold; None while damage waits for its repair.
         """
         async with self._thread.change_table():
             if not self.is_installed:
                 return False
             before = [self._plan.sets[name] for name in names]
-            change(await self._thread.run(lambda: {plan.name: plan.ranges() for plan in before}))
+            known = await self._thread.run(lambda: {plan.name: plan.ranges() for plan in before})
+            self.read_changes()
+            change(None if self._causes else known)
             reader = self._thread.reader
             found = await self._thread.run(lambda: reader.elements(names))
             planned = dict(self._plan.sets)

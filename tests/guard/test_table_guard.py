@@ -251,9 +251,9 @@ class FakeSets:
 
     def __init__(self) -> None:
         self.networks: list[IPNetwork] = []
-        self.known: Known = {}
+        self.known: Known | None = {}
 
-    def replace_never_block(self, networks: list[IPNetwork], known: Known) -> None:
+    def replace_never_block(self, networks: list[IPNetwork], known: Known | None) -> None:
         self.networks, self.known = networks, known
 
 
@@ -281,6 +281,18 @@ def test_never_block_networks_are_replaced_in_the_table_and_the_plan(
     assert sets.known == (wanted if is_installed else {})
     elements = [table.guard._plan.sets[name].elements for name in names]
     assert elements == ([(b"new",)] * 2 if is_installed else [(held,), ()])
+
+
+def test_a_damaged_set_is_replaced_as_a_whole(table: GuardedTable) -> None:
+    """Otherwise the plan would take over what another program has changed."""
+    sets: Any = FakeSets()
+    names = ("never_block4", "never_block6")
+    listed = PLAN.sets["listed_tcp"]
+    plan = PLAN._replace(sets={name: listed._replace(name=name) for name in names})
+    table.guard.keep(plan, table.stamp)
+    table.monitor.changes.append(change(element("never_block4", bytes(4), present=False)))
+    table.run(lambda: table.guard.replace_never_block(sets, [], print))
+    assert sets.known is None
 
 
 def test_a_reinstall_is_kept(table: GuardedTable) -> None:

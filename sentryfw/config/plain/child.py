@@ -3,7 +3,7 @@
 import pickle
 import sys
 
-from sentryfw import config
+from sentryfw import __version__, config
 from sentryfw.errors import ConfigError
 
 
@@ -15,7 +15,7 @@ def main() -> None:
         answer = found, found.model_dump(mode="json")
     except ConfigError as error:
         answer = None, (error.where, error.faults, error.files)
-    pickle.dump(answer, sys.stdout.buffer)
+    pickle.dump((__version__, pickle.dumps(answer)), sys.stdout.buffer)
 
 
 if __name__ == "__main__":

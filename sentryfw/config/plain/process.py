@@ -1,7 +1,8 @@
 """Check a configuration in a process of its own, for those that hold one without pydantic.
 
 The child reads the tables of the files from stdin and writes the sections, and their values as
-JSON, or the faults, to stdout. Both are pickled: parent and child are of one installation.
+JSON, or the faults, to stdout. Both are pickled: parent and child are of one version, or the
+answer does not count: a package may have been installed since the parent's start.
 """
 
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
+from sentryfw import __version__
 from sentryfw.errors import ConfigError, SentryError
 
 if TYPE_CHECKING:
@@ -37,7 +39,13 @@ def validated(sources: "Sources") -> "Config":
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip()[-MAX_ERROR_CHARACTERS:]
         raise SentryError(f"cannot check the configuration: {reason or done.returncode}")
-    found, rest = pickle.loads(done.stdout)  # noqa: S301 - our own child wrote it
+    version, answer = pickle.loads(done.stdout)  # noqa: S301 - our own child wrote it
+    if version != __version__:
+        raise SentryError(
+            f"cannot check the configuration: this is version {__version__}, and {version} is"
+            " installed: restart the daemon"
+        )
+    found, rest = pickle.loads(answer)  # noqa: S301
     if found is None:
         raise ConfigError(*rest)
     checked: Config = found.keep_json(rest)

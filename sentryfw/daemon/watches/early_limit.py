@@ -27,6 +27,8 @@ MIN_DROPPED: Final = 1000
 """Packets dropped by the limit since the last tick from which on it is moved."""
 LIMIT_S: Final = 3.0
 """Seconds for which it stays moved after a search took no time."""
+MAX_LIMIT_S: Final = 20.0
+"""Longest time for which it stays moved: a port may be published while it does."""
 SEARCH_SHARE: Final = 0.02
 """Share of a core that the searches for redirections may take."""
 
@@ -72,7 +74,7 @@ class EarlyLimit:
         self._due = clock() + pause
         if not found:
             try:
-                self._table.decisions.limit_early(LIMIT_S + pause)
+                self._table.decisions.limit_early(min(LIMIT_S + pause, MAX_LIMIT_S))
             except SentryError as error:  # the table is being repaired
                 found = str(error)
         self._report(found)

@@ -4,7 +4,7 @@ import pickle
 import subprocess
 from typing import Any
 
-from sentryfw import config
+from sentryfw import __version__, config
 from sentryfw.config import files
 from sentryfw.config.plain import process
 
@@ -14,7 +14,9 @@ def answer(text: bytes) -> tuple[Any, Any]:
         process.COMMAND, input=pickle.dumps(files.only(text, "/etc/x")), capture_output=True,
         check=True,
     )  # fmt: skip
-    found, rest = pickle.loads(done.stdout)  # noqa: S301 - the child is ours
+    version, answered = pickle.loads(done.stdout)  # noqa: S301 - the child is ours
+    assert version == __version__
+    found, rest = pickle.loads(answered)  # noqa: S301
     return found, rest
 
 

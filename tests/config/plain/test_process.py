@@ -1,6 +1,7 @@
 """The process that checks a configuration."""
 
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -44,4 +45,15 @@ def test_the_child_searches_for_plugins_if_the_operator_wants_it(
     else:
         monkeypatch.setenv(process.PLUGINS, set_)
     with pytest.raises(SentryError, match="seen"):
+        process.validated(NOTHING)
+
+
+def test_an_answer_of_another_version_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package was installed since the daemon's start: its classes may differ from ours."""
+    script = (
+        "import pickle, sys; sys.stdin.buffer.read();"
+        " pickle.dump(('0.0.1', b'not ours'), sys.stdout.buffer)"
+    )
+    monkeypatch.setattr(process, "COMMAND", [sys.executable, "-I", "-c", script])
+    with pytest.raises(SentryError, match=r"0\.0\.1 is installed: restart"):
         process.validated(NOTHING)

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from sentryfw.daemon.watches import early_limit
-from sentryfw.daemon.watches.early_limit import LIMIT_S, MIN_DROPPED, SEARCH_SHARE, EarlyLimit
+from sentryfw.daemon.watches.early_limit import (
+    LIMIT_S,
+    MAX_LIMIT_S,
+    MIN_DROPPED,
+    SEARCH_SHARE,
+    EarlyLimit,
+)
 from sentryfw.errors import KernelError
 from sentryfw.host.links import Link
 from sentryfw.netfilter.table import Counter
@@ -107,6 +113,12 @@ def test_a_long_search_is_rare_and_the_limit_stays_moved_until_the_next(scene: S
     scene.tick(0, *[MIN_DROPPED] * 21)
     assert scene.table.moved == pytest.approx([LIMIT_S + pause] * 2)
     assert pause == pytest.approx(10.0)
+
+
+def test_a_search_of_seconds_does_not_keep_it_moved_for_minutes(scene: Scene) -> None:
+    scene.search_s = 2.0
+    scene.tick(0, MIN_DROPPED, MIN_DROPPED)
+    assert scene.table.moved == [MAX_LIMIT_S]
 
 
 def test_a_table_that_is_repaired_or_made_again_is_waited_for(scene: Scene) -> None:
