@@ -20,11 +20,11 @@ _HARMLESS_TARGETS: Final = frozenset(
     }
 )  # fmt: skip
 """Targets of iptables-nft that leave the destination as it is (iptables-extensions(8))."""
-_FIRST_DESTINATION: Final = {
-    nl.NFT_PAYLOAD_NETWORK_HEADER: 16,
-    nl.NFT_PAYLOAD_TRANSPORT_HEADER: 0,
+_DESTINATIONS: Final = {
+    nl.NFT_PAYLOAD_NETWORK_HEADER: range(16, 40),
+    nl.NFT_PAYLOAD_TRANSPORT_HEADER: range(4),
 }
-"""The offset from which on a header has addresses (IPv4's destination; IPv6's source) or ports."""
+"""Bytes of a header that may be the destination: IPv4's address is the first four of the first."""
 
 
 def redirecting_table(netlink: NfnetlinkSocket, own: str) -> str:
@@ -64,5 +64,6 @@ def _redirects(expression: dict[int, bytes]) -> bool:
 def _writes_destination(payload: dict[int, bytes]) -> bool:
     base = int.from_bytes(payload.get(nl.NFTA_PAYLOAD_BASE, b""))
     offset = int.from_bytes(payload.get(nl.NFTA_PAYLOAD_OFFSET, b""))
-    first = _FIRST_DESTINATION.get(base)
-    return nl.NFTA_PAYLOAD_SREG in payload and first is not None and offset >= first
+    end = offset + int.from_bytes(payload.get(nl.NFTA_PAYLOAD_LEN, b""))
+    place = _DESTINATIONS.get(base, range(0))
+    return nl.NFTA_PAYLOAD_SREG in payload and offset < place.stop and end > place.start

@@ -77,7 +77,7 @@ def test_a_flood_is_limited_early_and_all_others_are_served(
             lab.probe(ATTACKER[family], port)
         assert daemon.alert(ATTACKER[family])["alert"]["action"] == "blocked"
         assert _is_early(lab)
-    wait_for(lambda: not _is_early(lab), "it is back some seconds after the flood")
+    wait_for(lambda: not _is_early(lab), "it is back some seconds after the flood", 20)
     assert "a flood is limited behind" not in daemon.log()
 
 

@@ -77,6 +77,7 @@ def test_a_rule_of_nft_that_may_redirect_is_found(
         "ip6 hoplimit set 3",
         "tcp option maxseg size set 1400",
         "meta mark set 5 log counter drop",
+        "tcp flags set syn",
         "tcp dport { 1, 2 } reject",
     ],
 )

@@ -25,7 +25,7 @@ clock: Final = time.monotonic
 
 MIN_DROPPED: Final = 1000
 """Packets dropped by the limit since the last tick from which on it is moved."""
-LIMIT_S: Final = 3.0
+LIMIT_S: Final = 10.0
 """Seconds for which it stays moved after a search took no time."""
 MAX_LIMIT_S: Final = 20.0
 """Longest time for which it stays moved: a port may be published while it does."""
@@ -90,7 +90,7 @@ def redirection() -> str:
     if there is nothing. Raise SentryError or OSError if that cannot be found out."""
     for name in _LEGACY_TABLES:
         if _LEGACY_REDIRECTS & frozenset(_lines(NET / name)):
-            return "iptables-legacy has a table nat or mangle"
+            return "iptables-legacy may redirect"
     if (NET / "ip_vs").exists():
         return "IPVS is loaded"
     if any(link.kind == "vrf" for link in links()):
@@ -105,3 +105,5 @@ def _lines(path: Path) -> list[str]:
         return path.read_text().split()
     except FileNotFoundError:
         return []
+    except PermissionError:  # root's alone, and there only where iptables-legacy was used
+        return list(_LEGACY_REDIRECTS)

@@ -110,8 +110,8 @@ class DecisionSets:
         for (name, given), (cut_name, in_cut) in zip(fleet.items(), flows.items(), strict=True):
             old = elements.existing(self._netlink, name, list(given))
             requests += elements.replacements(name, given, old)
-            # Both are added and taken back together: what is new there is new here.
-            old = elements.existing(self._netlink, cut_name, list(old))
+            # Asked for all of them: another program may have emptied one of the two sets.
+            old = elements.existing(self._netlink, cut_name, list(given))
             requests += elements.replacements(cut_name, in_cut, old)
         if requests:
             self._netlink.transact(requests, "block for the fleet")
@@ -180,9 +180,10 @@ class DecisionSets:
         return elements.get(self._netlink, CONFINE_PAUSE_SET, TCP_KEY) is not None
 
     def limit_early(self, timeout: float) -> None:
-        """Limit new sources of TCP before connection tracking, for `timeout` seconds."""
-        requests = elements.timed_requests(FLOODED_SET, TCP_KEY, timeout)
-        self._netlink.transact(requests, "limit a flood")
+        """Limit new sources of TCP before connection tracking, for `timeout` seconds, unless they
+        are already."""
+        if elements.get(self._netlink, FLOODED_SET, TCP_KEY) is None:
+            elements.add_timed(self._netlink, [(FLOODED_SET, TCP_KEY, timeout)], "limit a flood")
 
     def drop_while_away(self, *, is_on: bool) -> None:
         """Drop unlisted TCP and UDP from now on while no program has the queue, or let it pass.

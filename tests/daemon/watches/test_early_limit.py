@@ -154,8 +154,8 @@ def test_a_table_that_disappears_during_the_search_is_waited_for(scene: Scene) -
 @pytest.mark.parametrize(
     ("name", "text", "found"),
     [
-        ("ip_tables_names", "filter\nnat\n", "iptables-legacy has a table nat or mangle"),
-        ("ip6_tables_names", "mangle\n", "iptables-legacy has a table nat or mangle"),
+        ("ip_tables_names", "filter\nnat\n", "iptables-legacy may redirect"),
+        ("ip6_tables_names", "mangle\n", "iptables-legacy may redirect"),
         ("ip_tables_names", "filter\nraw\n", ""),
         ("ip_tables_names", "", ""),
         ("ip_vs", "IP Virtual Server version 1.2.1\n", "IPVS is loaded"),
@@ -167,6 +167,15 @@ def test_iptables_legacy_and_ipvs_are_found(
     _alone(monkeypatch, tmp_path)
     (tmp_path / name).write_text(text)
     assert early_limit.redirection() == found
+
+
+def test_tables_that_only_root_may_read_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _alone(monkeypatch, tmp_path)
+    refused = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(Path, "read_text", lambda _: (_ for _ in ()).throw(refused))
+    assert early_limit.redirection() == "iptables-legacy may redirect"
 
 
 def test_a_vrf_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
