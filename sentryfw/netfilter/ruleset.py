@@ -183,7 +183,7 @@ def _perhaps_listed(config: Config) -> Iterator[PortRange]:
 def _by_family(networks: Iterable[IPNetwork]) -> tuple[list[str], list[str]]:
     """Return the networks of each family as text, without overlap.
 
-    By numbers: ipaddress' collapse_addresses() takes 100 us for each of 100,000 networks.
+    By numbers: 3 us a network, 12 us by ipaddress' collapse_addresses() (30,000 of them).
     """
     ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
     for net in networks:
