@@ -33,8 +33,8 @@ from bench.figures import Figure, keep, load, machine, show
 from sentryfw.errors import SentryError
 
 LARGE_COUNT = 1_000_000
-GOALS_100K = {"list": 2.0, "unblock": 50.0, "restore": 3.0}
-GOALS_1M = {"unblock": 50.0, "restore": 30.0, "memory": 600.0}
+GOALS_100K = {"list": 0.8, "unblock": 50.0, "restore": 3.0, "memory": 70.0}
+GOALS_1M = {"list": 10.0, "unblock": 50.0, "restore": 6.0, "memory": 200.0}
 
 Step = Callable[[], Sequence[Figure]]
 T = TypeVar("T")

@@ -24,7 +24,7 @@ def figures(size: int) -> list[Figure]:
         packets, seconds, large = _run(path, size)
     name = f"replay of {size / 1e9:g} GB"
     return [
-        at_least(f"{name}, the whole command", packets / seconds, "packets/s", 150_000),
+        at_least(f"{name}, the whole command", packets / seconds, "packets/s", 500_000),
         at_most(f"{name}, memory by that of a tenth", large / little, "times", 1.1,
                 f"{little:.0f} and {large:.0f} MiB"),
     ]  # fmt: skip

@@ -18,8 +18,8 @@ def figures(runs: int) -> list[Figure]:
         lab.victim.call(_block_some)
         for command in ("list", "status"):
             seconds, spread = median_of(partial(_seconds, daemon, command), runs)
-            found.append(at_most(f"sentryfw {command}, cold start", seconds, "s", 0.3, spread))
-    return [at_most("sentryfwd idle, resident", memory, "MiB", 40), *found]
+            found.append(at_most(f"sentryfw {command}, cold start", seconds, "s", 0.1, spread))
+    return [at_most("sentryfwd idle, resident", memory, "MiB", 28), *found]
 
 
 def _block_some() -> None:

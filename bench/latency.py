@@ -46,17 +46,17 @@ def figures(rounds: int, *, peers: bool) -> list[Figure]:
     worst = {name: percentile(times, 0.99) for name, times in others.items() if times}
     busy = f"under {OTHER_PROBES_PER_S:,} other probes/s"
     return [
-        at_most("trigger to element, idle, median", statistics.median(idle), "ms", 0.5,
+        at_most("trigger to element, idle, median", statistics.median(idle), "ms", 0.15,
                 spread_of(idle), medians),
-        at_most("trigger to element, idle, p99", percentile(idle, 0.99), "ms", 5,
+        at_most("trigger to element, idle, p99", percentile(idle, 0.99), "ms", 0.6,
                 f"{len(idle)} scanners", worst),
         at_most("trigger to element, every reaction hangs, median", statistics.median(hanging),
                 "ms", 0.5, spread_of(hanging)),
-        at_most("trigger to element, every reaction hangs, p99", percentile(hanging, 0.99), "ms", 5,
+        at_most("trigger to element, every reaction hangs, p99", percentile(hanging, 0.99), "ms", 2,
                 f"{len(hanging)} scanners"),
         at_most(f"trigger to element, {busy}, median", statistics.median(flooded), "ms", 0.5,
                 spread_of(flooded)),
-        at_most(f"trigger to element, {busy}, p99", percentile(flooded, 0.99), "ms", 5,
+        at_most(f"trigger to element, {busy}, p99", percentile(flooded, 0.99), "ms", 2,
                 f"{len(flooded)} scanners"),
         noted(f"probes beyond the trigger, {busy}, most", max(late, default=0), "probes"),
     ]  # fmt: skip

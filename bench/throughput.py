@@ -43,8 +43,10 @@ def figures(runs: int, seconds: float) -> list[Figure]:
                     rate, speed = run(lab, frames, options, seconds)
                     rates[reader].append(rate)
                     speeds[reader].append(speed)
-        found.append(share_of(f"queue throughput, {name}", rates, "packets/s", US, NFQ, 0.7))
-        found.append(share_of(f"judged in a second of CPU, {name}", speeds, "packets", US, NFQ, 0))
+        found.append(share_of(f"queue throughput, {name}", rates, "packets/s", US, NFQ, 0.95))
+        found.append(
+            share_of(f"judged in a second of CPU, {name}", speeds, "packets", US, NFQ, 0.8)
+        )
     return found
 
 
