@@ -56,6 +56,8 @@ table inet answers {
 
 WITH_RULESETS: Final = """
 from pathlib import Path
+from sentryfw.config import plain
+plain.is_used = True
 from sentryfw.netfilter import ruleset
 ruleset.directory = lambda: Path({directory!r})
 from sentryfw.daemon.main import main
