@@ -6,8 +6,9 @@ from typing import Annotated, Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from sentryfw.config.form import AfterValidator, Field, model_validator
+from sentryfw.config.neighbours import check_api
 from sentryfw.config.types import Count, Directory, Duration, Section
-from sentryfw.config.webhook import TOKEN, WebhookUrl
+from sentryfw.config.webhook import WebhookUrl
 
 MAX_MEMBERS: Final = 1000
 MAX_SOURCES: Final = 65536
@@ -161,10 +162,7 @@ class FleetCrowdsec(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.url is None) != (self.credentials is None):
-            raise ValueError("url and credentials go together")
-        if self.url is not None and (TOKEN in self.url or urlsplit(self.url).query):
-            raise ValueError("write the URL of the local API, like https://lapi.example.org:8080/")
+        check_api(self.url, self.credentials)
         if not self.name:
             raise ValueError("it has a name among the members")
         return self

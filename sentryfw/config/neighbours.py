@@ -28,6 +28,15 @@ class Bgp(Section):
     """Routes of both families; later blocks wait until others have ended."""
 
 
+def check_api(url: str | None, credentials: Path | None) -> None:
+    """Check a section's URL of CrowdSec's local API, and that both are given or none. Raise
+    ValueError."""
+    if (url is None) != (credentials is None):
+        raise ValueError("url and credentials go together")
+    if url is not None and (TOKEN in url or urlsplit(url).query):
+        raise ValueError("write the URL of the local API, like https://lapi.example.org:8080/")
+
+
 class Crowdsec(Section):
     """Blocks at CrowdSec's local API, for its bouncers to enforce."""
 
@@ -52,8 +61,5 @@ class Crowdsec(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.url is None) != (self.credentials is None):
-            raise ValueError("url and credentials go together")
-        if self.url is not None and (TOKEN in self.url or urlsplit(self.url).query):
-            raise ValueError("write the URL of the local API, like https://lapi.example.org:8080/")
+        check_api(self.url, self.credentials)
         return self
