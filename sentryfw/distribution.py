@@ -1,5 +1,8 @@
-"""Python packages of the distribution, for what few configurations need: they are not in our
-packages, whose private environment does not search the distribution's directories.
+"""What differs between distributions: where their Python packages are, and how a service is
+started.
+
+Few configurations need a Python package of the distribution: our packages have none of them, and
+their private environment does not search the distribution's directories.
 
 See docs/decisions.md: distribution-packages.
 """
@@ -7,6 +10,7 @@ See docs/decisions.md: distribution-packages.
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 DIRECTORIES: Final = (
@@ -27,3 +31,19 @@ def distribution_packages() -> Iterator[None]:
     finally:
         for directory in added:
             sys.path.remove(directory)
+
+
+SERVICE_MANAGERS: Final = (
+    ("run/systemd/system", "systemctl {action} {service}"),
+    ("sbin/openrc-run", "rc-service {service} {action}"),
+    ("sbin/procd", "/etc/init.d/{service} {action}"),
+)
+"""Paths that show which service manager runs, and its command: systemd, OpenRC, OpenWrt's procd."""
+
+
+def service_command(action: str, service: str = "sentryfw", root: Path = Path("/")) -> str:
+    """Return the command of this machine for `start`, `restart` or `status` of a service; systemd's
+    where no service manager is found."""
+    commands = [command for path, command in SERVICE_MANAGERS if (root / path).exists()]
+    command = commands[0] if commands else SERVICE_MANAGERS[0][1]
+    return command.format(action=action, service=service)

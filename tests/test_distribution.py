@@ -1,4 +1,5 @@
-"""Imports from the distribution's directories: what an environment lacks, and only that."""
+"""Imports from the distribution's directories: what an environment lacks, and only that; the commands of
+its service manager."""
 
 import importlib.util
 import subprocess
@@ -9,7 +10,7 @@ from typing import Final
 import pytest
 
 from sentryfw import distribution
-from sentryfw.distribution import distribution_packages
+from sentryfw.distribution import distribution_packages, service_command
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SIGN: Final = """\
@@ -92,3 +93,19 @@ def test_signatures_by_the_packages_of_the_distribution() -> None:
     assert any(Path(origin).is_relative_to(place) for place in places)
     assert redis == "False"
     assert not set(path) & set(distribution.DIRECTORIES)
+
+
+@pytest.mark.parametrize(
+    ("manager", "command"),
+    [
+        ("run/systemd/system", "systemctl status sentryfw-link"),
+        ("sbin/openrc-run", "rc-service sentryfw-link status"),
+        ("sbin/procd", "/etc/init.d/sentryfw-link status"),
+        ("etc", "systemctl status sentryfw-link"),
+    ],
+)
+def test_a_service_is_named_with_the_command_of_its_manager(
+    tmp_path: Path, manager: str, command: str
+) -> None:
+    (tmp_path / manager).mkdir(parents=True)
+    assert service_command("status", "sentryfw-link", root=tmp_path) == command

@@ -11,6 +11,7 @@ from typing import Any, Final, TypedDict
 from sentryfw.control import client
 from sentryfw.control.answers import fits, known
 from sentryfw.control.client import Answer, Request
+from sentryfw.distribution import service_command
 from sentryfw.errors import SentryError
 from sentryfw.query.blocks import BlockItem, KernelState
 
@@ -190,5 +191,5 @@ def _checked(path: Path, request: Request, answer: Answer) -> Answer:
 def _unexpected(path: Path) -> SentryError:
     return SentryError(
         f"{path}: the daemon's answer is not what this version expects: restart the daemon"
-        " (systemctl restart sentryfw)"
+        f" ({service_command('restart')})"
     )

@@ -3,11 +3,12 @@
 from typing import Any, Final
 
 from sentryfw.cli.phrases import is_known
+from sentryfw.distribution import service_command
 from sentryfw.query.summary import OFF
 from sentryfw.text import counted, duration, local_time, seconds_since
 
 ALL: Final = "sentryfw status --all"
-START: Final = "start it: `systemctl start sentryfw`, or `sentryfwd` where there is no systemd"
+START: Final = f"start it: `{service_command('start')}`, or `sentryfwd` where it is no service"
 
 State = dict[str, Any]
 Line = tuple[str, str]

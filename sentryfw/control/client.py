@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sentryfw.control.answers import MAX_STREAM, harmless
 from sentryfw.control.framing import encode
+from sentryfw.distribution import service_command
 from sentryfw.errors import NoPrivilege, NotRunning, SentryError
 
 MAX_LINE_BYTES: Final = 65536
@@ -20,7 +21,7 @@ ANSWER_TIMEOUT_S: Final = 2.0
 NOT_RUNNING: Final = "the daemon is not running: start sentryfwd"
 NOT_RUNNING_NOR_ROOT: Final = (
     "the daemon is not running, and without it only root can read the kernel: start it"
-    " (systemctl start sentryfw), or run this with sudo"
+    f" ({service_command('start')}), or run this with sudo"
 )
 
 Request = Mapping[str, Any]

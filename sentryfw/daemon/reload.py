@@ -29,6 +29,7 @@ from sentryfw.daemon.parts import (
     make_responder,
     open_capture_store,
 )
+from sentryfw.distribution import service_command
 from sentryfw.errors import ConfigError, NotInstalled, SentryError
 from sentryfw.guard.never_block_update import collect_protected
 from sentryfw.host.protected import Protected
@@ -36,7 +37,7 @@ from sentryfw.netfilter.features import Divert
 from sentryfw.record.captures import CaptureStore, RecentProbes
 from sentryfw.respond.responder import Responder
 
-RESTART: Final = "needs a restart (systemctl restart sentryfw)"
+RESTART: Final = f"needs a restart ({service_command('restart')})"
 HELPER: Final = "is done by root's helper, which has to start again: run `sentryfw install`"
 _FIXED: Final = {"paths": RESTART, "queue": RESTART, "fleet": RESTART}
 _HELPERS: Final = {"respond.command": HELPER, "respond.hosts_deny": HELPER}

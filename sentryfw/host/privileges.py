@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sentryfw.config.model import Paths
+from sentryfw.distribution import service_command
 from sentryfw.errors import NOT_ROOT, NoPrivilege, SentryError, Unsupported
 from sentryfw.host import account
 
@@ -25,7 +26,7 @@ STATUS: Final = Path("/proc/self/status")
 
 NO_NET_ADMIN: Final = (
     "the daemon needs CAP_NET_ADMIN and nothing else: start it as a service"
-    " (systemctl start sentryfw), or as root (sudo)"
+    f" ({service_command('start')}), or as root (sudo)"
 )
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypedDict
 
 from sentryfw.config.model import Config
+from sentryfw.distribution import service_command
 from sentryfw.errors import SentryError
 from sentryfw.host import inhibit
 from sentryfw.netfilter.table import SWITCHED_OFF, Table
@@ -45,7 +46,7 @@ def summary(config: Config, table: Table, daemon: Mapping[str, Any], divert: str
     elif divert is None:
         reasons.append("the table has no rule that queues packets: run `sentryfw install`")
     if not daemon:
-        reasons.append("the daemon is not running: systemctl start sentryfw")
+        reasons.append(f"the daemon is not running: {service_command('start')}")
     if trial is not None and not trial.left and not daemon:
         reasons.append("a trial ended without `sentryfw confirm`")
     observing = daemon.get("mode", config.detect.mode) == "observe"

@@ -15,6 +15,7 @@ from sentryfw.cli.commands.fleet.group import group
 from sentryfw.config.fleet import FleetHub
 from sentryfw.control.answers import harmless
 from sentryfw.control.client import ask
+from sentryfw.distribution import service_command
 from sentryfw.errors import SentryError
 from sentryfw.host.private_files import open_no_link
 from sentryfw.record.events import timestamp
@@ -143,7 +144,7 @@ def _lines(found: Mapping[str, Any], now: float) -> list[str]:
         return [*lines, "hub: none; entries are carried by `sentryfw fleet send` and `receive`"]
     where = plain(str(link.get("hub", "")))
     if not link["running"]:
-        lines.append("hub: the link does not run: systemctl status sentryfw-link")
+        lines.append(f"hub: the link does not run: {service_command('status', 'sentryfw-link')}")
     elif link.get("reached"):
         lines.append(f"hub: {where} is reached; {link.get('sent', 0)} entries sent")
     else:
