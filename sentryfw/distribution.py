@@ -1,5 +1,5 @@
-"""What differs between distributions: where their Python packages are, and how a service is
-started.
+"""Differences between distributions: where their Python packages are, and the commands of their
+service managers.
 
 Few configurations need a Python package of the distribution: our packages have none of them, and
 their private environment does not search the distribution's directories.

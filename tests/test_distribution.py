@@ -1,5 +1,4 @@
-"""Imports from the distribution's directories: what an environment lacks, and only that; the commands of
-its service manager."""
+"""Differences between distributions: imports from their directories, service managers."""
 
 import importlib.util
 import subprocess

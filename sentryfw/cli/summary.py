@@ -8,7 +8,7 @@ from sentryfw.query.summary import OFF
 from sentryfw.text import counted, duration, local_time, seconds_since
 
 ALL: Final = "sentryfw status --all"
-START: Final = f"start it: `{service_command('start')}`, or `sentryfwd` where it is no service"
+START: Final = f"start it: `{service_command('start')}`, or `sentryfwd` where no service is set up"
 
 State = dict[str, Any]
 Line = tuple[str, str]
