@@ -7,9 +7,12 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from sentryfw.errors import ReactionFailed
 from sentryfw.respond import hosts_deny as module
@@ -124,6 +127,44 @@ def test_a_comment_about_an_address_is_not_a_line(section: HostsDenyFile, path: 
     assert section.lines() == ["ALL: 198.18.0.2"]
     section.apply({A: False})
     assert path.read_text() == "# ALL: 198.18.0.2\nALL: 198.18.0.22\n"
+
+
+@given(
+    before=st.lists(st.sampled_from([b"sshd: ALL", b"ALL: 198.18.0.1", b"# ALL: 198.18.0.2", b""])),
+    ours=st.lists(st.integers(1, 30), unique=True),
+    after=st.lists(st.sampled_from([b"c: d", b"ALL: 198.18.0.3 ", b" ALL: 198.18.0.4"])),
+    changes=st.dictionaries(st.integers(1, 30), st.booleans(), max_size=6),
+)
+def test_splicing_writes_the_same_file_as_reading_every_line(
+    before: list[bytes], ours: list[int], after: list[bytes], changes: dict[int, bool]
+) -> None:
+    # Reading every line also leaves out those of ours that an administrator wrote since.
+    assume({1, 3, 4} & set(ours) <= set(changes))
+    lines = [b"ALL: 198.18.0.%d" % number for number in ours]
+    data = b"".join(b"%s\n" % line for line in (*before, BEGIN, *lines, END, *after))
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "hosts.deny"
+        found = []
+        for most in (0, module.MAX_SPLICES):
+            path.write_bytes(data)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "MAX_SPLICES", most)
+                HostsDenyFile(path, LINE).apply(
+                    {f"198.18.0.{number}": present for number, present in changes.items()}
+                )
+            found.append(path.read_bytes())
+    assert found[0] == found[1]
+
+
+def test_a_change_among_many_lines_reads_only_its_own(
+    section: HostsDenyFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section.sync({f"198.18.{high}.{low}" for high in range(1, 9) for low in range(250)})
+    monkeypatch.setattr(module, "_split", None)
+    section.apply({A: True})
+    section.apply({B: True, A: False, "198.18.8.1": False})
+    assert path.read_bytes().endswith(b"ALL: 198.18.8.99\nALL: 198.18.0.3\n%s\n" % END)
+    assert b"198.18.8.1\n" not in path.read_bytes()
 
 
 def test_the_section_is_removed_with_its_last_line(section: HostsDenyFile, path: Path) -> None:
