@@ -20,8 +20,10 @@ from typing import Any, Final, Self, TypeVar
 
 from bench.build import BUILD
 from bench.frames import write_frames
+from sentryfw.config import load_with_sources
 from sentryfw.control.client import ask
 from sentryfw.errors import NotRunning
+from sentryfw.host import last_good
 from sentryfw.netlink.nftables import NFTA_DATA_VALUE
 from sentryfw.tools.drill.namespace import Namespace, connect
 
@@ -165,6 +167,7 @@ class Daemon:
         self.config = self.home / "sentryfw.toml"
         paths = "".join(f'{name} = "{self.home / name}"\n' for name in ("state", "runtime", "log"))
         self.config.write_text(f"[paths]\n{paths}{config}\n")
+        last_good.save(self.config, load_with_sources(self.config))  # as `sentryfw install` does
         self._command: list[str | Path] = [sys.executable, "-P", "-m", "sentryfw.daemon.main"]
         if rulesets is not None:
             self._command = [

@@ -11,7 +11,7 @@ import typer
 from sentryfw import config
 from sentryfw.cli import output
 from sentryfw.cli.phrases import FOREVER
-from sentryfw.config import Loaded, types
+from sentryfw.config import Loaded, plain, types
 from sentryfw.config.model import Config
 from sentryfw.config.types import IPAddress, IPNetwork, parse_duration, parse_network
 from sentryfw.daemon.imports import plugin_search_without_metadata
@@ -49,6 +49,8 @@ def config_path(context: typer.Context) -> Path | None:
 def load_config(context: typer.Context) -> Config:
     """Load the configuration to work by: another one while the files have a fault, with a warning
     on standard error."""
+    if plain.known is not None:
+        return plain.known.config()
     with plugin_search_without_metadata():  # 10 ms of each command
         try:
             return config.load(config_path(context))
@@ -82,7 +84,7 @@ def keep_last_good(context: typer.Context, loaded: Loaded) -> None:
     from sentryfw.host import last_good  # noqa: PLC0415 - two commands need it
 
     try:
-        last_good.save(config_path(context), loaded.sources)
+        last_good.save(config_path(context), loaded)
     except SentryError as error:
         warn(f"warning: {error}")
 

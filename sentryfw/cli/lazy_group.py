@@ -5,6 +5,8 @@ mistyped name use a table, and import no command.
 """
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import click
@@ -12,8 +14,12 @@ import typer
 from typer.core import TyperGroup
 
 from sentryfw.cli.help import SECTIONS, epilog
+from sentryfw.config import plain
+from sentryfw.errors import ConfigError
+from sentryfw.host import last_good
 
 COMMANDS: Final = "sentryfw.cli.commands"
+FORM: Final = "sentryfw.config.form"
 
 
 class LazyGroup(TyperGroup):
@@ -21,6 +27,8 @@ class LazyGroup(TyperGroup):
 
     table: ClassVar[dict[str, tuple[str, str]]] = {}
     """Each command's module, which has it in `app`, and its help in one line."""
+    by_checked_values: ClassVar[frozenset[str]] = frozenset()
+    """Commands that read the configuration and do no more with it."""
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - TyperGroup's own
         super().__init__(**attributes)
@@ -62,7 +70,22 @@ class LazyGroup(TyperGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the arguments name, imported."""
         name, command, rest = super().resolve_command(ctx, args)
+        if name in self.by_checked_values:
+            named = ctx.params.get("config_file")
+            take_checked_values(None if named is None else Path(named))
         return name, command if name is None else self.load(name), rest
+
+
+def take_checked_values(path: Path | None) -> None:
+    """Let this process take the configuration without pydantic, if it was checked before: half of
+    the time of a short command. Not where a module has imported the sections."""
+    if FORM in sys.modules:
+        return
+    try:
+        plain.known = last_good.checked(path)
+    except ConfigError:  # the command reports it
+        return
+    plain.is_used = plain.known is not None
 
 
 def _config_first(words: list[str]) -> list[str]:

@@ -53,10 +53,10 @@ SERVICES: Final = (
 )  # fmt: skip
 """Services of several ports: (protocol, port)."""
 _SERVICE_OF: Final = {port: service for service in SERVICES for port in service}
-_IS_OF_SERVICE: Final = bytes(
-    any((protocol, port) in _SERVICE_OF for protocol in (TCP, UDP)) for port in range(65536)
-)
+_IS_OF_SERVICE: Final = bytearray(65536)
 """Flags by port number: 1 where a service of SERVICES may be."""
+for _, _port in _SERVICE_OF:
+    _IS_OF_SERVICE[_port] = 1
 
 
 class Horizons(NamedTuple):

@@ -127,7 +127,7 @@ def test_a_command_works_with_a_broken_drop_in(
 def test_a_command_works_with_a_broken_main_file_and_the_last_good_one(
     good: FakeHost, words: tuple[str, ...], kind: str
 ) -> None:
-    last_good.save(good.config, load_with_sources(good.config).sources)
+    last_good.save(good.config, load_with_sources(good.config))
     path = _broken(good, kind, good.config.name)
     done = good.sentryfw(*words)
     assert done.returncode == COMMANDS[words], done.stderr

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Final
 
 import pytest
 from typer.testing import CliRunner
 
-from sentryfw.cli.app import COMMANDS, Commands, app
-from sentryfw.config import DEFAULT_PATH
+from sentryfw.cli.app import BY_CHECKED_VALUES, COMMANDS, Commands, app
+from sentryfw.config import DEFAULT_PATH, load_with_sources
+from sentryfw.host import last_good
 
 RUNNER = CliRunner()
 
@@ -23,6 +26,42 @@ def test_help_imports_no_command() -> None:
     loaded = done.stdout.split()
     assert "sentryfw.cli.lazy_group" in loaded
     assert [name for name in loaded if name.startswith(("sentryfw.cli.commands", "pydantic"))] == []
+
+
+PROBE: Final = """\
+import sys
+from sentryfw.cli import app
+app.stdio.finish = lambda code: print("CODE", code, "pydantic" in sys.modules)
+app.main()
+"""
+
+
+def _run(*words: str) -> str:
+    """Return the exit code of a command in a process, and whether pydantic was imported."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PROBE, *words], capture_output=True, text=True, check=False
+    )
+    return done.stdout.partition("CODE ")[2].strip()
+
+
+@pytest.mark.parametrize("name", sorted(BY_CHECKED_VALUES))
+def test_a_command_takes_checked_values_of_files_that_are_the_same(
+    tmp_path: Path, name: str
+) -> None:
+    """It fails without a table in every case, by the same exit code."""
+    path = tmp_path / "sentryfw.toml"
+    for directory in ("state", "run", "log"):
+        (tmp_path / directory).mkdir()
+    path.write_text(
+        f'[paths]\nstate = "{tmp_path}/state"\nruntime = "{tmp_path}/run"\nlog = "{tmp_path}/log"\n'
+    )
+    words = ["-c", str(path), name, *(["192.0.2.1"] if name not in {"status", "list"} else [])]
+    code, with_pydantic = _run(*words).split()
+    assert with_pydantic == "True"
+    last_good.save(path, load_with_sources(path))
+    assert _run(*words) == f"{code} False"
+    path.write_text(path.read_text() + "[detect]\ntrigger = 4\n")
+    assert _run(*words) == f"{code} True"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -84,7 +84,7 @@ def test_lines_at_the_place_of_the_last_good_configuration_are_removed(
 ) -> None:
     place = left.parent / "sentryfw.toml"
     place.write_text(f'[respond.hosts_deny]\nenabled = true\npath = "{left}"\n')
-    last_good.save(place, config.load_with_sources(place).sources)
+    last_good.save(place, config.load_with_sources(place))
     moved = Config.model_validate(
         {"respond": {"hosts_deny": {"enabled": True, "path": str(left.with_name("new.deny"))}}}
     )

@@ -38,7 +38,7 @@ def test_the_daemons_own_is_first_but_neither_its_paths_nor_its_reactions(
 ) -> None:
     """The daemon's user could answer anything."""
     said: list[str] = []
-    last_good.save(place, config.load_with_sources(place).sources)
+    last_good.save(place, config.load_with_sources(place))
     good = config.load(place)
     _break(place)
     forged = Config.model_validate(
@@ -61,7 +61,7 @@ def test_the_daemons_own_is_first_but_neither_its_paths_nor_its_reactions(
 def test_an_answer_without_a_configuration_counts_as_none(
     place: Path, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
 ) -> None:
-    last_good.save(place, config.load_with_sources(place).sources)
+    last_good.save(place, config.load_with_sources(place))
     good = config.load(place)
     _break(place)
     _answer(monkeypatch, answer)
