@@ -48,7 +48,7 @@ COMMANDS: Final = {
     "config": ("config", "Show and change the configuration."),
 }
 """The module of each command in commands/, and its help in one line."""
-BY_CHECKED_VALUES: Final = frozenset({"status", "list", "block", "unblock", "explain"})
+BY_CHECKED_VALUES: Final = frozenset({"status", "list", "block", "unblock", "explain", "allow"})
 HELP: Final = (
     "Find port scans and stop them inside nftables. The first steps: drill shows what it does"
     " without changing this host, doctor checks what it needs, install --trial 5m begins."

@@ -78,7 +78,11 @@ def _allowlist(path: Path) -> Iterator[Protected]:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError("never_block.files", [f"{path}: {error.strerror}"]) from None
-    yield from _networks(address_list.parse(data), path, str(path))
+    before, networks = _read.get(path, (b"", ()))
+    if before != data:  # 7 us a line, and an addition to another list waits for it
+        networks = tuple(_networks(address_list.parse(data), path, str(path)))
+        _read[path] = data, networks
+    yield from networks
 
 
 def allowed(paths: Paths) -> Iterator[Protected]:
@@ -121,6 +125,8 @@ def _networks(
     )
 
 
+_read: Final[dict[Path, tuple[bytes, tuple[Protected, ...]]]] = {}
+"""The bytes of each file of [never_block] files, and the networks in them."""
 _warned: Final[dict[Path, frozenset[address_list.Warned]]] = {}
 """The warnings of each list that were logged: the daemon reads the lists repeatedly."""
 

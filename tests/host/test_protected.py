@@ -1,6 +1,8 @@
 """The never-block sources of this host, and the warnings about its lists."""
 
 import logging
+import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
@@ -132,3 +134,21 @@ def test_gateways_are_never_blocked_unless_that_is_off(wired: Namespace) -> None
         config = parse(f"[never_block]\n{text}".encode(), "test.toml")
         found = wired.call(lambda config=config: protected.never_block(config))
         assert {str(p.network): p.why for p in found if p.why == "gateway"} == expected
+
+
+def test_a_list_is_parsed_again_if_its_bytes_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "list"
+    path.write_text("192.0.2.1\n")
+    config = _config(tmp_path, path)
+    status = path.stat()
+    assert ip_network("192.0.2.1") in {item.network for item in protected.never_block(config)}
+    with monkeypatch.context() as patch:
+        patch.setattr(protected.address_list, "parse", None)
+        assert ip_network("192.0.2.1") in {item.network for item in protected.never_block(config)}
+    path.write_text("192.0.2.2\n")  # the same size and, by a program that sets it, the same time
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    found = {item.network for item in protected.never_block(config)}
+    assert ip_network("192.0.2.2") in found
+    assert ip_network("192.0.2.1") not in found
