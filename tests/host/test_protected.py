@@ -140,15 +140,17 @@ def test_a_list_is_parsed_again_if_its_bytes_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "list"
-    path.write_text("192.0.2.1\n")
+    path.write_text("198.51.100.1\n")
     config = _config(tmp_path, path)
     status = path.stat()
-    assert ip_network("192.0.2.1") in {item.network for item in protected.never_block(config)}
+    assert ip_network("198.51.100.1") in {item.network for item in protected.never_block(config)}
     with monkeypatch.context() as patch:
         patch.setattr(protected.address_list, "parse", None)
-        assert ip_network("192.0.2.1") in {item.network for item in protected.never_block(config)}
-    path.write_text("192.0.2.2\n")  # the same size and, by a program that sets it, the same time
+        assert ip_network("198.51.100.1") in {
+            item.network for item in protected.never_block(config)
+        }
+    path.write_text("198.51.100.2\n")  # the same size and, by a program that sets it, the same time
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     found = {item.network for item in protected.never_block(config)}
-    assert ip_network("192.0.2.2") in found
-    assert ip_network("192.0.2.1") not in found
+    assert ip_network("198.51.100.2") in found
+    assert ip_network("198.51.100.1") not in found
