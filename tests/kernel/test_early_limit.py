@@ -1,20 +1,25 @@
 """In a flood new sources are limited before connection tracking, and all others are served."""
 
 import contextlib
+import itertools
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
 
+from sentryfw.engine.model import parse_source
+from sentryfw.engine.networks import LINK_LOCAL_ONLY
+from sentryfw.tools.drill.namespace import add_address, connect
 from support.frames import SYN, tcp_frame
-from support.lab import ATTACKER, BYSTANDER, UNLISTED, VICTIM, Lab, Sentry
+from support.lab import ATTACKER, BYSTANDER, INTERFACE, UNLISTED, VICTIM, Lab, Sentry
 from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.serial]
 
 StartDaemon = Callable[[str], Sentry]
-FLOOD_PORT: Final = 7
+FLOOD_PORTS: Final = (7, 8, 9)
 PUBLISHED: Final = 8443
 
 
@@ -22,12 +27,16 @@ PUBLISHED: Final = 8443
 def _flood(lab: Lab, family: int) -> Iterator[None]:
     """Send SYNs of new sources to an unlisted port, far more than the limit in each second."""
     ended = threading.Event()
+    # A source comes again after two seconds, when it is new again.
+    frames = [
+        [_syn(lab, family, first + n) for n in range(1000)] for first in range(0, 20000, 1000)
+    ]
 
     def send() -> None:
-        first = 0
-        while not ended.wait(0.1):
-            lab.wire.send(*(_syn(lab, family, first + n) for n in range(1000)))
-            first += 1000
+        for part in itertools.cycle(frames):
+            if ended.wait(0.1):
+                return
+            lab.wire.send(*part)
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -43,11 +52,24 @@ def _syn(lab: Lab, family: int, number: int) -> bytes:
     source = (
         f"10.{high}.{low >> 8}.{low & 0xFF}" if family == 4 else f"2001:db8:{high:x}:{low:x}::9"
     )
-    return tcp_frame(lab.ether, source, VICTIM[family], 40000, FLOOD_PORT, flags=SYN)
+    port = FLOOD_PORTS[number % len(FLOOD_PORTS)]
+    return tcp_frame(lab.ether, source, VICTIM[family], 40000, port, flags=SYN)
 
 
 def _is_early(lab: Lab) -> bool:
     return bool(lab.elements("flooded"))
+
+
+def _wait_until_early(lab: Lab, family: int) -> None:
+    """Wait until the limit is moved, and knows what the flood finds closed."""
+    wait_for(lambda: _is_early(lab), "the limit is moved")
+    wait_for(lambda: _closed(lab, family) == set(FLOOD_PORTS), "closed ports")
+
+
+def _closed(lab: Lab, family: int) -> set[int]:
+    """Return the ports that were found closed on the wire's interface."""
+    listing = lab.nft("list", "set", "inet", "sentryfw", f"closed{family}")
+    return {int(port) for port in re.findall(rf'"{INTERFACE}" \. \S+ \. (\d+)', listing)}
 
 
 def _is_refused(lab: Lab, source: str, port: int) -> bool:
@@ -112,3 +134,78 @@ def test_a_published_port_is_served_in_a_flood(lab: Lab, start_daemon: StartDaem
         for _ in range(5):
             assert lab.answers(BYSTANDER[4], PUBLISHED)
         assert not _is_early(lab)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_service_that_starts_on_a_flooded_port_is_served(
+    lab: Lab, start_daemon: StartDaemon, family: int
+) -> None:
+    """A client's second SYN comes when the kernel has forgotten that the port was closed."""
+    start_daemon("")
+    with _flood(lab, family):
+        _wait_until_early(lab, family)
+        lab.listen(FLOOD_PORTS[0], family)
+        assert lab.open(BYSTANDER[family], FLOOD_PORTS[0]).getpeername()
+        assert _is_early(lab)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_scanner_of_flooded_ports_is_blocked(
+    lab: Lab, start_daemon: StartDaemon, family: int
+) -> None:
+    daemon = start_daemon("")
+    with _flood(lab, family):
+        _wait_until_early(lab, family)
+        for port in FLOOD_PORTS:
+            lab.probe(ATTACKER[family], port)
+            lab.probe(ATTACKER[family], port)
+        assert daemon.alert(ATTACKER[family])["alert"]["action"] == "blocked"
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_block_and_its_end_count_in_a_flood(
+    lab: Lab, start_daemon: StartDaemon, family: int
+) -> None:
+    start_daemon("")
+    lab.listen(family=family)
+    attacker = parse_source(ATTACKER[family], LINK_LOCAL_ONLY)
+    lab.table.sets.block([(attacker, 600.0)])
+    with _flood(lab, family):
+        _wait_until_early(lab, family)
+        assert not lab.answers(ATTACKER[family])
+        before = lab.dropped(ATTACKER[family])
+        for _ in range(2):  # the first is a new source's, of which most are dropped by the limit
+            lab.probe(ATTACKER[family], FLOOD_PORTS[0])
+        wait_for(lambda: lab.dropped(ATTACKER[family]) > before, "a drop that the block counts")
+        lab.table.sets.unblock(attacker)
+        assert lab.answers(ATTACKER[family])
+        assert _is_early(lab)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_never_block_source_is_not_limited(
+    lab: Lab, start_daemon: StartDaemon, family: int
+) -> None:
+    """Each of its probes is judged, of the first, too, which a new source's would hardly be."""
+    daemon = start_daemon(f'[never_block]\naddresses = ["{BYSTANDER[family]}"]')
+    with _flood(lab, family):
+        _wait_until_early(lab, family)
+        lab.probe(BYSTANDER[family], *FLOOD_PORTS)
+        reason = daemon.alert(BYSTANDER[family], action="allowed")["sentryfw"]["reason"]
+        assert reason == "never_block"
+        assert _is_early(lab)
+
+
+def test_what_an_unwatched_interface_sends_is_not_limited(
+    lab: Lab, start_daemon: StartDaemon
+) -> None:
+    """A port found closed is so for the packets of its interface."""
+    start_daemon(f'[watch]\ninterfaces = ["{INTERFACE}"]')
+    connect(lab.victim, lab.attacker, ("up0", "up1"))
+    add_address(lab.victim, "up0", "198.18.32.1/24")
+    add_address(lab.attacker, "up1", "198.18.32.2/24")
+    lab.attacker.ip("route", "add", f"{VICTIM[4]}/32", "via", "198.18.32.1", "dev", "up1")
+    with _flood(lab, 4):
+        _wait_until_early(lab, 4)
+        assert _is_refused(lab, "198.18.32.2", FLOOD_PORTS[0])
+        assert _closed(lab, 4) == set(FLOOD_PORTS)

@@ -494,35 +494,43 @@ _MATCH: Final = re.compile(r"(?P<what>[\w ]+?)(?: & [^@!=]+?)? (?P<negated>!= )?
 
 def _lookups(listing: str, family: str) -> list[str]:
     """Return the sets in which a SYN that is in none is looked up in early_drop, in order."""
-    chains = _chains(listing)
     found: list[str] = []
-    pending = list(chains["early_drop"])
-    while pending:
-        rule = pending.pop(0)
-        if rule.startswith("meta l4proto != tcp ") or "!= syn accept" in rule:
-            continue
-        other = {"ip": "ip6", "ip6": "ip"}[family]
-        if rule.startswith((f"{other} ",)):
-            continue
-        if rule.startswith("meta nfproto ipv4") and family == "ip6":
-            continue
-        matches = list(_MATCH.finditer(rule))
-        passed = True
-        for match in matches:
-            found.append(match["set"])
-            if not match["negated"]:
-                passed = False
-                break
-        if not passed:
-            continue
-        verdict = re.search(r"(accept|drop|goto|jump)(?: (\w+))?$", rule)
-        assert verdict is not None, rule
-        if verdict[1] in ("goto", "jump"):
-            rest = pending if verdict[1] == "jump" else []
-            pending = [*chains[verdict[2]], *rest]
-        else:
-            return found
+    _follow(_chains(listing), "early_drop", family, found)
     return found
+
+
+def _follow(chains: dict[str, list[str]], name: str, family: str, found: list[str]) -> bool:
+    """Append the lookups of a chain; return whether the SYN's way ends in it."""
+    for rule in chains[name]:
+        if not _is_for_syn(rule, family) or not _passes(rule, found):
+            continue
+        verdict = re.search(r"(accept|drop|return|goto|jump)(?: (\w+))?$", rule)
+        assert verdict is not None, rule
+        if verdict[1] == "return":
+            return False
+        if verdict[1] in ("accept", "drop"):
+            return True
+        is_over = _follow(chains, verdict[2], family, found)
+        if is_over or verdict[1] == "goto":
+            return is_over
+    return False
+
+
+def _is_for_syn(rule: str, family: str) -> bool:
+    """Return whether a SYN of the family may match a rule, beside its lookups."""
+    other = {"ip": "ip6", "ip6": "ip"}[family]
+    if rule.startswith(("meta l4proto != tcp ", f"{other} ")) or "!= syn accept" in rule:
+        return False
+    return not (rule.startswith("meta nfproto ipv4") and family == "ip6")
+
+
+def _passes(rule: str, found: list[str]) -> bool:
+    """Append the lookups of a rule; return whether a packet in no set passes them."""
+    for match in _MATCH.finditer(rule):
+        found.append(match["set"])
+        if not match["negated"]:
+            return False
+    return True
 
 
 @pytest.mark.parametrize("family", ["ip", "ip6"])
@@ -540,8 +548,8 @@ def test_one_lookup_more_in_early_drop_is_found() -> None:
     more = '\t\tip6 saddr @fleet6 drop comment "sentryfw: one more"\n'
     head = "\t\tip saddr @block4 goto drop_early"
     listing = BASIC.script().replace(head, f"{more}{head}")
-    assert _lookups(listing, "ip6") == ["fleet6", "block6", "block_net6", "flooded"]
-    assert _lookups(listing, "ip") == ["block4", "block_net4", "flooded"]
+    assert _lookups(listing, "ip6") == ["flooded", "fleet6", "block6", "block_net6"]
+    assert _lookups(listing, "ip") == ["flooded", "block4", "block_net4"]
 
 
 def test_marks_and_masks_are_defines() -> None:

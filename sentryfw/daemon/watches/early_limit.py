@@ -23,7 +23,7 @@ from sentryfw.netlink.socket import NfnetlinkSocket
 log: Final = logging.getLogger("sentryfwd")
 clock: Final = time.monotonic
 
-MIN_DROPPED: Final = 1000
+MIN_DROPPED: Final = 2000
 """Packets dropped by the limit since the last tick from which on it is moved."""
 LIMIT_S: Final = 10.0
 """Seconds for which it stays moved after a search took no time."""
