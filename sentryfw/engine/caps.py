@@ -12,6 +12,7 @@ See docs/decisions.md: caps.
 """
 
 import heapq
+import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Final
@@ -31,6 +32,9 @@ MAX_CANDIDATES: Final = 65536
 MAX_TURNED_AWAY: Final = 65536
 """Sources that are remembered because `per_minute` was reached."""
 MINUTE_S: Final = 60.0
+SLOT_S: Final = 8.0
+"""Seconds for which a restored block may count after its end; the kernel keeps its element longer,
+until it collects what has ended."""
 
 
 class FloodMeter:
@@ -66,12 +70,19 @@ class Budget:
         self._ends: list[float] = []
         self._gone: list[float] = []
         """Ends of blocks that ended earlier; a heap, as `_ends`."""
+        self._restored = 0
+        self._ending: dict[int, int] = {}
+        """How many restored blocks end in each slot: a million ends take no room of their own."""
+        self._slots: list[int] = []
+        """The numbers of these slots of SLOT_S; a heap."""
 
     def expire(self, now: float) -> None:
         """Forget what is over."""
         for times in (self.recent, self.returned):
             while times and times[0] <= now - MINUTE_S:
                 times.popleft()
+        while self._slots and (self._slots[0] + 1) * SLOT_S <= now:
+            self._restored -= self._ending.pop(heapq.heappop(self._slots))
         ends, gone = self._ends, self._gone
         while ends and (ends[0] <= now or (gone and gone[0] == ends[0])):
             end = heapq.heappop(ends)
@@ -83,7 +94,18 @@ class Budget:
     @property
     def active(self) -> int:
         """The number of active blocks, after expire()."""
-        return len(self._ends) - len(self._gone)
+        return len(self._ends) - len(self._gone) + self._restored
+
+    def restore(self, end: float) -> None:
+        """Count a block of earlier that is active until `end`, which may be infinite."""
+        self._restored += 1
+        if end == math.inf:
+            return
+        slot = int(end / SLOT_S)
+        if slot not in self._ending:
+            self._ending[slot] = 0
+            heapq.heappush(self._slots, slot)
+        self._ending[slot] += 1
 
     def add(self, end: float) -> None:
         """Count a block that is active until `end`."""
@@ -140,7 +162,7 @@ class Caps:
         self._four = FamilyCaps()
         self._six = FamilyCaps()
         for size, end in ends:
-            (self._four if size == 4 else self._six).forgeable.add(end)
+            (self._four if size == 4 else self._six).forgeable.restore(end)
 
     def reconfigure(self, per_minute: int, max_elements: int) -> None:
         """Change the limits; the counts stay."""

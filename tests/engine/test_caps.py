@@ -1,5 +1,6 @@
 """Flood mode by the rate of new sources, and caps on blocks that forged floods do not use up."""
 
+import math
 from ipaddress import IPv4Address, IPv6Address
 from random import Random
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentryfw.engine.caps import FLOOD_END_PER_S, FLOOD_START_PER_S, Caps, FloodMeter
+from sentryfw.engine.caps import FLOOD_END_PER_S, FLOOD_START_PER_S, SLOT_S, Caps, FloodMeter
 from sentryfw.engine.model import Source, parse_source
 from sentryfw.engine.networks import LINK_LOCAL_ONLY
 from sentryfw.engine.table import MAX_SOURCES
@@ -112,7 +113,14 @@ def test_restored_blocks_count_against_the_cap_and_stay() -> None:
     assert _block(caps, ONE, 10.0) == "block.max_elements"
     assert _block(caps, SIX, 10.0) is None
     assert caps.pressed(10.0) == [SIX]
-    assert _block(caps, ONE, 20.0) is None
+    assert _block(caps, ONE, 20.0 + SLOT_S) is None
+
+
+def test_restored_blocks_without_an_end_stay() -> None:
+    caps = Caps(per_minute=10, max_elements=2)
+    caps.restore([(4, math.inf), (4, -5.0)])
+    assert _block(caps, ONE, 1e9) is None
+    assert _block(caps, TWO, 1e9) == "block.max_elements"
 
 
 @given(
