@@ -130,9 +130,9 @@ def test_damage_by_another_program_is_repaired_within_a_second(
 
 def test_a_rule_deleted_by_its_handle_is_restored(lab: Lab, daemon: Sentry) -> None:
     shape = _shape(lab)
-    listing = lab.nft("-a", "list chain inet sentryfw early_syn")
+    listing = lab.nft("-a", "list chain inet sentryfw blocked_early")
     [handle] = [line.split()[-1] for line in listing.splitlines() if "@block4" in line]
-    lab.nft(f"delete rule inet sentryfw early_syn handle {handle}")
+    lab.nft(f"delete rule inet sentryfw blocked_early handle {handle}")
     took = _repair_time(lab, lambda: _shape(lab) == shape, "the rule is restored")
     assert took < REPAIR_LIMIT_S
     survived("a rule deleted", seconds=took)
