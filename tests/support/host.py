@@ -32,6 +32,7 @@ PER_CALL: Final = (
     "SENTRYFW_CONFIG",
     "NOTIFY_SOCKET",
     "PYTHONUNBUFFERED",
+    "TERM",
 )
 """Variables of the tests' own environment that must not decide anything."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from sentryfw import config
-from sentryfw.control.client import ask
+from sentryfw.control.client import ANSWER_TIMEOUT_S, ask
 from sentryfw.engine.model import parse_source, source_text
 from sentryfw.engine.networks import LINK_LOCAL_ONLY
 from sentryfw.errors import NotRunning
@@ -28,6 +28,8 @@ from support.frames import SYN, tcp_frame
 from support.waiting import wait_for
 
 INTERFACE: Final = "veth0"
+RELOAD_S: Final = 60.0
+"""Seconds for a reload, as `sentryfw reload` waits: a child checks the configuration."""
 VICTIM: Final = {4: "198.18.0.1", 6: "2001:2::1"}
 ATTACKER: Final = {4: "198.18.0.2", 6: "2001:2:0:1::2"}
 BYSTANDER: Final = {4: "198.18.0.3", 6: "2001:2:0:2::3"}
@@ -280,7 +282,8 @@ class Sentry:
         return (self.home / "stderr").read_text()
 
     def ask(self, **request: object) -> dict[str, Any]:
-        return ask(self.settings.paths.control, request)
+        seconds = RELOAD_S if request.get("do") == "reload" else ANSWER_TIMEOUT_S
+        return ask(self.settings.paths.control, request, seconds)
 
     def release(self, address: str) -> None:
         """Have the daemon forget the source that an address belongs to."""

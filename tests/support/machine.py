@@ -50,6 +50,8 @@ mount --make-rprivate /
 mount -t cgroup2 cgroup2 /mnt
 find "/mnt/$0" -depth -type d -exec rmdir {} +
 """
+SWEEP_S: Final = 60.0
+"""Seconds until the kernel has let go of the machine's control groups."""
 RUN_S: Final = 900.0
 """Seconds for one command: an upgrade of the whole machine takes minutes."""
 APT: Final = ("apt-get", "-q", "-y", "--no-install-recommends")
@@ -104,7 +106,7 @@ class Machine:
         self._holder.kill()
         self._holder.wait()
         self._output.close()
-        wait_for(self._swept, "no control group of the machine is left")
+        wait_for(self._swept, "no control group of the machine is left", SWEEP_S)
 
     def _swept(self) -> bool:
         command = ["unshare", "--mount", "sh", "-c", SWEEP, self._cgroup]
