@@ -1,4 +1,4 @@
-"""Compile the modules of the packet path with mypyc; the extensions lie next to their sources.
+"""Compile the packet path and replay's passes with mypyc; extensions lie next to their sources.
 
     python packaging/compile_engine.py              compile, unless the extensions are fresh
     python packaging/compile_engine.py --sources    list the files that the extensions depend on
@@ -33,8 +33,20 @@ MODULES: Final = (
     "engine/track", "netfilter/schema", "netfilter/verdicts",
 )  # fmt: skip
 """Modules of the packet path; fingerprint.py runs once a block and stays as it is."""
-SHARED: Final = f"{PACKAGE}.engine.packet_path"
-"""Name of the extension that holds the code of all modules, without mypyc's ending `__mypyc`."""
+REPLAY_MODULES: Final = tuple(
+    f"tools/replay/{name}" for name in (
+        "capture", "conntrack", "guess", "header", "judge", "learnt", "link", "linktypes", "passes",
+        "sets", "table_model", "wireless",
+    )
+)  # fmt: skip
+"""Modules that take each packet of a capture; they call the packet path without its wrappers."""
+GROUPS: Final = {
+    f"{PACKAGE}.engine.packet_path": MODULES,
+    f"{PACKAGE}.tools.replay.replay_path": REPLAY_MODULES,
+}
+"""Modules by the extension that holds their code, without mypyc's ending `__mypyc`: the daemon
+does not load the one of replay."""
+ALL_MODULES: Final = MODULES + REPLAY_MODULES
 DIGEST: Final = "build/engine/digest"
 """File with the digest of what the extensions were made of; the target that `make` builds."""
 COMPILER_TIMEOUT_S: Final = 600.0
@@ -43,12 +55,9 @@ SETUP: Final = """
 import sys
 from mypyc.build import mypycify
 from setuptools import setup
-name, *files = sys.argv[1:]
-files = ["--ignore-missing-imports", *files]
-try:
-    extensions = mypycify(files, group_name=name)
-except TypeError:  # before mypy 1.16
-    extensions = mypycify(files, separate=[(files[1:], name)])
+groups = [(files, name) for name, *files in (text.split() for text in sys.argv[1:])]
+files = ["--ignore-missing-imports", *(file for files, _ in groups for file in files)]
+extensions = mypycify(files, separate=groups)
 setup(script_name="compile_engine", script_args=["build_ext", "--inplace"], ext_modules=extensions)
 """
 
@@ -84,14 +93,14 @@ def compile_engine(root: Path = ROOT) -> None:
 
 def is_fresh(root: Path = ROOT) -> bool:
     """Return whether there are extensions, made of the sources as they are now."""
-    is_complete = len(extensions(root)) == len(MODULES) + 1
+    is_complete = len(extensions(root)) == len(ALL_MODULES) + len(GROUPS)
     digest_file = root / DIGEST
     return is_complete and digest_file.is_file() and digest_file.read_text() == digest(root)
 
 
 def digest(root: Path = ROOT) -> str:
     """Return a digest of the sources, their list, the Python version and the mypy version."""
-    made_by = f"{sys.implementation.cache_tag} {_mypy_version()} {MODULES}\0"
+    made_by = f"{sys.implementation.cache_tag} {_mypy_version()} {GROUPS}\0"
     found = hashlib.sha256(made_by.encode())
     for path in sources(root):
         found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
@@ -100,13 +109,13 @@ def digest(root: Path = ROOT) -> str:
 
 def extensions(root: Path = ROOT) -> list[Path]:
     """Return the extensions that lie next to the package's sources."""
-    folders = {root / PACKAGE / Path(module).parent for module in MODULES}
+    folders = {root / PACKAGE / Path(module).parent for module in ALL_MODULES}
     return sorted(path for folder in folders for path in folder.glob("*.so"))
 
 
 def sources(root: Path = ROOT) -> list[Path]:
     """Return the modules and all that they import from the package: mypyc copies its constants."""
-    waiting = [root / PACKAGE / f"{module}.py" for module in MODULES]
+    waiting = [root / PACKAGE / f"{module}.py" for module in ALL_MODULES]
     found: set[Path] = set()
     while waiting:
         path = waiting.pop()
@@ -147,8 +156,11 @@ def _site_of_mypyc() -> Path:
 
 def _run_mypyc(folder: Path) -> None:
     """Run mypyc on the package below a folder."""
-    files = [f"{PACKAGE}/{module}.py" for module in MODULES]
-    command = [sys.executable, "-P", "-c", SETUP, SHARED, *files]
+    groups = [
+        " ".join((name, *(f"{PACKAGE}/{module}.py" for module in modules)))
+        for name, modules in GROUPS.items()
+    ]
+    command = [sys.executable, "-P", "-c", SETUP, *groups]
     site = _site_of_mypyc()
     # A newer compiler's warnings about generated code must not end the build. Neither the folder
     # nor that of mypyc's headers, which its asserts name, may differ between two builds.

@@ -32,8 +32,9 @@ from sentryfw.tools.portsentry.convert import convert
 from sentryfw.tools.portsentry.files import File, PortSentryFiles
 from sentryfw.tools.portsentry.parse import parse_hosts, parse_settings
 from sentryfw.tools.portsentry.render import render
-from sentryfw.tools.replay.capture import CaptureError, Stream, read_stream
+from sentryfw.tools.replay.capture import CaptureError, Records, Stream
 from sentryfw.tools.replay.linktypes import LINKS
+from support.captures import each
 
 SETTINGS: Final = config.parse(b"[block]\nper_minute = 5", "here")
 PROTECTED: Final = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
@@ -167,7 +168,7 @@ def capture(data: bytes) -> None:
     """Read pcap and pcapng, and the link layer of each packet."""
     try:
         for count, (at, link, buffer, start, end) in enumerate(
-            read_stream(Stream(io.BytesIO(data)))
+            each(Records(Stream(io.BytesIO(data))))
         ):
             assert at == at  # noqa: PLR0124 - not NaN
             assert 0 <= start <= end <= len(buffer)

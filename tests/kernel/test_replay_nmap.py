@@ -10,7 +10,8 @@ import pytest
 from sentryfw.config.model import Config
 from sentryfw.engine.model import parse_source
 from sentryfw.engine.networks import LINK_LOCAL_ONLY
-from sentryfw.tools.replay import ReplayResult, replay
+from sentryfw.tools.replay.judge import ReplayResult
+from sentryfw.tools.replay.run import replay
 from support.lab import ATTACKER, BYSTANDER, INTERFACE, LISTED, VICTIM, Lab
 from support.waiting import wait_for
 

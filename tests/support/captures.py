@@ -2,13 +2,13 @@
 
 import io
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from scapy.utils import PcapNgWriter, PcapWriter
 
-from sentryfw.tools.replay.capture import Stream, read_stream
+from sentryfw.tools.replay.capture import Record, Records, Stream
 from support import forge
 
 START = 1_700_000_000.0
@@ -24,11 +24,17 @@ class Seen(NamedTuple):
     data: bytes
 
 
+def each(found: Records) -> Iterator[Record]:
+    """Yield the packets of an open capture."""
+    while found.advance():
+        yield found.seconds, found.linktype, found.data, found.start, found.end
+
+
 def records(data: bytes) -> list[Seen]:
     """Return the records that the reader finds in a file's bytes."""
     return [
         Seen(time, linktype, buffer[start:end])
-        for time, linktype, buffer, start, end in read_stream(Stream(io.BytesIO(data)))
+        for time, linktype, buffer, start, end in each(Records(Stream(io.BytesIO(data))))
     ]
 
 

@@ -29,6 +29,7 @@ from sentryfw.netfilter.schema import FRESH_SET_SIZE, FRESH_SETS, FRESH_TIMEOUT_
 from sentryfw.netfilter.table import Table
 from sentryfw.netfilter.verdicts import Queued
 from sentryfw.tools.drill.namespace import Namespace, add_address, connect
+from sentryfw.tools.replay.run import rules
 from sentryfw.tools.replay.sets import DynamicSet
 from sentryfw.tools.replay.table_model import TableModel
 from sentryfw.tools.replay.view import CaptureView
@@ -86,7 +87,7 @@ class Twin:
         self._fence = self._bind(FENCE, socket.SOCK_DGRAM, FENCE_PORT)
         self._recorder = self.victim.call(_packet_socket)
         self._wire = self.wire_end.call(_packet_socket)
-        self.model = TableModel(listed, config, never_block, self.victim.call(onlink))
+        self.model = TableModel(listed, rules(config), never_block, self.victim.call(onlink))
         self.sent: dict[tuple[bytes, int, int], Sent] = {}
         """The last segment that the victim sent, by target, their port, our port."""
 

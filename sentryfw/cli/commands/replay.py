@@ -12,8 +12,9 @@ from sentryfw.config.model import Config
 from sentryfw.config.types import parse_network
 from sentryfw.engine.model import address_text, source_text
 from sentryfw.errors import SentryError, UsageError
-from sentryfw.tools.replay import Network, ReplayResult, Service, SourceFinding
-from sentryfw.tools.replay import replay as run_replay
+from sentryfw.tools.replay.judge import ReplayResult, SourceFinding
+from sentryfw.tools.replay.run import replay as run_replay
+from sentryfw.tools.replay.view import Network, Service
 
 COLUMNS: Final = (
     "address", "action", "scan", "kinds", "targets", "probes", "decision_ms", "tool",

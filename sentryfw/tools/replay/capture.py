@@ -10,6 +10,7 @@ import gzip
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -56,8 +57,9 @@ class CaptureError(SentryError):
         super().__init__(f"byte {byte}: {reason}")
 
 
-def read_capture(path: Path) -> Iterator[Record]:
-    """Yield the packets of a file in order. Raise CaptureError, even after some, or OSError."""
+@contextmanager
+def open_capture(path: Path) -> Iterator["Records"]:
+    """Open a file. Raise CaptureError or OSError."""
     with path.open("rb") as file:
         if not file.seekable():
             raise SentryError(f"{path}: a pipe cannot be read twice: write it to a file first")
@@ -65,32 +67,28 @@ def read_capture(path: Path) -> Iterator[Record]:
         file.seek(0)
         if packed:
             with gzip.open(file) as unpacked:
-                yield from read_stream(Stream(unpacked))
+                yield Records(Stream(unpacked))
         else:
-            yield from read_stream(Stream(file))
-
-
-def read_stream(stream: "Stream") -> Iterator[Record]:
-    """Yield the packets of an open file."""
-    magic = stream.peek(4)
-    if magic in _MAGICS:
-        return _read_pcap(stream, *_MAGICS[magic])
-    if magic == _SECTION:
-        return _read_pcapng(stream)
-    raise CaptureError(0, "not a capture: neither pcap nor pcapng (plain or gzip)")
+            yield Records(Stream(file, is_plain=True))
 
 
 class Readable(Protocol):
     """A file with read1(), which returns the bytes before a fault; read() would lose them."""
 
-    def read1(self, size: int = ..., /) -> bytes: ...
+    def read1(self, size: int = -1, /) -> bytes: ...
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, offset: int, /) -> int: ...
 
 
 class Stream:
     """A file in chunks: `data` starts at the byte `base` of the file."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Readable, *, is_plain: bool = False) -> None:
+        """`is_plain`: the file goes back at no cost."""
         self._file = file
+        self._is_plain = is_plain
         self.data = b""
         self.base = 0
 
@@ -103,42 +101,82 @@ class Stream:
     def advance(self, at: int) -> bool:
         """Drop the bytes before `at` and read on; return False at the end of the file."""
         self.base += at
+        left = len(self.data) - at
+        if self._is_plain:  # the rest is read again: to join it would copy the whole chunk
+            self._file.seek(self.base)
+            self.data = self._file.read(left + max(CHUNK_BYTES, left))
+            return len(self.data) > left
         try:
-            more = self._file.read1(max(CHUNK_BYTES, len(self.data) - at))
+            more = self._file.read1(max(CHUNK_BYTES, left))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            end = self.base + len(self.data) - at
+            end = self.base + left
             raise CaptureError(end, f"gzip: {str(error).rstrip('.')}") from None
         self.data = self.data[at:] + more
         return bool(more)
 
 
-# --- pcap
+class Records:
+    """The packets of an open file in order, one at a time: advance() sets the attributes."""
 
+    def __init__(self, stream: Stream) -> None:
+        """Read the file's header. Raise CaptureError."""
+        self.seconds = 0.0
+        """Seconds since the epoch."""
+        self.linktype = 0
+        self.data = b""
+        """A buffer, and the packet's start and end in it."""
+        self.start = 0
+        self.end = 0
+        self._stream = stream
+        self._blocks: Iterator[Record] | None = None
+        """The packets of a pcapng file."""
+        magic = stream.peek(4)
+        order, self._unit = _MAGICS.get(magic, ("<", 0.0))
+        self._is_big = order == ">"
+        if magic in _MAGICS:
+            header = stream.peek(24)
+            if len(header) < 24:
+                raise CaptureError(len(header), "the file header is cut short")
+            self.linktype = struct.unpack(order + "I", header[20:])[0] & 0xFFFF
+            self.data, self.end = stream.data, len(header)
+        elif magic == _SECTION:
+            self._blocks = _read_pcapng(stream)
+        else:
+            raise CaptureError(0, "not a capture: neither pcap nor pcapng (plain or gzip)")
 
-def _read_pcap(stream: Stream, order: str, unit: float) -> Iterator[Record]:
-    header = stream.peek(24)
-    if len(header) < 24:
-        raise CaptureError(len(header), "the file header is cut short")
-    linktype = struct.unpack(order + "I", header[20:])[0] & 0xFFFF
-    unpack = struct.Struct(order + "IIII").unpack_from
-    at = 24
-    while True:
-        data = stream.data
-        size = len(data)
-        while at + 16 <= size:
-            seconds, fraction, captured, _ = unpack(data, at)
-            end = at + 16 + captured
-            if end > size:
+    def _word(self, at: int) -> int:
+        """Return four bytes of a pcap file: compiled, that is faster than a struct."""
+        data = self.data
+        if self._is_big:
+            return data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
+        return data[at] | data[at + 1] << 8 | data[at + 2] << 16 | data[at + 3] << 24
+
+    def advance(self) -> bool:
+        """Go to the next packet; return False after the last. Raise CaptureError or OSError."""
+        if self._blocks is not None:
+            record = next(self._blocks, None)
+            if record is None:
+                return False
+            self.seconds, self.linktype, self.data, self.start, self.end = record
+            return True
+        while True:
+            data, at = self.data, self.end
+            if at + 16 <= len(data):
+                captured = self._word(at + 8)
+                end = at + 16 + captured
+                if end <= len(data):
+                    self.seconds = self._word(at) + self._word(at + 4) * self._unit
+                    self.start, self.end = at + 16, end
+                    return True
                 if captured > MAX_PACKET_BYTES:
-                    raise CaptureError(stream.base + at, f"a packet of {captured} bytes")
-                break
-            yield seconds + fraction * unit, linktype, data, at + 16, end
-            at = end
-        if not stream.advance(at):
-            break
-        at = 0
-    if stream.data:
-        raise CaptureError(stream.base, "the last packet is cut short")
+                    raise CaptureError(self._stream.base + at, f"a packet of {captured} bytes")
+            if not self._stream.advance(at):
+                if self._stream.data:
+                    raise CaptureError(self._stream.base, "the last packet is cut short")
+                self.end = 0
+                self.data = b""
+                return False
+            self.data, self.end = self._stream.data, 0
 
 
 # --- pcapng

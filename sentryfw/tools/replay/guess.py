@@ -27,6 +27,7 @@ from sentryfw.engine.classify import (
 )
 from sentryfw.engine.model import Packet
 from sentryfw.engine.packet import ICMP, ICMPV6, SCTP, TCP, UDP
+from sentryfw.tools.replay.passes import Pass
 from sentryfw.tools.replay.scanned import Asked, Scanned
 from sentryfw.tools.replay.view import (
     LEGITIMATE,
@@ -79,11 +80,12 @@ class Segment(NamedTuple):
     """It has data, or TCP options: nmap's and masscan's probes without a SYN have neither."""
 
 
-class Guess:
+class Guess(Pass):
     """The first pass. Bounded: the oldest lines are forgotten first."""
 
     def __init__(self, whole6: Iterable[Network] = ()) -> None:
         """`whole6`: the IPv6 networks in which a source is a whole address (NAT64)."""
+        super().__init__()
         self._whole6 = tuple(whole6)
         self._lines: Bounded[Line, State] = Bounded(MAX_LINES)
         self._sequences: Bounded[Line, int] = Bounded(MAX_LINES)
@@ -97,8 +99,8 @@ class Guess:
         self._sockets: Bounded[Socket, None] = Bounded(MAX_SOCKETS)
         self._older: Bounded[Line, None] = Bounded(MAX_LINES)
 
-    def see(self, packet: Packet, data: bytes, at: int, end: int) -> None:
-        """Take one packet, in the order of the capture. `at` and `end`: its place in `data`."""
+    def take(self, packet: Packet, _seconds: float, data: bytes, at: int, end: int) -> None:
+        """Take one packet, in the order of the capture."""
         source, target, protocol = packet.source, packet.target, packet.protocol
         line = (source, target, protocol, packet.sport, packet.dport)
         if protocol == TCP:

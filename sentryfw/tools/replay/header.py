@@ -1,8 +1,8 @@
 """The headers of a recorded packet, as engine.packet.decode() reads them, and faster.
 
 A capture is read twice, and most of its packets are IPv4 without options that carry TCP or UDP.
-Such a packet is read in place, by one struct. decode() reads the others, and SYNs: the table tests
-bytes of them.
+Such a packet is read in place; a SYN keeps its bytes, which the table tests. decode() reads the
+others.
 
 A capture shows two things that the queue never does: a packet whose total length is 0, because the
 network card cuts it into segments after it is recorded (TSO), and a packet of which only the first
@@ -11,7 +11,6 @@ bytes were recorded.
 See docs/decisions.md: replay-headers.
 """
 
-import struct
 from typing import Final
 
 from sentryfw.engine.classify import ACK, SYN
@@ -26,17 +25,24 @@ _PLAIN: Final = 0x45
 """IPv4 with a header of five words."""
 _MIN_BYTES: Final = 40
 _OPEN: Final = SYN | ACK
-_HEADERS: Final = struct.Struct("!xxHxxHxBxx4s4sHH8xBB")
 
 
 def read_header(data: bytes, at: int, end: int) -> Packet | Malformed:
     """Return decode() of the packet between `at` and `end`, in most cases without its bytes."""
     if at + _MIN_BYTES <= end and data[at] == _PLAIN:
-        fields = _HEADERS.unpack_from(data, at)
-        total, fragment, protocol, source, target, sport, dport, words, flags = fields
-        if not fragment & 0x1FFF:
-            if protocol == TCP and total >= _MIN_BYTES and words >= 0x50 and flags & _OPEN != SYN:
-                return Packet(source, target, TCP, sport, dport, flags, transport=20, payload=b"")
+        total = data[at + 2] << 8 | data[at + 3]
+        protocol = data[at + 9]
+        if data[at + 6] & 0x1F == 0 and data[at + 7] == 0:  # not a later fragment
+            source, target = data[at + 12 : at + 16], data[at + 16 : at + 20]
+            sport = data[at + 20] << 8 | data[at + 21]
+            dport = data[at + 22] << 8 | data[at + 23]
+            if protocol == TCP and total >= _MIN_BYTES and data[at + 32] >= 0x50:
+                flags = data[at + 33]
+                opens = flags & _OPEN == SYN
+                payload = data[at : min(end, at + COPY_RANGE_BYTES)] if opens else b""
+                return Packet(
+                    source, target, TCP, sport, dport, flags, transport=20, payload=payload
+                )
             if protocol == UDP and total >= 28:
                 return Packet(source, target, UDP, sport, dport, 0, transport=20, payload=b"")
     return _decode(data, at, end)

@@ -9,15 +9,16 @@ from typing import Final, Literal
 from sentryfw.tools.replay.link import after_llc, after_ppp, at_type, behind
 from sentryfw.tools.replay.wireless import avs, ieee80211, ppi, prism, radiotap
 
+ETHERNET: Final = 1
+"""LINKTYPE_ETHERNET, the usual one."""
 _IP: Final = b"\x08\x00"
-_AF_IP: Final = frozenset(
-    number.to_bytes(4, order)  # AF_INET; AF_INET6 of Linux, NetBSD, FreeBSD, Darwin
-    for number in (2, 10, 24, 28, 30)
-    for order in ("big", "little")
+_AF_BYTES: Final = frozenset((2, 10, 24, 28, 30))
+"""AF_INET; AF_INET6 of Linux, NetBSD, FreeBSD, Darwin."""
+_AF_IP: Final = frozenset(number.to_bytes(4, "big") for number in _AF_BYTES) | frozenset(
+    number.to_bytes(4, "little") for number in _AF_BYTES
 )
 """The first four bytes of BSD null (the capturing host's byte order) and loop."""
 
-_AF_BYTES: Final = frozenset((2, 10, 24, 28, 30))
 NFULA_PAYLOAD: Final = 9
 MAX_ATTRIBUTES: Final = 32
 
@@ -25,7 +26,7 @@ Find = Callable[[bytes, int, int], int]
 """A function of buffer, start and end of the frame: the offset of the IP packet, or -1."""
 
 
-def _ethernet(data: bytes, start: int, end: int) -> int:
+def ethernet(data: bytes, start: int, end: int) -> int:
     """Find the packet in an Ethernet frame."""
     at = start + 14
     if at <= end and data[start + 12 : at] == _IP:  # nearly every frame
@@ -116,7 +117,7 @@ def _nflog(data: bytes, start: int, end: int) -> int:
 
 LINKS: Final[dict[int, Find]] = {
     0: _null,
-    1: _ethernet,
+    ETHERNET: ethernet,
     8: _slip,
     9: _ppp,
     10: _fddi,

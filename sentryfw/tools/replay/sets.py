@@ -4,34 +4,37 @@ fill.
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple
 
-from sentryfw.config.model import Config
-from sentryfw.config.types import MAX_PORT, PortRange
-from sentryfw.netfilter.ruleset import unwatched
+from sentryfw.tools.replay.view import Network
+
+_PORTS: Final = 1 << 16
 
 
 class Unwatched(NamedTuple):
     """The sets unwatched_*: by port number, 1 where the port is not watched."""
 
-    tcp: bytes = bytes(MAX_PORT + 1)
-    udp: bytes = bytes(MAX_PORT + 1)
-    reset: bytes = bytes(MAX_PORT + 1)
+    tcp: bytes = bytes(_PORTS)
+    udp: bytes = bytes(_PORTS)
+    reset: bytes = bytes(_PORTS)
     protocol: bool = False
     """Protocols other than TCP and UDP are not watched."""
 
-    @classmethod
-    def of(cls, config: Config) -> Self:
-        """Return the sets of a configuration."""
-        tcp, udp = (by_port(unwatched(config, name)) for name in ("tcp", "udp"))
-        if config.watch.mode == "traps":
-            return cls(tcp, udp, by_port([(0, MAX_PORT)]), protocol=True)
-        return cls(tcp, udp, tcp)
+
+class Rules(NamedTuple):
+    """The values of a configuration that the table has."""
+
+    unwatched: Unwatched = Unwatched()
+    greylist: bytes = bytes(_PORTS)
+    """1 where a SYN is deferred, by port number."""
+    defers_raw_syn: bool = True
+    whole6: tuple[Network, ...] = ()
+    """The IPv6 networks in which a source is a whole address."""
 
 
-def by_port(ranges: Iterable[PortRange]) -> bytes:
+def by_port(ranges: Iterable[tuple[int, int]]) -> bytes:
     """Return 1 for each port of the ranges, by its number; 0 for the others."""
-    flags = bytearray(MAX_PORT + 1)
+    flags = bytearray(_PORTS)
     for first, last in ranges:
         flags[first : last + 1] = b"\1" * (last + 1 - first)
     return bytes(flags)

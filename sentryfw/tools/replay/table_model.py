@@ -10,13 +10,12 @@ Not modelled: the rate limits of judge.nft (a capture is judged whole), decoys, 
 """
 
 from collections.abc import Iterable
-from typing import Final, Literal, NamedTuple
+from ipaddress import IPv6Network
+from typing import Final, Literal
 
-from sentryfw.config.model import Config
 from sentryfw.engine.classify import ACK, FIN, ICMP_REQUESTS, ICMPV6_REQUESTS, RST, SYN
 from sentryfw.engine.model import Block, Meta, Packet, Source
 from sentryfw.engine.packet import ICMP, ICMPV6, SCTP, TCP, UDP
-from sentryfw.host.whole6 import LINK_LOCAL
 from sentryfw.netfilter.schema import (
     DEFERRED_BITS,
     HALF_OPEN_BIT,
@@ -29,7 +28,7 @@ from sentryfw.netfilter.schema import (
 from sentryfw.netfilter.verdicts import METAS
 from sentryfw.tools.replay.conntrack import PURE_SYN, Connections, Flow
 from sentryfw.tools.replay.learnt import Learnt
-from sentryfw.tools.replay.sets import DynamicSet, Unwatched, by_port
+from sentryfw.tools.replay.sets import DynamicSet, Rules
 from sentryfw.tools.replay.view import LEGITIMATE, Addresses, CaptureView, Network
 
 Fate = Literal["outside", "sent", "answer", "dropped", "passed", "backscatter"]
@@ -42,6 +41,7 @@ RAW_WINDOWS: Final = frozenset((512, 1024, 1025, 2048, 3072, 4096))
 ZMAP_WINDOW_ID: Final = 65535, 54321
 """Window and IP ID of chain raw_syn_deferred."""
 IDENT_PORT: Final = 113
+LINK_LOCAL: Final = IPv6Network("fe80::/10")
 
 _NEVER_SENT: Final = tuple(
     not flags & (SYN | RST | ACK) or any(
@@ -52,12 +52,15 @@ _NEVER_SENT: Final = tuple(
 """The four rules of divert_input.nft about flags that no stack sends."""
 
 
-class BlockInForce(NamedTuple):
+class BlockInForce:
     """A block, as far as packets meet it."""
 
-    end: float
-    forgeable: bool
-    """Live flows go on."""
+    __slots__ = ("end", "forgeable")
+
+    def __init__(self, end: float, *, forgeable: bool) -> None:
+        self.end = end
+        self.forgeable = forgeable
+        """Live flows go on."""
 
 
 class TableModel:
@@ -66,7 +69,7 @@ class TableModel:
     def __init__(
         self,
         view: CaptureView,
-        config: Config,
+        rules: Rules,
         never_block: Iterable[Network] = (),
         onlink: Iterable[Network] = (),
     ) -> None:
@@ -76,10 +79,10 @@ class TableModel:
         self._local = Addresses(view.local)
         self._never_blocked = Addresses(never_block)
         self._onlink = Addresses(neighbours)
-        self.learnt = Learnt((*neighbours, *config.detect.whole6))
-        self._unwatched = Unwatched.of(config)
-        self._greylist = by_port(config.watch.greylist_tcp)
-        self._defers_raw_syn = config.watch.defers_raw_syn
+        self.learnt = Learnt((*neighbours, *rules.whole6))
+        self._unwatched = rules.unwatched
+        self._greylist = rules.greylist
+        self._defers_raw_syn = rules.defers_raw_syn
         self._connections = Connections(view)
         self._suspects = DynamicSet(SUSPECT_SET_SIZE, SUSPECT_TIMEOUT_S)
         self._blocked: dict[Source, BlockInForce] = {}
@@ -92,7 +95,9 @@ class TableModel:
     def block(self, block: Block) -> bool:
         """Block a source; return False if it was blocked already and only its timeout changed."""
         old = self._blocked.get(block.source)
-        self._blocked[block.source] = BlockInForce(block.at + block.timeout, block.forgeable)
+        self._blocked[block.source] = BlockInForce(
+            block.at + block.timeout, forgeable=block.forgeable
+        )
         return old is None or old.end <= block.at
 
     def receive(self, packet: Packet, now: float) -> Fate | Meta:

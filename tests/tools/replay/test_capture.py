@@ -14,14 +14,15 @@ from scapy.layers.l2 import Ether
 from sentryfw.tools.replay.capture import (
     CHUNK_BYTES,
     CaptureError,
+    Records,
     Stream,
-    read_capture,
-    read_stream,
+    open_capture,
 )
 from support.captures import (
     START,
     THEM,
     US,
+    each,
     pcap,
     pcap_header,
     records,
@@ -77,7 +78,8 @@ def test_a_zipped_pcapng_is_read(tmp_path: Path) -> None:
 
 
 def _check(path: Path) -> None:
-    found = list(read_capture(path))
+    with open_capture(path) as opened:
+        found = list(each(opened))
     assert [data[a:b] for _, _, data, a, b in found] == [bytes(p) for p in _packets()]
     assert [record[0] for record in found] == pytest.approx(TIMES, abs=1e-6)
     assert {record[1] for record in found} == {1}
@@ -171,8 +173,8 @@ def _fault(data: bytes, tmp_path: Path) -> tuple[int, int, str]:
     path = tmp_path / "broken"
     path.write_bytes(data)
     seen = []
-    with pytest.raises(CaptureError) as caught:
-        seen.extend(record[0] for record in read_capture(path))
+    with pytest.raises(CaptureError) as caught, open_capture(path) as opened:
+        seen.extend(record[0] for record in each(opened))
     return len(seen), caught.value.byte, caught.value.reason
 
 
@@ -231,6 +233,17 @@ def test_packets_across_the_chunks_are_whole() -> None:
     assert [record.data for record in records(pcap(frames))] == [frame for _, frame in frames]
 
 
+def test_a_file_of_many_chunks_is_read_to_its_end(tmp_path: Path) -> None:
+    frames = [bytes([n % 251]) * (n % 1400) for n in range(5 * CHUNK_BYTES // 700)]
+    path = tmp_path / "large.pcap"
+    path.write_bytes(pcap(list(enumerate(frames))))
+    with open_capture(path) as opened:
+        assert [data[a:b] for _, _, data, a, b in each(opened)] == frames
+    path.write_bytes(_section() + _interface() + _enhanced(bytes(9 * CHUNK_BYTES), 1))
+    with open_capture(path) as opened:
+        assert [b - a for _, _, _, a, b in each(opened)] == [9 * CHUNK_BYTES]
+
+
 def test_a_block_of_many_chunks_is_read_in_ever_larger_steps() -> None:
     """Each step copies what is there: in equal ones a large block would cost its square."""
     wanted: list[int] = []
@@ -241,7 +254,7 @@ def test_a_block_of_many_chunks_is_read_in_ever_larger_steps() -> None:
             return super().read1(size)
 
     data = _section() + _interface() + _enhanced(bytes(64 * CHUNK_BYTES), 1)
-    [record] = read_stream(Stream(File(data)))
+    [record] = each(Records(Stream(File(data))))
     assert record[4] - record[3] == 64 * CHUNK_BYTES
     assert len(wanted) < 12
     assert max(wanted) <= len(data)

@@ -43,7 +43,7 @@ def _guess(payloads: Iterable[bytes]) -> Guess:
     for payload in payloads:
         packet = decode(payload)
         assert isinstance(packet, Packet)
-        guess.see(packet, payload, 0, len(payload))
+        guess.take(packet, 0.0, payload, 0, len(payload))
     return guess
 
 
@@ -241,7 +241,7 @@ def test_no_packets_make_it_raise(tails: list[bytes], first: int) -> None:
                 packet.protocol, tail[3] & 1, tail[4] & 1, packet.flags,
                 transport=packet.transport, payload=b"",
             )  # fmt: skip
-            guess.see(same, payload, 0, len(payload))
+            guess.take(same, 0.0, payload, 0, len(payload))
     view = guess.view((), None)
     assert len(view.local) <= 2
     assert set(_local(guess)) <= {US, THEM}

@@ -2,6 +2,7 @@
 
 from sentryfw import config
 from sentryfw.config.model import Config
+from sentryfw.tools.replay.run import rules
 from sentryfw.tools.replay.sets import DynamicSet, Unwatched, by_port
 
 
@@ -34,6 +35,6 @@ def test_ports_of_ranges_are_marked() -> None:
 
 def test_with_traps_all_but_the_traps_are_unwatched() -> None:
     traps = config.parse(b'[watch]\nmode = "traps"\ntrap_tcp = [23]\n', "test")
-    sets = Unwatched.of(traps)
+    sets = rules(traps).unwatched
     assert (sets.tcp[22], sets.tcp[23], sets.reset[23], sets.protocol) == (1, 0, 1, True)
-    assert Unwatched.of(Config()) == Unwatched()
+    assert rules(Config()).unwatched == Unwatched()

@@ -11,6 +11,7 @@ from sentryfw.engine.networks import LINK_LOCAL_ONLY
 from sentryfw.engine.packet import decode
 from sentryfw.netfilter.schema import SUSPECT_SET_SIZE, SUSPECT_TIMEOUT_S
 from sentryfw.tools.replay.conntrack import MAX_FLOWS
+from sentryfw.tools.replay.run import rules
 from sentryfw.tools.replay.table_model import TableModel
 from sentryfw.tools.replay.view import CaptureView
 from support import forge
@@ -41,7 +42,7 @@ class Wire:
         view = CaptureView(local, LISTED, older=frozenset(older))
         settings = config.parse(f"[watch]\n{watch}\n".encode(), "test")
         networks = [ip_network(text) for text in never_block]
-        self.table = TableModel(view, settings, networks, [ip_network("192.0.2.0/24")])
+        self.table = TableModel(view, rules(settings), networks, [ip_network("192.0.2.0/24")])
         self.now = 1000.0
 
     def tcp(self, flags: str, port: int, sport: int = 40000, source: str = THEM) -> Any:
