@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from struct import Struct  # mypyc of mypy 1.15 knows no struct.Struct in a NamedTuple
 from typing import Final, NamedTuple, Protocol
 
 from sentryfw.errors import SentryError
@@ -197,15 +198,15 @@ class Layout(NamedTuple):
     """The structures of a section, in its byte order."""
 
     order: str
-    words: struct.Struct
-    enhanced: struct.Struct
+    words: Struct
+    enhanced: Struct
     """Interface, timestamp (two words), captured length."""
-    old: struct.Struct
+    old: Struct
     """Interface of 16 bits, drop count, timestamp (two words), captured length."""
 
 
 def _layout(order: str) -> Layout:
-    return Layout(order, *(struct.Struct(order + code) for code in ("II", "IIII", "HxxIII")))
+    return Layout(order, *(Struct(order + code) for code in ("II", "IIII", "HxxIII")))
 
 
 def _read_pcapng(stream: Stream) -> Iterator[Record]:
