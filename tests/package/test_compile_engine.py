@@ -9,6 +9,7 @@ import compile_engine
 import pytest
 import wheel_hook
 from compile_engine import CompileError
+from hatchling.builders.wheel import WheelBuilder
 
 ROOT: Final = compile_engine.ROOT
 
@@ -92,6 +93,18 @@ def test_a_wheel_has_the_compiled_engine_beside_its_sources(tree: Path) -> None:
         "sentryfw/netfilter",
         "sentryfw/tools/replay",
     }
+
+
+def test_extensions_are_in_a_wheel_by_the_hook_alone(tree: Path) -> None:
+    """Debian's build backend does not read .gitignore, and its package for every architecture is
+    built in the tree in which the engine was compiled."""
+    assert compile_engine.extensions(tree)
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    shutil.copytree(ROOT / "rulesets", tree / "rulesets")
+    assert not (tree / ".gitignore").exists()
+    names = [file.relative_path for file in WheelBuilder(str(tree)).recurse_included_files()]
+    assert "sentryfw/engine/track.py" in names
+    assert [name for name in names if name.endswith(".so")] == []
 
 
 def test_a_wheel_is_pure_where_the_engine_is_stale(tree: Path) -> None:
