@@ -165,7 +165,10 @@ def _run_mypyc(folder: Path) -> None:
     # A newer compiler's warnings about generated code must not end the build. Neither the folder
     # nor that of mypyc's headers, which its asserts name, may differ between two builds.
     flags = f"-Wno-error -g0 -ffile-prefix-map={folder}=. -ffile-prefix-map={site}=."
-    environment = {**os.environ, "CFLAGS": flags, "LDFLAGS": "-Wl,--build-id=none"}
+    environment = {
+        **os.environ, "CFLAGS": flags, "LDFLAGS": "-Wl,--build-id=none",
+        "PYTHONHASHSEED": "0",  # mypyc writes what several groups share in the order of a set
+    }  # fmt: skip
     try:
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True,
