@@ -17,6 +17,7 @@ from sentryfw.tools.drill.namespace import Namespace, add_address
 
 MARK: Final = "STOCK-KERNEL-RESULT "
 BOOTED: Final = "STOCK-KERNEL-BOOTED"
+ENDED: Final = "STOCK-KERNEL-ENDED"
 MODULES: Final = (
     "nf_tables", "nft_queue", "nfnetlink_queue", "nft_ct", "nft_fib_inet", "nft_socket",
     "nft_limit", "nft_redir", "veth",
@@ -228,4 +229,7 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    finally:
+        print(ENDED, flush=True)

@@ -6,7 +6,6 @@ Prints one line of JSON after MARK; the console mixes other output in.
 import json
 import os
 import subprocess
-import sys
 import time
 
 from sentryfw.config.model import Config
@@ -17,6 +16,7 @@ from sentryfw.tools.drill.sniffer import Sniffer
 
 MARK = "STOCK-KERNEL-RESULT "
 BOOTED = "STOCK-KERNEL-BOOTED"
+ENDED = "STOCK-KERNEL-ENDED"
 MODULES = (
     "nf_tables", "nft_queue", "nfnetlink_queue", "nft_ct", "nft_fib_inet", "nft_socket",
     "nft_limit", "veth",
@@ -73,4 +73,7 @@ def uninstalls(scene: Scene) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    finally:
+        print(ENDED, flush=True)

@@ -23,6 +23,8 @@ ROOT: Final = HERE.parent.parent
 VNG: Final = ROOT / ".venv-stock" / "bin" / "vng"
 MARK: Final = "STOCK-KERNEL-RESULT "
 BOOTED: Final = "STOCK-KERNEL-BOOTED"
+ENDED: Final = "STOCK-KERNEL-ENDED"
+"""Printed when the script in the machine ends, whether it failed or not."""
 PATIENCE: Final = 900
 
 pytestmark = [pytest.mark.stock_kernel]
@@ -75,6 +77,9 @@ def _seen(machine: Emulated, script: str, *options: str) -> dict[str, Any]:
     if missing:
         pytest.skip(f"missing: {', '.join(missing)}; `make test-stock-kernel` installs them")
     output = _emulate(machine, kernels[-1], script, *options)
+    if BOOTED in output and ENDED not in output:  # the machine broke down, not the script in it
+        print(f"the emulated machine broke down, and is started again; it printed:\n{output}")
+        output = _emulate(machine, kernels[-1], script, *options, "--verbose")  # with kernel's log
     if BOOTED not in output:
         pytest.skip(f"the emulated machine did not boot here: {output[-300:]!r}")
     return _result(output)
