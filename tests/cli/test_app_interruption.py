@@ -5,6 +5,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,9 @@ def ended(work: Callable[[], object], number: int, after: float) -> int:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # as Python starts a program
             signals.leave_to_kernel = tell_the_parent
             work()
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+            raise
         finally:
             os._exit(99 if sys.exc_info()[0] else 0)
     os.close(tell)
