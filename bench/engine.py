@@ -58,7 +58,7 @@ def syns(sources: int) -> list[bytes]:
 
 def _microseconds(packets: Sequence[bytes]) -> float:
     config = Config()
-    engine = Engine(config.horizons(), config.policy(()))
+    engine = Engine(config.horizons(), config.policy())
     meta = Meta(unlisted=True, partner=False)
     handle = engine.handle
     freeze_memory()  # as the daemon does, before the first packet

@@ -5,7 +5,7 @@ Durations are seconds or text like "90s", "5m", "4h", "1d", "1h30m".
 See docs/decisions.md: merged-triggers, limits-in-config.
 """
 
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -39,6 +39,7 @@ from sentryfw.config.zone import INSIDE, MAX_ZONES, Inside, ZoneSection, check_z
 from sentryfw.engine.correlate.zones import ZoneRules
 from sentryfw.engine.decide import Level, Policy
 from sentryfw.engine.model import ACCEPT, DROP, REJECT, Kind, Verdict
+from sentryfw.engine.networks import NO_NETWORKS, NetworkIndex
 from sentryfw.engine.track import Horizons
 
 Upper = Annotated[Count, Field(ge=1, le=65536)]
@@ -268,7 +269,7 @@ class Config(Section):
             repeats=detect.count == "probes",
         )
 
-    def policy(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> Policy:
+    def policy(self, never_block: NetworkIndex = NO_NETWORKS) -> Policy:
         """Return the engine's policy; `never_block` comes from the host and from this config."""
         block = self.block
         return Policy(
@@ -295,9 +296,7 @@ class Config(Section):
         drops = block.while_away == "drop" and block.unlisted == "drop"
         return drops and self.detect.mode == "block"
 
-    def zones(
-        self, never_block: tuple[IPv4Network | IPv6Network, ...] = ()
-    ) -> tuple[ZoneRules, ...]:
+    def zones(self, never_block: NetworkIndex = NO_NETWORKS) -> tuple[ZoneRules, ...]:
         """Return the engine's zones, the default one first; `never_block`: see policy()."""
         default = ZoneRules("", (), self.horizons(), self.policy(never_block))
         return default, *(self.rules(zone, default) for zone in self.named_zones())
@@ -317,7 +316,7 @@ class Config(Section):
     def rules(self, zone: ZoneSection, default: ZoneRules | None = None) -> ZoneRules:
         """Return a zone's rules; a kind's trigger is that of [detect.triggers], and no lower than
         the zone's where that is above the default zone's."""
-        default = default or ZoneRules("", (), self.horizons(), self.policy(()))
+        default = default or ZoneRules("", (), self.horizons(), self.policy())
         horizons, common = default.horizons, self.detect.trigger
         horizons = horizons._replace(**zone.own_horizons())
         if zone.slow_trigger is None:

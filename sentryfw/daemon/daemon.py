@@ -206,14 +206,14 @@ class Daemon:
 
     async def _apply(self, new: "Reloaded") -> None:
         """Use the new parts: all at once between two packets, then the reactions."""
-        parts, config, networks = self._parts, new.config, new.networks
+        parts, config, protected = self._parts, new.config, new.protected
         parts.config, parts.divert = config, new.divert
-        parts.engine.zones.use(config.zones(tuple(networks)))
+        parts.engine.zones.use(config.zones(protected.networks))
         parts.packet_path.follow_zones()
-        parts.packet_path.protect(networks)
+        parts.packet_path.protect(protected.networks)
         parts.guard.reconfigure(config)
         parts.fleet.reconfigure(config)
-        parts.never_block.reconfigure(config, new.protected)
+        parts.never_block.reconfigure(config, protected)
         use_limits(parts)
         if new.captures is not None:
             parts.recorder.use_captures(new.captures.store)

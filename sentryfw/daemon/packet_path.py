@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sentryfw.config.types import IPNetwork
 from sentryfw.daemon.fleet.weighed import DEFER_S, Weighed
 from sentryfw.daemon.watches.zone_interfaces import ZoneInterfaces
 from sentryfw.decoy.wire import REQUEST, Visit
@@ -235,9 +234,9 @@ class PacketPath:
             self.engine.release(source)
         self.responder.ended(None if source is None else source_text(source))
 
-    def protect(self, networks: list[IPNetwork]) -> None:
+    def protect(self, networks: NetworkIndex) -> None:
         """Replace the networks that are never blocked."""
-        self.engine.protect(tuple(networks))
+        self.engine.protect(networks)
         self.responder.protect(networks)
 
     def use_neighbours(self, found: Neighbours) -> None:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final
 
 from sentryfw.config.model import Config
 from sentryfw.config.origin import OriginFiles
-from sentryfw.config.types import IPNetwork
 from sentryfw.daemon.block_room import BlockRoom
 from sentryfw.daemon.confine_watch import ConfineWatch
 from sentryfw.daemon.decoy_watch import DecoyWatch
@@ -33,12 +32,13 @@ from sentryfw.daemon.watches.listed_scans import ListedScans
 from sentryfw.engine.decide import MAX_OFFENDERS
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import Source, parse_source
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import LedgerFault, SentryError
 from sentryfw.guard.block_index import key_text
 from sentryfw.guard.guard import Guard
 from sentryfw.guard.never_block import NeverBlockWatcher
 from sentryfw.guard.never_block_update import Applied, NeverBlockUpdater
-from sentryfw.host.protected import Protected, never_block, remembered
+from sentryfw.host.protected import Protected, ProtectedNetworks, never_block, remembered
 from sentryfw.host.whole6 import neighbours
 from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.install_process import (
@@ -118,7 +118,7 @@ def _build_behind(queue: PacketQueue, config: Config) -> Parts:
     events = ResilientEventFile(config.paths.events, event_limits(config))
     recorder = Recorder(ledger, events, store, record_limits(config))
     table = Table()
-    protected = never_block(config, remembered(ledger.protected()))
+    protected = ProtectedNetworks.of(never_block(config, remembered(ledger.protected())))
 
     def unblocked(source: Source) -> None:  # the packet path is made after the guard
         packet_path.unblocked(source)
@@ -128,31 +128,30 @@ def _build_behind(queue: PacketQueue, config: Config) -> Parts:
 
     guard = Guard(config, table, recorder, unblocked)
     with guard.lock.held():
-        divert = install_table(config, protected, START_TIMEOUT_S)
-        guard.prepare(ledger)
+        divert = install_table(config, protected.items, START_TIMEOUT_S)
+        guard.prepare(ledger, protected.networks)
     packet_path = PacketPath(
-        engine=make_engine(config, [item.network for item in protected]),
+        engine=make_engine(config, protected.networks),
         table=table,
         blocked=guard.blocked,
         recorder=recorder,
-        responder=make_responder(config, recorder, protected),
+        responder=make_responder(config, recorder, protected.networks),
         recent=make_recent(config, store),
     )
     recorder.listener = noted
     applied = Applied(packet_path.protect, packet_path.unblocked, packet_path.use_neighbours)
     updater = NeverBlockUpdater(config, guard, table.sets, recorder, protected, applied)
-    watcher = NeverBlockWatcher(config, updater, recorder)
     packet_path.use_neighbours(neighbours(config))
     restore(packet_path, guard, ledger, config)
     decoys = DecoyWatch(config.decoy, packet_path, recorder)
     queue.use(packet_path.judge)
     return Parts(
         config=config, divert=divert, table=table, ledger=ledger, events=events,
-        recorder=recorder, guard=guard, never_block=watcher, packet_path=packet_path,
-        decoys=decoys, queue=queue, relisting=Relisting(packet_path, table.sets, guard, recorder),
-        flow_loss=FlowLoss(packet_path.engine, recorder),
+        recorder=recorder, guard=guard, packet_path=packet_path, decoys=decoys, queue=queue,
+        never_block=NeverBlockWatcher(config, updater, recorder),
+        relisting=Relisting(packet_path, table.sets, guard, recorder),
+        flow_loss=FlowLoss(packet_path.engine, recorder), reports=ReportSchedule(recorder),
         confine=ConfineWatch(packet_path.engine, table, recorder),
-        reports=ReportSchedule(recorder),
         room=BlockRoom(packet_path, guard, recorder), listed_scans=ListedScans(recorder),
         fleet=make_fleet(config, packet_path, guard, recorder, table, ledger),
     )  # fmt: skip
@@ -198,22 +197,21 @@ def install_table(
     return divert
 
 
-def make_engine(config: Config, never_block: list[IPNetwork]) -> Engine:
+def make_engine(config: Config, never_block: NetworkIndex) -> Engine:
     """Return an engine for this configuration."""
-    rules = config.zones(tuple(never_block))
+    rules = config.zones(never_block)
     engine = Engine(rules[0].horizons, rules[0].policy)
     engine.zones.use(rules)
     return engine
 
 
-def make_responder(config: Config, recorder: Recorder, protected: list[Protected]) -> Responder:
+def make_responder(config: Config, recorder: Recorder, never_block: NetworkIndex) -> Responder:
     """Return the reactions that this configuration asks for, not started yet."""
     callbacks = Callbacks(recorder.reaction, recorder.learnt, block_checker())
-    networks = [item.network for item in protected]
     prefix = "s" if config.watch.mode == "traps" else "a"
     helper = config.paths.helper if os.geteuid() else None
     files = OriginFiles(config.geo, config.labels)
-    return Responder(config.respond, callbacks, networks, prefix, helper, files)
+    return Responder(config.respond, callbacks, never_block, prefix, helper, files)
 
 
 def block_checker() -> Callable[[str], bool]:

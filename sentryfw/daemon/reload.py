@@ -20,7 +20,6 @@ from typing import Any, Final, NamedTuple, TypeVar
 from sentryfw.config import load_with_sources
 from sentryfw.config.files import flatten
 from sentryfw.config.model import Config
-from sentryfw.config.types import IPNetwork
 from sentryfw.daemon.metrics.service import MetricsService
 from sentryfw.daemon.parts import (
     Parts,
@@ -32,7 +31,7 @@ from sentryfw.daemon.parts import (
 from sentryfw.distribution import service_command
 from sentryfw.errors import ConfigError, NotInstalled, SentryError
 from sentryfw.guard.never_block_update import collect_protected
-from sentryfw.host.protected import Protected
+from sentryfw.host.protected import ProtectedNetworks
 from sentryfw.netfilter.features import Divert
 from sentryfw.record.captures import CaptureStore, RecentProbes
 from sentryfw.respond.responder import Responder
@@ -50,7 +49,7 @@ class Prepared(NamedTuple):
     """A configuration that was read and checked, with the never-block sources of this host."""
 
     config: Config
-    protected: list[Protected]
+    protected: ProtectedNetworks
 
 
 class Captures(NamedTuple):
@@ -67,16 +66,12 @@ class Reloaded:
     changed: list[str]
     """The keys that differ."""
     config: Config
-    protected: list[Protected]
+    protected: ProtectedNetworks
     divert: Divert
     responder: Responder | None
     """None: the old one stays in use."""
     captures: Captures | None
     """None: the old ones stay in use."""
-
-    @property
-    def networks(self) -> list[IPNetwork]:
-        return [protected.network for protected in self.protected]
 
 
 async def build(parts: Parts, metrics: MetricsService, path: Path | None) -> Reloaded:
@@ -95,7 +90,7 @@ async def build(parts: Parts, metrics: MetricsService, path: Path | None) -> Rel
             await metrics.replace(new.metrics)
         responder = None
         if _reactions(old) != _reactions(new):
-            responder = make_responder(new, parts.recorder, ready.protected)
+            responder = make_responder(new, parts.recorder, ready.protected.networks)
         divert = await _change_table(parts, ready)
         undo.pop_all()
     captures = None
@@ -120,9 +115,10 @@ def prepare(running: Config, path: Path | None) -> Prepared:
         files = [sources.origin(key.split(".")) or sources.where for key in faults]
         raise ConfigError(sources.where, [f"{key} {why}" for key, why in faults.items()], files)
     try:
-        return Prepared(loaded.config, collect_protected(loaded.config)[0])
+        protected, _ = collect_protected(loaded.config)
     except (OSError, sqlite3.Error) as error:
         raise SentryError(f"cannot determine the never-block addresses: {error}") from error
+    return Prepared(loaded.config, ProtectedNetworks.of(protected))
 
 
 def fixed(running: Config, wanted: Config, *, is_root: bool) -> dict[str, str]:
@@ -162,12 +158,13 @@ def _shape(config: Config) -> tuple[object, ...]:
 async def _change_table(parts: Parts, ready: Prepared) -> Divert:
     """Change the table only as far as the configurations differ."""
     old, new = parts.config, ready.config
-    networks = [protected.network for protected in ready.protected]
     if _shape(old) != _shape(new):
-        return await parts.guard.reinstall(partial(install_table, new, ready.protected))
-    if set(networks) == {protected.network for protected in parts.never_block.protected}:
+        return await parts.guard.reinstall(partial(install_table, new, ready.protected.items))
+    if ready.protected.networks == parts.engine.decider.policy.never_block:
         return parts.divert
-    if not await parts.guard.replace_never_block(networks, parts.packet_path.protect):
+    if not await parts.guard.replace_never_block(
+        ready.protected.networks, parts.packet_path.protect
+    ):
         raise NotInstalled("the table was uninstalled: run `sentryfw install`")
     return parts.divert
 

@@ -63,7 +63,7 @@ class Policy(NamedTuple):
     max_elements: int
     partners: bool
     """Whether partners are exempt from blocks by forgeable evidence."""
-    never_block: tuple[IPv4Network | IPv6Network, ...]
+    never_block: NetworkIndex
     tcp: Level = "block"
     udp: Level = "block"
     prefixes: Prefixes = "defer"
@@ -99,15 +99,14 @@ class Decider:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._never_block = NetworkIndex(policy.never_block)
+        self._never_block = policy.never_block
         self._spared = NetworkIndex(policy.spared)
         self.caps = Caps(policy.per_minute, policy.max_elements)
         self._offences: OrderedDict[Source, int] = OrderedDict()
 
     def reconfigure(self, policy: Policy) -> None:
         """Replace the policy; offences and active blocks stay counted."""
-        if policy.never_block is not self.policy.never_block:
-            self._never_block = NetworkIndex(policy.never_block)
+        self._never_block = policy.never_block
         self._spared = NetworkIndex(policy.spared)
         self.policy = policy
         self.caps.reconfigure(policy.per_minute, policy.max_elements)

@@ -5,7 +5,6 @@ Used by the daemon, by replay of captures and by the tests.
 See docs/decisions.md: drain, zones, monotonic.
 """
 
-from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
 from sentryfw.engine.classify import UNCERTAIN, classify, refine
@@ -167,7 +166,7 @@ class Engine:
         self.zones.forget(source)
         self.decider.caps.release(source)
 
-    def protect(self, never_block: tuple[IPv4Network | IPv6Network, ...]) -> None:
+    def protect(self, never_block: NetworkIndex) -> None:
         """Replace the networks that are never blocked."""
         self.zones.protect(self.decider.policy._replace(never_block=never_block))
 

@@ -16,6 +16,8 @@ _LOW: Final = 0xFFFFFFFFFFFFFFFF
 """The lower half of an IPv6 address."""
 _PREFIX_BYTES: Final = 8
 """Length of a /64, the usual source."""
+Range = tuple[int, int]
+"""The first and the last address of a range, as numbers."""
 _NO_IDENTIFIER: Final = bytes(8)
 
 
@@ -27,16 +29,34 @@ class NetworkIndex:
     """
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
-        spans4: list[tuple[int, int]] = []
-        spans6: list[tuple[int, int]] = []
+        spans4: list[Range] = []
+        spans6: list[Range] = []
         for network in networks:
             first = int(network.network_address)
             last = first | ((1 << (network.max_prefixlen - network.prefixlen)) - 1)
             (spans4 if isinstance(network, IPv4Network) else spans6).append((first, last))
+        self._use(spans4, spans6)
+
+    def _use(self, spans4: list[Range], spans6: list[Range]) -> None:
         self._edges4 = array("I", _edges(spans4, 32))
         edges6 = _edges(spans6, 128)
         self._high6 = array("Q", [edge >> 64 for edge in edges6])
         self._low6 = array("Q", [edge & _LOW for edge in edges6])
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the networks of both cover the same addresses."""
+        return (
+            isinstance(other, NetworkIndex)
+            and self._edges4 == other._edges4
+            and self._high6 == other._high6
+            and self._low6 == other._low6
+        )
+
+    def __hash__(self) -> int:
+        return hash((len(self._edges4), len(self._high6)))
+
+    def __repr__(self) -> str:
+        return f"NetworkIndex.of_ranges({self.ranges(4)}, {self.ranges(6)})"
 
     def holds(self, source: bytes) -> bool:
         """Return whether a whole source, an address or the 8 bytes of a /64, lies in a range."""
@@ -53,8 +73,77 @@ class NetworkIndex:
         low = int.from_bytes(source[8:], "big")
         return bisect_right(self._low6, low, start, end) & 1 == 1
 
+    def overlaps(self, network: IPv4Network | IPv6Network) -> bool:
+        """Return whether an address of the network lies in a range."""
+        first = int(network.network_address)
+        last = first | ((1 << (network.max_prefixlen - network.prefixlen)) - 1)
+        if isinstance(network, IPv4Network):
+            before = bisect_right(self._edges4, first)
+            return before & 1 == 1 or bisect_right(self._edges4, last) > before
+        before = self._up_to6(first)
+        return before & 1 == 1 or self._up_to6(last) > before
 
-def _edges(spans: list[tuple[int, int]], bits: int) -> list[int]:
+    @staticmethod
+    def of_ranges(ranges4: list[Range], ranges6: list[Range]) -> "NetworkIndex":
+        """Return the networks that cover these ranges of IPv4 and of IPv6."""
+        made = NetworkIndex(())
+        made._use(ranges4, ranges6)
+        return made
+
+    def joined(self, other: "NetworkIndex") -> "NetworkIndex":
+        """Return the networks of both."""
+        return NetworkIndex.of_ranges(
+            self.ranges(4) + other.ranges(4), self.ranges(6) + other.ranges(6)
+        )
+
+    def ranges(self, version: int) -> list[Range]:
+        """Return the ranges of a family, 4 or 6, in order."""
+        return _pairs(self._bounds(version))
+
+    def changes(self, before: "NetworkIndex", version: int) -> tuple[list[Range], list[Range]]:
+        """Return the ranges of a family that others held and these do not, and the reverse.
+
+        Most edges of 100,000 networks are equal: only what lies between the first and the last
+        that differ is compared as ranges.
+        """
+        old = before._bounds(version)  # noqa: SLF001 - of the same class
+        new = self._bounds(version)
+        shorter = min(len(old), len(new))
+        start = 0
+        while start < shorter and old[start] == new[start]:
+            start += 1
+        same = 0
+        while same < shorter - start and old[-1 - same] == new[-1 - same]:
+            same += 1
+        start, same = start & ~1, same & ~1
+        there = _pairs(old[start : len(old) - same])
+        after = _pairs(new[start : len(new) - same])
+        return sorted(set(there).difference(after)), sorted(set(after).difference(there))
+
+    def _bounds(self, version: int) -> list[int]:
+        """Return the edges of a family as numbers; after a range up to the last address, too."""
+        if version == 4:
+            edges, bits = self._edges4.tolist(), 32
+        else:
+            halves = zip(self._high6, self._low6, strict=True)
+            edges, bits = [high << 64 | low for high, low in halves], 128
+        if len(edges) & 1:
+            edges.append(1 << bits)
+        return edges
+
+    def _up_to6(self, address: int) -> int:
+        """Return how many edges of IPv6 lie at or before an address."""
+        high = address >> 64
+        start = bisect_left(self._high6, high)
+        end = bisect_right(self._high6, high, start)
+        return bisect_right(self._low6, address & _LOW, start, end)
+
+
+def _pairs(edges: list[int]) -> list[Range]:
+    return [(edges[at], edges[at + 1] - 1) for at in range(0, len(edges), 2)]
+
+
+def _edges(spans: list[Range], bits: int) -> list[int]:
     """Return the edges of ranges, joined where they overlap or touch, in order."""
     spans.sort()
     edges: list[int] = []
@@ -67,6 +156,9 @@ def _edges(spans: list[tuple[int, int]], bits: int) -> list[int]:
     if edges and edges[-1] >> bits:
         edges.pop()
     return edges
+
+
+NO_NETWORKS: Final = NetworkIndex(())
 
 
 class Whole6:

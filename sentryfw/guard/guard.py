@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from sentryfw.config.model import Config
-from sentryfw.config.types import IPNetwork
 from sentryfw.engine.model import Source, parse_source
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import SentryError
 from sentryfw.guard import learnt_sets
 from sentryfw.guard.block_follower import BlockFollower, Released
@@ -25,6 +25,7 @@ from sentryfw.guard.worker import GuardThread
 from sentryfw.host.whole6 import Neighbours
 from sentryfw.netfilter.lock import TableLock
 from sentryfw.netfilter.monitor import Monitor
+from sentryfw.netfilter.schema import NEVER_BLOCK_SETS
 from sentryfw.netfilter.table import Table
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.record import active_blocks
@@ -58,19 +59,21 @@ class Guard:
         )  # fmt: skip
         self._reconciler = Reconciler(self._thread, self.memory, self._table_guard, recorder)
 
-    def prepare(self, ledger: ResilientLedger) -> None:
+    def prepare(self, ledger: ResilientLedger, never_block: NetworkIndex) -> None:
         """Learn the table that was just installed, and restore the ledger's blocks.
+
+        `never_block`: the networks with which it was installed.
 
         The caller holds the table lock. Raise SentryError if the table was deleted since.
         """
         self._monitor.drain()  # the notifications of the install
         stamp = self.lock.write("installed")
-        plan = self._thread.reader.snapshot()
+        plan = self._thread.reader.snapshot(without=NEVER_BLOCK_SETS)
         if plan is None:
             raise SentryError(
                 "the table was deleted right after its installation: find the program that does so"
             )
-        self._table_guard.keep(plan, stamp)
+        self._table_guard.keep(plan, stamp, never_block)
         start = Moment.now()
         count = learnt_sets.restore(self._netlink, ledger, start)
         self.memory.learnt = learnt_sets.read(self._netlink)
@@ -170,7 +173,7 @@ class Guard:
         self._mode = config.detect.mode
 
     async def replace_never_block(
-        self, networks: list[IPNetwork], done: Callable[[list[IPNetwork]], None]
+        self, networks: NetworkIndex, done: Callable[[NetworkIndex], None]
     ) -> bool:
         """See TableGuard.replace_never_block()."""
         return await self._table_guard.replace_never_block(self._table, networks, done)

@@ -18,7 +18,7 @@ from sentryfw.config.model import Config
 from sentryfw.errors import KernelError, SentryError
 from sentryfw.guard.never_block_update import NeverBlockUpdater
 from sentryfw.host.name_refresh import NameRefresher
-from sentryfw.host.protected import RESOLV_CONF, Protected
+from sentryfw.host.protected import RESOLV_CONF, Protected, ProtectedNetworks
 from sentryfw.netlink.route import HostChange, HostMonitor
 from sentryfw.record.recorder import Recorder
 
@@ -112,7 +112,7 @@ class NeverBlockWatcher:
         self._updater.close()
         self._monitor.close()
 
-    def reconfigure(self, config: Config, protected: Iterable[Protected]) -> None:
+    def reconfigure(self, config: Config, protected: ProtectedNetworks) -> None:
         """Use another configuration, whose never-block sources are in the table already.
 
         Those of them that are blocked are unblocked with the refresh that this starts.
@@ -145,20 +145,19 @@ class NeverBlockWatcher:
         """Refresh soon: a command has changed a list, and waits until it is in effect."""
         self._files.have_changed()
         self._names.list_changed()
-        self._refresh(HostChange())
+        self._refresh(HostChange(), settle_s=0.0)
 
-    def _refresh(self, change: HostChange) -> None:
+    def _refresh(self, change: HostChange, settle_s: float = SETTLE_S) -> None:
         """Refresh soon, and once for all changes that arrive until then."""
         self._pending = self._pending.also(change)
         self._due_at = time.monotonic() + REFRESH_INTERVAL_S
         if self._task is None or self._task.done():
             self._is_requested = False
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = asyncio.get_running_loop().create_task(self._run(settle_s))
         else:
             self._is_requested = True
 
-    async def _run(self) -> None:
-        delay = SETTLE_S
+    async def _run(self, delay: float) -> None:
         while True:
             await asyncio.sleep(delay)
             self._is_requested = False

@@ -7,7 +7,7 @@ of sources that are never blocked from now on. Files and blocks are read in a th
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
@@ -23,6 +23,7 @@ from sentryfw.host.protected import (
     RESOLVER,
     Address,
     Protected,
+    ProtectedNetworks,
     gateways,
     never_block,
     remembered,
@@ -43,12 +44,21 @@ MAX_NAMED: Final = 20
 class Applied(NamedTuple):
     """The daemon's parts that follow the never-block sources."""
 
-    protect: Callable[[list[IPNetwork]], None]
+    protect: Callable[[NetworkIndex], None]
     """Called with the networks that are never blocked from now on."""
     release: Callable[[Source], None]
     """Called with each source whose block was ended."""
     use_neighbours: Callable[[Neighbours], None]
     """Called with the networks of neighbours from now on."""
+
+
+class Difference(NamedTuple):
+    """How the never-block networks change."""
+
+    networks: NetworkIndex
+    """All of them, after the change."""
+    added: set[IPNetwork]
+    removed: set[IPNetwork]
 
 
 class NeverBlockUpdater:
@@ -60,9 +70,10 @@ class NeverBlockUpdater:
         guard: Guard,
         sets: BlockSets,
         recorder: Recorder,
-        protected: Iterable[Protected],
+        protected: ProtectedNetworks,
         applied: Applied,
     ) -> None:
+        """`protected`: the sources that are in the table already."""
         self._config = config
         self._guard = guard
         self._sets = sets
@@ -73,7 +84,7 @@ class NeverBlockUpdater:
         self._neighbours = Neighbours()
         self._added: set[IPNetwork] = set()
         """Added by a reload; their blocks are ended with the next update."""
-        self.protected = list(protected)
+        self.protected, self._networks = protected
         self.refreshed = 0
         """Times that the sets were changed."""
 
@@ -86,11 +97,11 @@ class NeverBlockUpdater:
         """Stop, without waiting for the thread."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def reconfigure(self, config: Config, protected: Iterable[Protected]) -> None:
+    def reconfigure(self, config: Config, protected: ProtectedNetworks) -> None:
         """Use another configuration, whose never-block sources are in the table already."""
         self._config = config
         before = {item.network for item in self.protected}
-        self.protected = list(protected)
+        self.protected, self._networks = protected
         self._added |= {item.network for item in self.protected} - before
 
     async def update(self, *, routes: bool) -> None:
@@ -106,17 +117,20 @@ class NeverBlockUpdater:
         if not await self._follow_neighbours():
             return  # uninstalled
         found = [item for item in found if not self._is_claim(item)]
-        before = {item.network for item in self.protected}
-        after = {item.network for item in found}
-        if before != after:
-            networks = [item.network for item in found]
-            if not await self._guard.replace_never_block(networks, self._applied.protect):
+        before, held = self.protected, self._networks
+        change = await loop.run_in_executor(self._executor, lambda: difference(before, found, held))
+        added: set[IPNetwork] = set()
+        removed: set[IPNetwork] = set()
+        if change is not None:
+            if not await self._guard.replace_never_block(change.networks, self._applied.protect):
                 return  # uninstalled: nothing is blocked
             self.refreshed += 1
-            self._report(found, before, after)
+            self._report(found, change)
+            self._networks = change.networks
+            added, removed = change.added, change.removed
         self.protected = found
-        added, self._added = self._added & after, set()
-        await self._end_blocks((after - before) | added)
+        reloaded, self._added = self._added - removed, set()
+        await self._end_blocks(added | reloaded)
 
     def _is_claim(self, item: Protected) -> bool:
         """Return whether a blocked source is a gateway or resolver: an advertisement of its own,
@@ -149,11 +163,9 @@ class NeverBlockUpdater:
         )
         return True
 
-    def _report(
-        self, found: list[Protected], before: set[IPNetwork], after: set[IPNetwork]
-    ) -> None:
-        added = [f"{p.network} ({p.why})" for p in found if p.network not in before]
-        removed = sorted(map(str, before - after))
+    def _report(self, found: list[Protected], change: Difference) -> None:
+        added = [f"{p.network} ({p.why})" for p in found if p.network in change.added]
+        removed = sorted(map(str, change.removed))
         self._recorder.note("never-block", added=added[:MAX_NAMED], removed=removed[:MAX_NAMED])
         log.info(
             "never-block: added %s; removed %s",
@@ -206,6 +218,19 @@ def collect_protected(
         with Ledger(config.paths.ledger) as ledger:
             rows = ledger.protected()
     return never_block(config, remembered(rows), hops), hops
+
+
+def difference(
+    before: list[Protected], after: list[Protected], held: NetworkIndex
+) -> Difference | None:
+    """Return how the networks change; None if they do not. `held`: the networks before."""
+    there, wanted = ({item.network for item in items} for items in (before, after))
+    added, removed = wanted - there, there - wanted
+    if removed:
+        return Difference(NetworkIndex(wanted), added, removed)
+    if added:
+        return Difference(held.joined(NetworkIndex(added)), added, removed)
+    return None
 
 
 def chosen_keys(ends: BlockIndex, chosen: Callable[[bytes], bool]) -> list[bytes]:

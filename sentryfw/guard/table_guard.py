@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from sentryfw.config.types import IPNetwork
+from sentryfw.engine.networks import NO_NETWORKS, NetworkIndex
 from sentryfw.errors import NotInstalled, SentryError
 from sentryfw.guard.back_off import BackOff, Delay
 from sentryfw.guard.block_follower import BlockFollower
@@ -25,7 +25,7 @@ from sentryfw.netfilter.lock import Stamp
 from sentryfw.netfilter.monitor import Monitor, TableChange
 from sentryfw.netfilter.schema import NEVER_BLOCK_SETS, ONLINK_SETS, WHOLE_SET
 from sentryfw.netfilter.snapshot import TableSnapshot
-from sentryfw.netfilter.table import Known, Table
+from sentryfw.netfilter.table import Table, range_payloads
 from sentryfw.record.recorder import Recorder
 
 log: Final = logging.getLogger("sentryfwd")
@@ -34,7 +34,35 @@ clock: Final = time.monotonic
 MAX_NAMED_PARTS: Final = 20
 """Missing parts of the table that an event and the log name."""
 
+_ALWAYS: Final = NetworkIndex(ALWAYS)
+
 T = TypeVar("T")
+
+
+class _NeverBlock:
+    """The networks in the never-block sets of a plan; to decode 100,000 takes half a second."""
+
+    def __init__(self) -> None:
+        self._elements: list[tuple[bytes, ...]] = []
+        self._networks = NO_NETWORKS
+
+    def of(self, plan: TableSnapshot) -> NetworkIndex:
+        """Return the networks that the sets hold by the plan."""
+        elements = [plan.sets[name].elements for name in NEVER_BLOCK_SETS]
+        if elements != self._elements:
+            ranges = (plan.sets[name].ranges() for name in NEVER_BLOCK_SETS)
+            self._networks = NetworkIndex.of_ranges(*ranges)
+            self._elements = elements
+        return self._networks
+
+    def put(self, networks: NetworkIndex, plan: TableSnapshot) -> TableSnapshot:
+        """Return the plan with these networks in the sets."""
+        made = {
+            name: tuple(range_payloads(name, networks.ranges(family)))
+            for name, family in zip(NEVER_BLOCK_SETS, (4, 6), strict=True)
+        }
+        self._elements, self._networks = list(made.values()), networks
+        return plan.with_elements(made)
 
 
 class TableGuard:
@@ -57,17 +85,24 @@ class TableGuard:
         self._repair_failed = repair_failed
         self._back_off = BackOff()
         self._plan = TableSnapshot(b"", {}, {}, {}, ())
+        self._never_block = _NeverBlock()
         self._stamp = Stamp("", "")
         self._causes: list[TableChange] = []
-        self._repairs = 0
-        self._last_repair: dict[str, Any] = {}
+        self._repairs: dict[str, Any] = {"count": 0}
         self.is_repairing = False
         self.is_installed = True
         self.switched_off: Callable[[], object] = bool
         """Called when an operator has switched SentryFW off (netfilter/schema.py)."""
 
-    def keep(self, plan: TableSnapshot, stamp: Stamp) -> None:
-        """Keep the table as `plan` from now on, until the stamp in the lock file changes."""
+    def keep(
+        self, plan: TableSnapshot, stamp: Stamp, never_block: NetworkIndex | None = None
+    ) -> None:
+        """Keep the table as `plan` from now on, until the stamp in the lock file changes.
+
+        `never_block`: the networks with which it was installed, which the plan lacks.
+        """
+        if never_block is not None:
+            plan = self._never_block.put(never_block.joined(_ALWAYS), plan)
         self._plan = plan
         self._stamp = stamp
 
@@ -77,58 +112,43 @@ class TableGuard:
 
     def status(self) -> dict[str, Any]:
         """Return the number of repairs and the last one, as `status --json` shows them."""
-        return {"count": self._repairs, **self._last_repair}
+        return dict(self._repairs)
 
     # --- changes that the daemon makes
 
     async def replace_never_block(
-        self,
-        table: Table,
-        networks: list[IPNetwork],
-        done: Callable[[list[IPNetwork]], None],
+        self, table: Table, networks: NetworkIndex, done: Callable[[NetworkIndex], None]
     ) -> bool:
         """Set the never-block networks, repairs included. Return False after an uninstall.
 
         `done` is called before another packet is judged.
         """
-
-        def change(known: Known | None) -> None:
-            table.replace_never_block([*networks, *ALWAYS], known)
+        async with self._thread.change_table():
+            if not self.is_installed:
+                return False
+            known = await self._thread.run(lambda: self._never_block.of(self._plan))
+            wanted = await self._thread.run(lambda: networks.joined(_ALWAYS))
+            self.read_changes()
+            table.replace_never_block(wanted, None if self._causes else known)
             done(networks)
-
-        return await self._replace(NEVER_BLOCK_SETS, change)
+            plan = self._plan
+            self._plan = await self._thread.run(lambda: self._never_block.put(wanted, plan))
+            return True
 
     async def replace_neighbours(
         self, table: Table, found: Neighbours, done: Callable[[Neighbours], None]
     ) -> bool:
         """Set the networks of neighbours; as replace_never_block()."""
 
-        def change(_: Known | None) -> None:
-            table.replace_neighbours(*found)
-            done(found)
-
-        return await self._replace((*ONLINK_SETS, WHOLE_SET), change)
-
-    async def _replace(
-        self, names: tuple[str, ...], change: Callable[[Known | None], None]
-    ) -> bool:
-        """Change the elements of these sets, in the plan too. Return False after an uninstall.
-
-        `change` takes what the sets hold; None while damage waits for its repair.
-        """
         async with self._thread.change_table():
             if not self.is_installed:
                 return False
-            before = [self._plan.sets[name] for name in names]
-            known = await self._thread.run(lambda: {plan.name: plan.ranges() for plan in before})
             self.read_changes()
-            change(None if self._causes else known)
+            table.replace_neighbours(*found)
+            done(found)
             reader = self._thread.reader
-            found = await self._thread.run(lambda: reader.elements(names))
-            planned = dict(self._plan.sets)
-            for name, elements in found.items():
-                planned[name] = planned[name]._replace(elements=elements)
-            self._plan = self._plan._replace(sets=planned)
+            there = await self._thread.run(lambda: reader.elements((*ONLINK_SETS, WHOLE_SET)))
+            self._plan = self._plan.with_elements(there)
             return True
 
     async def reinstall(self, work: Callable[[], T]) -> T:
@@ -270,14 +290,13 @@ class TableGuard:
         await asyncio.sleep(delay.seconds)
 
     def _report(self, repair: Repair, causes: list[TableChange]) -> None:
-        self._repairs += 1
         self._back_off.add_repair(clock())
         change = next((c for c in causes if c.taken), causes[0])
         took = round(repair.seconds * 1000, 1)
         named = repair.missing[:MAX_NAMED_PARTS]
-        self._last_repair = {
-            "last": time.time(), "by": change.process, "pid": change.pid, "took_ms": took,
-            "lacked": named,
+        self._repairs = {
+            "count": self._repairs["count"] + 1, "last": time.time(), "by": change.process,
+            "pid": change.pid, "took_ms": took, "lacked": named,
         }  # fmt: skip
         self._recorder.note(
             "healed", by=change.process, pid=change.pid, lacked=named, blocks=repair.blocks,

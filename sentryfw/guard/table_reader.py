@@ -8,7 +8,7 @@ See docs/decisions.md: key-lookups.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from sentryfw.guard.block_index import BlockIndex, Expiry, KnownBlocks, KnownRange, Ranges, by_set
@@ -101,9 +101,10 @@ class TableReader:
     def __init__(self, netlink: NfnetlinkSocket) -> None:
         self._netlink = netlink
 
-    def snapshot(self) -> TableSnapshot | None:
-        """Return the table as it is now; None where it does not exist."""
-        return snapshot.read(self._netlink)
+    def snapshot(self, without: Collection[str] = ()) -> TableSnapshot | None:
+        """Return the table as it is now, without the elements of these sets; None where it does not
+        exist."""
+        return snapshot.read(self._netlink, without)
 
     def is_switched_off(self) -> bool:
         """Return whether the table exists by which an operator switches SentryFW off."""

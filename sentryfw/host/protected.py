@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from sentryfw.config.model import Config, Paths
 from sentryfw.config.types import IPNetwork, matches, parse_address
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import ConfigError
 from sentryfw.host import address_list, allow_file, dns_message
 from sentryfw.host.private_files import read_as_owner
@@ -43,6 +44,19 @@ class Protected(NamedTuple):
 
     network: IPNetwork
     why: str
+
+
+class ProtectedNetworks(NamedTuple):
+    """The never-block sources of this host, with an index of their networks."""
+
+    items: list[Protected]
+    networks: NetworkIndex
+
+    @classmethod
+    def of(cls, items: Iterable[Protected]) -> Self:
+        """Index these sources: 0.1 s for 100,000."""
+        listed = list(items)
+        return cls(listed, NetworkIndex(item.network for item in listed))
 
 
 def never_block(

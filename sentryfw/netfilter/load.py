@@ -1,4 +1,4 @@
-"""Load a ruleset into the kernel: check, apply in one transaction, verify by reading back.
+"""Load a ruleset into the kernel: apply it in one transaction, verify by reading back.
 
 The install process runs this: it imports neither the configuration nor pydantic, so that the daemon
 starts soon (install_process.py).
@@ -46,18 +46,26 @@ class Installed(NamedTuple):
 
 def make_plan(table: Table, ruleset: Ruleset) -> Plan:
     """Check the ruleset without loading it. Raise SentryError if another program made the table."""
+    plan = _plan(table, ruleset)
+    Libnftables().check(plan.script)
+    return plan
+
+
+def _plan(table: Table, ruleset: Ruleset) -> Plan:
     divert = features.require(features.probe())
     update = table.is_installed() and table.comment() == COMMENT
     script = ruleset.script(queue_statement=divert == "queue", update=update)
     if not update and table.is_installed():
         script += restore_elements(_kept_elements(Libnftables()))
-    Libnftables().check(script)
     return Plan(ruleset, script, divert, update)
 
 
 def load(table: Table, ruleset: Ruleset) -> Installed:
-    """Make the table, or update it; active blocks are kept."""
-    plan = make_plan(table, ruleset)
+    """Make the table, or update it; active blocks are kept.
+
+    A ruleset that the kernel refuses changes nothing: it is one transaction.
+    """
+    plan = _plan(table, ruleset)
     nft = Libnftables()
     if plan.divert == "queue":
         nft.run(plan.script)
@@ -80,12 +88,13 @@ def unload(table: Table) -> bool:
 
 
 def _verify(table: Table, plan: Plan) -> None:
+    wanted = plan.ruleset.names("set")
     with NfnetlinkSocket() as netlink:
-        made = snapshot.read(netlink)
+        made = snapshot.read(netlink, without=wanted)
     if made is None:
         raise SentryError("the table was loaded, but is not there: another program deletes it")
     missing = sorted(
-        (plan.ruleset.names("set") - made.sets.keys())
+        (wanted - made.sets.keys())
         | (plan.ruleset.names("chain") - made.chains.keys())
         | (plan.ruleset.names("counter") - made.objects.keys())
     )

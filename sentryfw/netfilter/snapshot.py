@@ -7,7 +7,7 @@ repaired in one transaction, with queue rule and active blocks, in any thread, w
 See docs/decisions.md: repair-from-dump.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from sentryfw.netfilter.schema import TABLE, TIMED_SETS
@@ -47,9 +47,9 @@ _OBJECT_KEEPS: Final = frozenset(
         nl.NFTA_OBJ_USERDATA,
     }
 )  # fmt: skip
-_ELEMENT_IDENTITY: Final = frozenset(
-    {nl.NFTA_SET_ELEM_KEY, nl.NFTA_SET_ELEM_FLAGS, nl.NFTA_SET_ELEM_KEY_END}
-)
+_ELEMENT_IDENTITY: Final = (
+    nl.NFTA_SET_ELEM_KEY, nl.NFTA_SET_ELEM_FLAGS, nl.NFTA_SET_ELEM_KEY_END,
+)  # fmt: skip
 
 
 class SetPlan(NamedTuple):
@@ -109,6 +109,13 @@ class TableSnapshot(NamedTuple):
                 found.append(f"rules of chain {chain}")
         return found
 
+    def with_elements(self, elements: Mapping[str, tuple[bytes, ...]]) -> "TableSnapshot":
+        """Return the snapshot with these elements of sets, by the sets' names."""
+        replaced = {
+            name: self.sets[name]._replace(elements=payloads) for name, payloads in elements.items()
+        }
+        return self._replace(sets=self.sets | replaced)
+
     def _shapes(self, chain: str) -> Iterator[bytes]:
         return (rule.shape for rule in self.rules if rule.chain == chain)
 
@@ -135,15 +142,18 @@ class TableSnapshot(NamedTuple):
         return made
 
 
-def read(netlink: NfnetlinkSocket) -> TableSnapshot | None:
-    """Return a snapshot of the installed table; None without a table."""
+def read(netlink: NfnetlinkSocket, without: Collection[str] = ()) -> TableSnapshot | None:
+    """Return a snapshot of the installed table; None without a table.
+
+    `without`: sets whose elements are left out.
+    """
     tables = netlink.dump(nl.NFT_MSG_GETTABLE, b"", "tables")
     ours = [r.body[4:] for r in tables if _name(r.body[4:], nl.NFTA_TABLE_NAME) == TABLE]
     if not ours:
         return None
     chains = _dump(netlink, nl.NFT_MSG_GETCHAIN, "chains")
     objects = _dump(netlink, nl.NFT_MSG_GETOBJ, "counters")
-    plans = [_set_plan(netlink, b) for b in _dump(netlink, nl.NFT_MSG_GETSET, "sets")]
+    plans = [_set_plan(netlink, b, without) for b in _dump(netlink, nl.NFT_MSG_GETSET, "sets")]
     anonymous = frozenset(plan.name for plan in plans if plan.anonymous)
     rules = _dump(netlink, nl.NFT_MSG_GETRULE, "rules")
     return TableSnapshot(
@@ -171,11 +181,11 @@ def _dump(netlink: NfnetlinkSocket, kind: int, what: str) -> list[bytes]:
     return [body for body in replies if _name(body, nl.NFTA_RULE_TABLE) == TABLE]
 
 
-def _set_plan(netlink: NfnetlinkSocket, body: bytes) -> SetPlan:
+def _set_plan(netlink: NfnetlinkSocket, body: bytes, without: Collection[str]) -> SetPlan:
     fields = attributes(body)
     name = name_of(fields[nl.NFTA_SET_NAME])
     flags = int.from_bytes(fields.get(nl.NFTA_SET_FLAGS, b""))
-    ours = not flags & nl.NFT_SET_EVAL and name not in TIMED_SETS
+    ours = not flags & nl.NFT_SET_EVAL and name not in TIMED_SETS and name not in without
     elements = element_lists(netlink, name) if ours else ()
     return SetPlan(name, _pick(body, _SET_KEEPS), bool(flags & nl.NFT_SET_ANONYMOUS), elements)
 
@@ -239,13 +249,13 @@ def _name(body: bytes, kind: int) -> str:
     return name_of(attributes(body).get(kind, b""))
 
 
-def _identities(payloads: Iterable[bytes]) -> set[bytes]:
-    """Return what distinguishes each element from the others: its key and flags."""
-    return {
-        _pick(item, _ELEMENT_IDENTITY)
-        for payload in payloads
-        for _, item in attribute_list(payload)
-    }
+def _identities(payloads: Iterable[bytes]) -> set[tuple[bytes, ...]]:
+    """Return what distinguishes each element from the others: its key and flags.
+
+    The kernel reports their attributes in another order than we send them.
+    """
+    items = (attributes(item) for payload in payloads for _, item in attribute_list(payload))
+    return {tuple(fields.get(kind, b"") for kind in _ELEMENT_IDENTITY) for fields in items}
 
 
 def _in_order(wanted: Iterator[bytes], there: Iterator[bytes]) -> bool:

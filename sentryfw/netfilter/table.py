@@ -4,6 +4,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from sentryfw.engine.networks import NetworkIndex, Range
 from sentryfw.errors import KernelError, NotInstalled, SentryError
 from sentryfw.netfilter.block_sets import BlockSets
 from sentryfw.netfilter.schema import (
@@ -38,10 +39,6 @@ SWITCHED_OFF: Final = (
 )
 
 
-Range = tuple[int, int]
-"""The first and the last address, as numbers."""
-Known = Mapping[str, list[Range]]
-"""The ranges that a set of addresses holds, by its name."""
 _DIFFERS: Final = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY})
 """Errors of a difference that does not fit what a set holds."""
 
@@ -128,29 +125,28 @@ class Table:
     # --- networks
 
     def replace_never_block(
-        self, networks: "Iterable[IPNetwork]", known: Known | None = None
+        self, networks: NetworkIndex, known: NetworkIndex | None = None
     ) -> None:
         """Replace the elements of never_block4 and never_block6 in one transaction.
 
-        `known`: what each set should hold before. Then only what differs is sent, 20 ms instead of
+        `known`: what the sets should hold before. Then only what differs is sent, 20 ms instead of
         seconds where there are 100,000; everything is, if the kernel refuses the difference.
         """
-        wanted: dict[tuple[str, ...], list[IPNetwork]] = {NEVER_BLOCK_SETS: list(networks)}
         if known is not None:
             try:
-                _replace_networks(self._netlink, wanted, "never-block", known)
+                _change_networks(self._netlink, NEVER_BLOCK_SETS, networks, known, "never-block")
             except KernelError as error:  # other programs have changed the set
                 if error.code not in _DIFFERS:
                     raise
             else:
                 return
-        _replace_networks(self._netlink, wanted, "never-block")
+        _replace_networks(self._netlink, {NEVER_BLOCK_SETS: networks}, "never-block")
 
     def replace_neighbours(
         self, onlink: "Iterable[IPNetwork]", whole6: "Iterable[IPNetwork]"
     ) -> None:
         """Replace the networks of neighbours, and those whose addresses are sources."""
-        wanted = {ONLINK_SETS: onlink, (WHOLE_SET,): whole6}
+        wanted = {ONLINK_SETS: NetworkIndex(onlink), (WHOLE_SET,): NetworkIndex(whole6)}
         _replace_networks(self._netlink, wanted, "neighbours")
 
     def is_switched_off(self) -> bool:
@@ -239,55 +235,57 @@ class Table:
         return found
 
 
-def _ends(network: "IPNetwork") -> tuple[int, int]:
-    """Return the first and the last address, in a quarter of the time of network[0], [-1]."""
-    first = int(network.network_address)
-    return first, first | (1 << network.max_prefixlen - network.prefixlen) - 1
-
-
 def _replace_networks(
-    netlink: NfnetlinkSocket,
-    wanted: "Mapping[tuple[str, ...], Iterable[IPNetwork]]",
-    what: str,
-    known: Known | None = None,
+    netlink: NfnetlinkSocket, wanted: Mapping[tuple[str, ...], NetworkIndex], what: str
 ) -> None:
-    """Replace the elements of interval sets, each by the networks of its family; `known`: what they
-    hold.
+    """Replace the elements of interval sets, each by the networks of its family.
 
     A network that is in both the old and the new elements is never absent.
     """
-    from sentryfw.config.types import merged  # noqa: PLC0415 - not in the install process
-
     transaction: list[nl.NftRequest] = []
     for names, networks in wanted.items():
-        given = list(networks)
         for name in names:
-            family = 4 if name.endswith("4") else 6
-            ranges = merged(_ends(n) for n in given if n.version == family)
-            transaction += _range_requests(name, ranges, None if known is None else known[name])
+            transaction.append((nl.NFT_MSG_DELSETELEM, 0, nl.set_name(TABLE, name)))
+            ranges = networks.ranges(_family(name))
+            transaction += _requests(set_elements.new_elements, name, ranges)
+    _transact(netlink, transaction, what)
+
+
+def _change_networks(
+    netlink: NfnetlinkSocket,
+    names: Iterable[str],
+    networks: NetworkIndex,
+    known: NetworkIndex,
+    what: str,
+) -> None:
+    """Change the elements of interval sets only where the networks differ from the known ones."""
+    transaction: list[nl.NftRequest] = []
+    for name in names:
+        gone, added = networks.changes(known, _family(name))
+        transaction += _requests(set_elements.old_elements, name, gone)
+        transaction += _requests(set_elements.new_elements, name, added)
+    _transact(netlink, transaction, what)
+
+
+def _transact(netlink: NfnetlinkSocket, transaction: list[nl.NftRequest], what: str) -> None:
     if transaction:
         netlink.grow(sum(len(body) for _, _, body in transaction) + (1 << 18))
         netlink.transact(transaction, what)
 
 
-def _range_requests(
-    name: str, wanted: list[Range], known: list[Range] | None
-) -> list[nl.NftRequest]:
-    """Return the requests after which a set holds these ranges; `known`: those that it holds."""
-    requests: list[nl.NftRequest] = []
-    if known is None:
-        requests.append((nl.NFT_MSG_DELSETELEM, 0, nl.set_name(TABLE, name)))
-        added = wanted
-    else:
-        there, after = set(known), set(wanted)
-        requests += _requests(set_elements.old_elements, name, sorted(there - after))
-        added = sorted(after - there)
-    return requests + _requests(set_elements.new_elements, name, added)
-
-
 def _requests(
     change: Callable[[str, str, bytes], nl.NftRequest], name: str, ranges: list[Range]
 ) -> list[nl.NftRequest]:
-    size = 4 if name.endswith("4") else 16
+    return [change(TABLE, name, payload) for payload in range_payloads(name, ranges)]
+
+
+def range_payloads(name: str, ranges: Iterable[Range]) -> Iterator[bytes]:
+    """Yield the payloads that hold these ranges as elements of a set."""
+    size = 4 if _family(name) == 4 else 16
     packed = (set_elements.packed_range(first, last, size) for first, last in ranges)
-    return [change(TABLE, name, payload) for payload in set_elements.payloads(packed)]
+    return set_elements.payloads(packed)
+
+
+def _family(name: str) -> int:
+    """Return the family of a set's addresses."""
+    return 4 if name.endswith("4") else 6

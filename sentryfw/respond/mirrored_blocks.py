@@ -6,12 +6,13 @@ expected at its time, and the kernel asked then.
 
 import heapq
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Callable, Collection, Mapping, Sequence
+from ipaddress import ip_network
 from typing import Final, Protocol
 
 from sentryfw.config.neighbours import Crowdsec
 from sentryfw.config.respond import Respond
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import SentryError
 from sentryfw.respond.incident import Incident
 from sentryfw.respond.reaction_queue import ResultReporter, reason_of
@@ -21,8 +22,6 @@ END_DELAY_S: Final = 1.0
 CHECK_INTERVAL_S: Final = 60.0
 """Seconds until the kernel is asked again, if the block was made longer."""
 MAX_WAIT_S: Final = 3600.0
-
-Network = IPv4Network | IPv6Network
 
 
 class Mirror(Protocol):
@@ -95,13 +94,13 @@ class MirroredBlocks:
     def __init__(
         self,
         mirrors: Sequence[Mirror],
-        never_block: Iterable[Network],
+        never_block: NetworkIndex,
         is_blocked: Callable[[str], bool],
         faults: ResultReporter,
     ) -> None:
         """`is_blocked`: asks the kernel, and may raise SentryError; `faults`: reports that."""
         self._mirrors = mirrors
-        self._never_block = tuple(never_block)
+        self._never_block = never_block
         self._is_blocked = is_blocked
         self._faults = faults
         self._ends = BlockEnds()
@@ -113,13 +112,13 @@ class MirroredBlocks:
         """Whether a mirror copies proven blocks only."""
         return any(mirror.proven_only for mirror in self._mirrors)
 
-    def protect(self, never_block: Iterable[Network]) -> None:
+    def protect(self, never_block: NetworkIndex) -> None:
         """Replace the networks that are never blocked. May be called from any thread."""
-        self._never_block = tuple(never_block)
+        self._never_block = never_block
 
     def restore(self, active: dict[str, float], proven: Collection[str] = ()) -> None:
         """Mirror exactly these blocks, by seconds left (0: permanent)."""
-        protected = [address for address in active if self._protected_in(address)]
+        protected = [address for address in active if self._is_protected(address)]
         self.proven = active.keys() & proven if self.need_proof else set()
         for mirror in self._mirrors:
             copied = (self.proven if mirror.proven_only else active.keys()) - set(protected)
@@ -155,12 +154,12 @@ class MirroredBlocks:
             self._end_far(address)
         elif self.need_proof:
             self.proven.add(address)
-        protected = self._protected_in(address)
+        is_protected = self._is_protected(address)
         for mirror in self._mirrors:
             if mirror.proven_only and not is_proven:
                 continue
-            if protected:
-                mirror.reporter.failure(address, f"covers {protected}, which is never blocked")
+            if is_protected:
+                mirror.reporter.failure(address, "covers addresses that are never blocked")
             else:
                 mirror.describe(address, timeout, incident)
                 mirror.want(address, present=True)
@@ -205,16 +204,12 @@ class MirroredBlocks:
         """Return the seconds until check_ends() is due."""
         return self._ends.wait_s(time.monotonic(), MAX_WAIT_S)
 
-    def _protected_in(self, address: str) -> Network | None:
-        """Return a never-block network that a line or a route for the address would affect.
+    def _is_protected(self, address: str) -> bool:
+        """Return whether a line or a route for the address would affect a never-block network.
 
         nft accepts it before the block; hosts.deny and the routing table would not.
         """
-        network = ip_network(address)
-        for other in self._never_block:
-            if other.version == network.version and other.overlaps(network):
-                return other
-        return None
+        return self._never_block.overlaps(ip_network(address))
 
     def _expect_end(self, address: str, seconds: float) -> None:
         if seconds <= 0:  # until it is unblocked

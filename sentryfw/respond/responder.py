@@ -8,15 +8,16 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sentryfw.config.origin import NO_FILES, OriginFiles
 from sentryfw.config.respond import Respond
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.record.records import Located, Named
 from sentryfw.respond.incident import Decision, Incident, incident_of
-from sentryfw.respond.mirrored_blocks import MirroredBlocks, Network
+from sentryfw.respond.mirrored_blocks import MirroredBlocks
 from sentryfw.respond.reaction_queue import EXPECTED, Report, ResultReporter, reason_of
 from sentryfw.respond.reactions import Reactions
 
@@ -76,7 +77,7 @@ class Responder:
         self,
         config: Respond,
         callbacks: Callbacks,
-        never_block: Iterable[Network],
+        never_block: NetworkIndex,
         prefix: str = "a",
         helper: Path | None = None,
         files: OriginFiles = NO_FILES,
@@ -96,7 +97,7 @@ class Responder:
 
     # --- called by the daemon; none of these waits
 
-    def protect(self, never_block: Iterable[Network]) -> None:
+    def protect(self, never_block: NetworkIndex) -> None:
         """Replace the networks that are never blocked."""
         self.mirrored.protect(never_block)
 

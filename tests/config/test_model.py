@@ -1,7 +1,7 @@
 """The configuration: defaults, and every fault at once with its place."""
 
 from contextlib import suppress
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Network
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from sentryfw.config.files import MAX_CONFIG_BYTES, MAX_LINE_BYTES
 from sentryfw.config.model import TRIGGERS, Config
 from sentryfw.engine.model import ACCEPT, DROP
 from sentryfw.errors import ConfigError
+from support.forge import networks
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 TEN_YEARS = 315_360_000
@@ -40,7 +41,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         },
         False,
     )  # fmt: skip
-    policy = defaults.policy(())
+    policy = defaults.policy()
     assert policy.timeouts == (3600.0, 14400.0, 86400.0, 604800.0)
     assert (policy.mode, policy.unlisted, policy.partners) == ("block", DROP, True)
     never = defaults.never_block
@@ -89,7 +90,7 @@ def test_configured_values_reach_the_engine() -> None:
     partners = false
     """
     written = parse(text.encode(), "test.toml")
-    spared = (ip_network("192.0.2.1"),)
+    spared = networks("192.0.2.1")
     assert written.horizons() == (5, 90.0, 9, 43200.0, {**TRIGGERS, "udp": 20}, True)
     assert written.policy(spared) == (
         (600.0, 3600.0), "observe", ACCEPT, 7, 8, False, spared, "block", "observe",

@@ -34,7 +34,7 @@ def _fault(text: str) -> str:
 
 def test_without_zones_there_is_the_default_one() -> None:
     config = Config()
-    assert config.zones() == (ZoneRules("", (), config.horizons(), config.policy(())),)
+    assert config.zones() == (ZoneRules("", (), config.horizons(), config.policy()),)
 
 
 def test_a_zone_that_names_nothing_has_the_values_of_the_default_one() -> None:

@@ -18,8 +18,9 @@ from sentryfw.daemon import reload
 from sentryfw.daemon.daemon import Daemon
 from sentryfw.daemon.parts import make_engine
 from sentryfw.daemon.reload import Captures, Reloaded
+from sentryfw.engine.networks import NO_NETWORKS
 from sentryfw.errors import SentryError
-from sentryfw.host.protected import Protected
+from sentryfw.host.protected import Protected, ProtectedNetworks
 from sentryfw.netlink.conntrack import Flows
 from sentryfw.record.captures import RecentProbes
 from sentryfw.tools.drill.namespace import Namespace
@@ -135,7 +136,7 @@ class Faked:
         reader = self._fake(
             "reader", received=0, skipped=0, failures=0, overruns=0, is_drained=True
         )
-        engine = make_engine(self.config, [])
+        engine = make_engine(self.config, NO_NETWORKS)
         mirrored = SimpleNamespace(need_proof=False, proven=set())
         responder = self._fake("responder", status=dict, mirrored=mirrored)
         self.packet_path = self._fake("packet_path", engine=engine, responder=responder)
@@ -244,8 +245,10 @@ def test_a_reload_is_applied_by_the_daemon(tmp_path: Path, monkeypatch: pytest.M
     async def build(*_: object) -> Reloaded:
         faked.calls.append("built")
         return Reloaded(
-            changed=["detect.trigger"], config=wanted, protected=[Protected(network, "test")],
-            divert="xt", responder=responder, captures=Captures(None, recent),
+            changed=["detect.trigger"], config=wanted,
+            protected=ProtectedNetworks.of([Protected(network, "test")]), divert="xt",
+            responder=responder,
+            captures=Captures(None, recent),
         )  # fmt: skip
 
     monkeypatch.setattr(reload, "build", build)

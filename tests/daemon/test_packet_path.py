@@ -47,7 +47,7 @@ class FakeEngine:
 
     def __init__(self, outcome: Outcome, calls: list[Call]) -> None:
         self.counters = Counters()
-        self.zones = Engine(Config().horizons(), Config().policy(())).zones
+        self.zones = Engine(Config().horizons(), Config().policy()).zones
         self._outcome = outcome
         self._calls = calls
 
@@ -380,7 +380,7 @@ def test_a_visit_to_a_decoy_is_enforced_and_reported_like_a_packet() -> None:
 def test_in_observe_mode_a_scan_is_accepted_reported_and_not_blocked() -> None:
     config = Config.model_validate({"detect": {"mode": "observe"}})
     path = Path(Outcome(ACCEPT))
-    path.path.engine = Engine(config.horizons(), config.policy(()))
+    path.path.engine = Engine(config.horizons(), config.policy())
     verdicts = []
     for port in (7001, 7002, 7003):
         queued = Queued(port, 0, packet(port), META)

@@ -22,6 +22,7 @@ from sentryfw.daemon.parts import (
     seconds_left,
 )
 from sentryfw.engine.model import parse_source
+from sentryfw.engine.networks import NO_NETWORKS
 from sentryfw.errors import SentryError
 from sentryfw.guard.block_index import BlockIndex
 from sentryfw.record.ledger import Ledger
@@ -44,16 +45,16 @@ def guard(**blocks: float) -> Any:
 
 
 def test_an_engine_judges_the_inside_only_where_it_is_configured(tmp_path: Path) -> None:
-    assert len(make_engine(config(tmp_path), []).zones.all) == 1
-    _, inside = make_engine(config(tmp_path, '[watch]\ninside = ["lan0"]'), []).zones.all
+    assert len(make_engine(config(tmp_path), NO_NETWORKS).zones.all) == 1
+    _, inside = make_engine(config(tmp_path, '[watch]\ninside = ["lan0"]'), NO_NETWORKS).zones.all
     assert (inside.name, inside.is_inside, inside.observes) == ("inside", True, True)
 
 
 def test_without_reactions_the_responder_is_not_needed(tmp_path: Path) -> None:
     recorder: Any = SimpleNamespace(learnt=None, reaction=None)
-    assert not make_responder(config(tmp_path), recorder, []).is_needed
+    assert not make_responder(config(tmp_path), recorder, NO_NETWORKS).is_needed
     wanted = config(tmp_path, '[respond.command]\nargv = ["/bin/true"]')
-    assert make_responder(wanted, recorder, []).is_needed
+    assert make_responder(wanted, recorder, NO_NETWORKS).is_needed
 
 
 def test_the_block_checker_opens_one_table_at_its_first_call(
@@ -119,7 +120,7 @@ class FakeLedger:
 
 
 def restored(wanted: Config, known: Any) -> tuple[Any, Any]:
-    engine = make_engine(wanted, [])
+    engine = make_engine(wanted, NO_NETWORKS)
     blocked: list[dict[str, float]] = []
     mirrored = SimpleNamespace(need_proof=False)
     responder: Any = SimpleNamespace(

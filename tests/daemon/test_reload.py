@@ -12,6 +12,8 @@ from sentryfw import config as sentryfw_config
 from sentryfw.config.model import Config
 from sentryfw.daemon import reload
 from sentryfw.daemon.reload import HELPER, RESTART, build, differing, fixed
+from sentryfw.engine.engine import Engine
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import ConfigError, NotInstalled, SentryError
 from sentryfw.host.protected import Protected
 
@@ -45,7 +47,7 @@ class Running:
                 reinstall=self._step("reinstall", "xt"),
                 replace_never_block=self._step("never_block", True),
             ),
-            never_block=SimpleNamespace(protected=[]),
+            engine=Engine(self.config.horizons(), self.config.policy()),
             packet_path=SimpleNamespace(protect=None),
         )
         self.metrics: Any = SimpleNamespace(replace=self._step("metrics"))
@@ -115,8 +117,8 @@ def test_another_number_of_packets_is_a_new_memory_of_them(running: Running) -> 
 def test_new_never_block_sources_replace_the_sets_only(running: Running) -> None:
     running.protected = [Protected(NETWORK, "by hand")]
     new = running.reload("")
-    assert running.calls[1:] == [("never_block", [NETWORK])]
-    assert new.networks == [NETWORK]
+    assert running.calls[1:] == [("never_block", NetworkIndex([NETWORK]))]
+    assert new.protected.networks == NetworkIndex([NETWORK])
 
 
 def test_an_uninstalled_table_refuses_new_never_block_sources(running: Running) -> None:

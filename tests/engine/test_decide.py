@@ -17,6 +17,8 @@ from sentryfw.engine.model import (
     parse_source,
     source_of,
 )
+from sentryfw.engine.networks import NetworkIndex
+from support.forge import networks
 from support.transcript import A6, A6_NEIGHBOUR, POLICY, STRANGER, A, B, scenario
 
 
@@ -87,7 +89,7 @@ def test_a_partner_is_blocked_if_the_operator_wants_it() -> None:
 )
 def test_never_blocked_networks_are_refused_with_that_reason(network: str, source: str) -> None:
     (
-        scenario(never_block=(ip_network(network),))
+        scenario(never_block=networks(network))
         .syn(source, 1, 2, 3).expect_refusal(source, "never_block").expect_no_block()
     )  # fmt: skip
 
@@ -108,7 +110,7 @@ def test_never_blocked_networks_are_refused_with_that_reason(network: str, sourc
 )
 def test_a_never_blocked_network_protects_only_its_own_sources(network: str, source: str) -> None:
     """A /64 with one never-blocked address in it is blocked: nft accepts that address before."""
-    scenario(never_block=(ip_network(network),)).syn(source, 1, 2, 3).expect_block(source)
+    scenario(never_block=networks(network)).syn(source, 1, 2, 3).expect_block(source)
 
 
 def test_observe_mode_accepts_everything_and_reports_would_be_blocks() -> None:
@@ -124,7 +126,7 @@ def test_observe_mode_accepts_everything_and_reports_would_be_blocks() -> None:
 
 
 def test_observe_mode_reports_the_obstacle_to_a_block() -> None:
-    observing = scenario(mode="observe", never_block=(ip_network("203.0.113.0/24"),)).partner(A)
+    observing = scenario(mode="observe", never_block=networks("203.0.113.0/24")).partner(A)
     observing.syn(A, 1, 2, 3).expect_refusal(A, "observe")
     observing.syn(B, 1, 2, 3).expect_refusal(B, "never_block")
 
@@ -232,7 +234,7 @@ NETWORKS = st.one_of(
 def test_an_allowlisted_source_is_never_blocked_for_any_packets(
     network: IPv4Network | IPv6Network, data: st.DataObject
 ) -> None:
-    run = scenario(trigger=1, triggers={}, never_block=(network,))
+    run = scenario(trigger=1, triggers={}, never_block=NetworkIndex((network,)))
     hosts = st.integers(0, network.num_addresses - 1).map(lambda n: str(network[n]))
     sends = st.tuples(hosts, st.integers(0, 255), st.integers(0, 65535), st.booleans())
     for source, flags, port, is_udp in data.draw(st.lists(sends, min_size=1, max_size=30)):
@@ -245,7 +247,7 @@ def test_a_never_blocked_address_does_not_protect_its_neighbours(
     spared: IPv4Address | IPv6Address, distance: int
 ) -> None:
     neighbour = type(spared)(int(spared) ^ distance)
-    policy = POLICY._replace(never_block=(ip_network(spared),))
+    policy = POLICY._replace(never_block=networks(spared))
     source = source_of(neighbour.packed)
     decision = Decider(policy).judge(_evidence(source), STRANGER, 0.0, flood=False)
     is_spared = source == spared.packed  # never of a /64, which is more than the address

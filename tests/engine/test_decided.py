@@ -1,10 +1,9 @@
 """Blocked sources that are drained, and refused ones that are not decided about again."""
 
-from ipaddress import ip_network
-
 from sentryfw.engine.decided import DRAIN_AFTER_BLOCK_S, REFUSAL_INTERVAL_S, Draining, Refusals
 from sentryfw.engine.model import Evidence, Kind, Refusal, Source
-from support.forge import packed
+from sentryfw.engine.networks import NO_NETWORKS
+from support.forge import networks, packed
 from support.transcript import HOST, scenario
 
 SOURCE = Source(packed("198.51.100.7"))
@@ -69,6 +68,6 @@ def test_a_refused_partner_that_proves_its_scan_is_blocked() -> None:
 
 
 def test_a_refused_source_is_blocked_as_soon_as_the_policy_lets_it() -> None:
-    run = scenario(never_block=(ip_network("203.0.113.0/24"),)).at(0.0).syn(NOISY, 1, 2, 3, 4)
-    run.engine.protect(())
+    run = scenario(never_block=networks("203.0.113.0/24")).at(0.0).syn(NOISY, 1, 2, 3, 4)
+    run.engine.protect(NO_NETWORKS)
     run.syn(NOISY, 5).expect_block(NOISY)

@@ -14,7 +14,7 @@ from bench.engine import syns
 
 rng = random.Random(7)
 config = Config()
-engine = Engine(config.horizons(), config.policy(()))
+engine = Engine(config.horizons(), config.policy())
 seen = hashlib.sha256()
 blocks = 0
 now = 0.0

@@ -1,6 +1,6 @@
 """Connections that a decoy took, and probes that count though their target was seen before."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import ACCEPT, DROP, Meta, Outcome, parse_source
 from sentryfw.engine.networks import LINK_LOCAL_ONLY
 from support import forge
+from support.forge import networks
 from support.transcript import A6, A6_NEIGHBOUR, HORIZONS, HOST, POLICY, A, B, scenario
 
 CONNECT_1 = {**HORIZONS.triggers, "connect": 1}
@@ -81,14 +82,14 @@ def test_obstacles_to_a_block_apply_to_connections(settings: dict[str, Any], rea
     [(A, A), (A, "198.51.100.0/24"), (A6, A6), (A6, "2001:db8:a::/48"), (A6, "2001:db8:a:b::/64")],
 )
 def test_a_connection_of_a_never_blocked_address_is_not_evidence(source: str, spared: str) -> None:
-    engine = _engine(triggers=CONNECT_1, never_block=(ip_network(spared),))
+    engine = _engine(triggers=CONNECT_1, never_block=networks(spared))
     assert _connect(engine, 23, 0.0, source).action == "pass"
     assert len(engine.tracker) == 0
     assert engine.counters.strays["connect, never blocked"] == 1
 
 
 def test_the_neighbour_of_an_address_that_is_never_blocked_is_blocked() -> None:
-    engine = _engine(triggers=CONNECT_1, never_block=(ip_network(A6),))
+    engine = _engine(triggers=CONNECT_1, never_block=networks(A6))
     assert _connect(engine, 23, 0.0, A6_NEIGHBOUR).blocks
 
 

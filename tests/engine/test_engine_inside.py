@@ -1,6 +1,5 @@
 """Sources inside: a zone of their own, whose evidence is not added to that of outside."""
 
-from ipaddress import ip_network
 from typing import Final
 
 import pytest
@@ -10,6 +9,7 @@ from sentryfw.engine.decide import Policy
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import ACCEPT, DROP, Meta, Outcome, parse_source
 from support import forge
+from support.forge import networks
 from support.transcript import HORIZONS, HOST, POLICY, A
 
 META: Final = Meta(unlisted=True, partner=False)
@@ -80,7 +80,7 @@ def test_a_source_unblocked_inside_starts_again(how: str) -> None:
 
 def test_who_is_protected_later_is_spared_inside_too() -> None:
     engine = _engine(BLOCKED)
-    engine.protect((ip_network(A),))
+    engine.protect(networks(A))
     _syns(engine, INSIDE, *range(1, 8))
     [refusal] = _syn(engine, INSIDE, 8).refusals
     assert refusal.reason == "never_block"

@@ -1,6 +1,6 @@
 """Networks that are never blocked, and networks whose addresses are sources by themselves."""
 
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
 from time import perf_counter
 
 import pytest
@@ -87,6 +87,36 @@ def test_it_agrees_with_ipaddress(
         same = [other for other in networks if other.version == address.version]
         expected = any(address.subnet_of(other) for other in same)  # type: ignore[arg-type]
         assert index.holds(address.network_address.packed) == expected
+
+
+_SOME = st.lists(_networks(32) | _networks(128), max_size=8)
+
+
+@given(_SOME, _SOME)
+def test_ranges_changes_and_overlaps_agree_with_ipaddress(
+    before: list[IPv4Network | IPv6Network], after: list[IPv4Network | IPv6Network]
+) -> None:
+    old, new = NetworkIndex(before), NetworkIndex(after)
+    for network in before:
+        same = [other for other in after if other.version == network.version]
+        assert new.overlaps(network) == any(network.overlaps(other) for other in same)
+    for version in (4, 6):
+        whole = [
+            (int(n[0]), int(n[-1]))
+            for n in collapse_addresses(n for n in after if n.version == version)
+        ]
+        covered = new.ranges(version)
+        assert sum(last - first + 1 for first, last in covered) == sum(
+            last - first + 1 for first, last in whole
+        )
+        assert all(any(a <= first and last <= b for a, b in covered) for first, last in whole)
+        gone, added = new.changes(old, version)
+        assert gone == sorted(set(old.ranges(version)) - set(covered))
+        assert added == sorted(set(covered) - set(old.ranges(version)))
+    assert old.joined(new) == NetworkIndex(before + after)
+    assert NetworkIndex.of_ranges(new.ranges(4), new.ranges(6)) == new
+    assert (old == new) == (repr(old) == repr(new))
+    assert old != new or hash(old) == hash(new)
 
 
 def test_a_hundred_thousand_networks_cost_a_bisection() -> None:

@@ -17,6 +17,7 @@ from sentryfw.control.server import CARRIED, READ_ONLY, ControlServer, Peer
 from sentryfw.decoy import wire
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import ACCEPT, DROP, Meta
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.engine.packet import decode
 from sentryfw.errors import ConfigError
 from sentryfw.host import address_list
@@ -45,7 +46,7 @@ MAX_RECORDS: Final = 5000
 
 def engine(data: bytes) -> None:
     """Judge a sequence of packets, each after a byte of its length and a byte of its marks."""
-    made = Engine(SETTINGS.horizons(), SETTINGS.policy(PROTECTED), max_sources=8)
+    made = Engine(SETTINGS.horizons(), SETTINGS.policy(NetworkIndex(PROTECTED)), max_sources=8)
     for count, (knowledge, payload) in enumerate(_packets(data)):
         meta = Meta(
             unlisted=bool(knowledge & 1), partner=bool(knowledge & 2), half_open=bool(knowledge & 4)
@@ -140,7 +141,7 @@ def configuration(data: bytes) -> None:
         assert error.faults  # noqa: PT017
         return
     settings.horizons()
-    settings.policy(())
+    settings.policy()
 
 
 def allowed(data: bytes) -> None:

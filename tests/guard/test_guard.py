@@ -11,6 +11,7 @@ import pytest
 
 from sentryfw.config.model import Config
 from sentryfw.engine.model import parse_source
+from sentryfw.engine.networks import NO_NETWORKS
 from sentryfw.errors import SentryError
 from sentryfw.guard.guard import Guard
 from sentryfw.netfilter.install import install
@@ -45,7 +46,7 @@ def guard(namespace: Namespace, table: Table, tmp_path: Path) -> Iterator[Guard]
 
 def _prepare(guard: Guard, tmp_path: Path) -> None:
     with guard.lock.held(), closing(ResilientLedger(tmp_path / "ledger.db")) as ledger:
-        guard.prepare(ledger)
+        guard.prepare(ledger, NO_NETWORKS)
 
 
 def test_a_guard_restores_and_follows_blocks(

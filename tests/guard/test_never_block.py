@@ -13,7 +13,7 @@ from sentryfw.config.model import Config
 from sentryfw.errors import ConfigError, KernelError
 from sentryfw.guard import never_block
 from sentryfw.guard.never_block import NeverBlockWatcher, WatchedFiles
-from sentryfw.host.protected import Address, Protected
+from sentryfw.host.protected import Address, Protected, ProtectedNetworks
 from sentryfw.netlink.route import HostChange
 from support.guarding import FakeRecorder
 
@@ -132,7 +132,7 @@ def test_gateways_that_lapsed_are_read_again_after_a_while(
 
 
 def test_another_configuration_refreshes(watched: Watched) -> None:
-    watched.run(lambda: watched.watcher.reconfigure(Config(), []))
+    watched.run(lambda: watched.watcher.reconfigure(Config(), ProtectedNetworks.of([])))
     assert watched.updater.updates == [True]
 
 
@@ -141,7 +141,7 @@ def test_a_fault_of_the_kernel_is_retried_and_reported_once(
 ) -> None:
     watched.updater.faults = [KernelError(2, "never-block")] * 3
     with caplog.at_level(logging.ERROR, "sentryfwd"):
-        watched.run(lambda: watched.watcher.reconfigure(Config(), []))
+        watched.run(lambda: watched.watcher.reconfigure(Config(), ProtectedNetworks.of([])))
     assert watched.updater.updates == [True] * 4  # what may have changed is not forgotten
     assert watched.recorder.kinds() == ["never-block-stale"]
     assert "the previous sources stay in effect" in caplog.text

@@ -15,8 +15,9 @@ from sentryfw.errors import NotFound
 from sentryfw.guard import never_block_update
 from sentryfw.guard.block_index import BlockIndex, KnownBlocks
 from sentryfw.guard.never_block_update import Applied, NeverBlockUpdater, chosen_keys
-from sentryfw.host.protected import Protected
+from sentryfw.host.protected import Protected, ProtectedNetworks
 from sentryfw.host.whole6 import Neighbours
+from support.forge import networks
 from support.guarding import FakeRecorder
 
 BLOCKED = ["198.18.0.2", "198.18.1.2", "2001:2:0:1::", "2001:2:0:2::9", "fe80::9"]
@@ -73,7 +74,7 @@ class FakeDaemon:
         self.is_installed = True
         self.gone: set[str] = set()
         """Sources whose block has ended by the time that it is removed."""
-        self.replaced: list[list[IPNetwork]] = []
+        self.replaced: list[NetworkIndex] = []
         self.unblocked: list[str] = []
         self.released: list[str] = []
         self.confined_keys: list[bytes] = []
@@ -82,13 +83,13 @@ class FakeDaemon:
         return self.confined_keys
 
     async def replace_never_block(
-        self, networks: list[IPNetwork], done: Callable[[list[IPNetwork]], None]
+        self, networks: NetworkIndex, done: Callable[[NetworkIndex], None]
     ) -> bool:
         if self.is_installed:
             done(networks)
         return self.is_installed
 
-    def protect(self, networks: list[IPNetwork]) -> None:
+    def protect(self, networks: NetworkIndex) -> None:
         self.replaced.append(networks)
 
     async def replace_neighbours(
@@ -122,7 +123,10 @@ class Updated:
         daemon, recorder = self.daemon, self.recorder
         fakes: Any = (daemon, daemon, recorder)
         self.updater = NeverBlockUpdater(
-            Config(), *fakes, [], Applied(daemon.protect, daemon.release, self.used.append)
+            Config(),
+            *fakes,
+            ProtectedNetworks.of([]),
+            Applied(daemon.protect, daemon.release, self.used.append),
         )
 
     def collect(self, _config: Config, known: Any) -> tuple[list[Protected], list[Any]]:
@@ -150,7 +154,7 @@ def _protected(*networks: str) -> list[Protected]:
 def test_a_new_source_is_applied_and_its_block_ended(updated: Updated) -> None:
     updated.found = _protected("198.18.0.0/24")
     updated.update()
-    assert updated.daemon.replaced == [[ip_network("198.18.0.0/24")]]
+    assert updated.daemon.replaced == [networks("198.18.0.0/24")]
     assert updated.daemon.released == updated.daemon.unblocked == ["198.18.0.2"]
     assert updated.recorder.kinds() == ["never-block", "unblocked"]
     assert updated.recorder.events[0][1]["added"] == ["198.18.0.0/24 (test)"]
@@ -177,7 +181,7 @@ def test_a_blocked_source_does_not_lift_its_block_by_a_claim(
     assert updated.daemon.unblocked == updated.daemon.replaced == []
     updated.daemon.memory = KnownBlocks()  # the block has ended
     updated.update()
-    assert updated.daemon.replaced == [[claimed.network]]
+    assert updated.daemon.replaced == [NetworkIndex([claimed.network])]
 
 
 def test_the_allowlist_ends_the_block_of_a_gateway(updated: Updated) -> None:
@@ -213,7 +217,7 @@ def test_nothing_changes_after_an_uninstall(updated: Updated) -> None:
 
 def test_blocks_of_sources_that_a_reload_added_are_ended(updated: Updated) -> None:
     updated.found = _protected("198.18.0.0/24")
-    updated.updater.reconfigure(Config(), updated.found)
+    updated.updater.reconfigure(Config(), ProtectedNetworks.of(updated.found))
     updated.update()
     assert updated.daemon.replaced == []  # the reload has changed the sets
     assert updated.daemon.unblocked == ["198.18.0.2"]

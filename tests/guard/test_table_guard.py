@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from sentryfw.config.types import IPNetwork
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import KernelError, NotInstalled
 from sentryfw.guard import back_off
 from sentryfw.guard.block_follower import BlockFollower
 from sentryfw.guard.table_guard import TableGuard
+from sentryfw.host.whole6 import Neighbours
 from sentryfw.netfilter.lock import TableLock
 from sentryfw.netfilter.monitor import TableChange
-from sentryfw.netfilter.table import Known
+from sentryfw.netfilter.snapshot import TableSnapshot
 from sentryfw.netlink.set_elements import packed_range
+from support.forge import networks
 from support.guarding import PLAN, FakeMonitor, Guarded, change, element
 
 FLUSH = change(taken=["rule"])
@@ -250,11 +252,29 @@ class FakeSets:
     """Takes never-block networks."""
 
     def __init__(self) -> None:
-        self.networks: list[IPNetwork] = []
-        self.known: Known | None = {}
+        self.networks: NetworkIndex | None = None
+        self.known: NetworkIndex | None = None
 
-    def replace_never_block(self, networks: list[IPNetwork], known: Known | None) -> None:
+    def replace_never_block(self, networks: NetworkIndex, known: NetworkIndex | None) -> None:
         self.networks, self.known = networks, known
+
+    def replace_neighbours(self, *_: object) -> None:
+        pass
+
+
+HELD = packed_range(0xC0000200, 0xC00002FF, 4)
+"""192.0.2.0/24 as an element."""
+
+
+def _never_block_plan(*elements4: bytes) -> TableSnapshot:
+    listed = PLAN.sets["listed_tcp"]
+    made = {"never_block4": elements4, "never_block6": ()}
+    sets = {name: listed._replace(name=name, elements=held) for name, held in made.items()}
+    return PLAN._replace(sets=sets)
+
+
+def _held(guard: TableGuard) -> list[list[tuple[int, int]]]:
+    return [guard._plan.sets[name].ranges() for name in ("never_block4", "never_block6")]
 
 
 @pytest.mark.parametrize("is_installed", [True, False])
@@ -262,36 +282,63 @@ def test_never_block_networks_are_replaced_in_the_table_and_the_plan(
     table: GuardedTable, *, is_installed: bool
 ) -> None:
     sets: Any = FakeSets()
-    done: list[list[IPNetwork]] = []
-    names = ("never_block4", "never_block6")
-    held = packed_range(0xC0000200, 0xC00002FF, 4)
-    plan = PLAN._replace(
-        sets={
-            "never_block4": PLAN.sets["listed_tcp"]._replace(name="never_block4", elements=(held,)),
-            "never_block6": PLAN.sets["listed_tcp"]._replace(name="never_block6", elements=()),
-        }
-    )
-    table.guard.keep(plan, table.stamp)
+    done: list[NetworkIndex] = []
+    table.guard.keep(_never_block_plan(HELD), table.stamp, networks("192.0.2.0/24"))
     table.guard.is_installed = is_installed
-    replaced = table.run(lambda: table.guard.replace_never_block(sets, [], done.append))
+    wanted = networks("198.18.0.0/24")
+    replaced = table.run(lambda: table.guard.replace_never_block(sets, wanted, done.append))
     assert replaced is is_installed
-    assert done == ([[]] if is_installed else [])
-    assert (list(map(str, sets.networks)) == ["127.0.0.0/8", "::1/128"]) is is_installed
-    wanted = {"never_block4": [(0xC0000200, 0xC00002FF)], "never_block6": []}
-    assert sets.known == (wanted if is_installed else {})
-    elements = [table.guard._plan.sets[name].elements for name in names]
-    assert elements == ([(b"new",)] * 2 if is_installed else [(held,), ()])
+    if is_installed:
+        assert done == [wanted]
+        assert sets.known == networks("192.0.2.0/24", "127.0.0.0/8", "::1")
+        assert sets.networks == networks("198.18.0.0/24", "127.0.0.0/8", "::1")
+        assert _held(table.guard) == [sets.networks.ranges(4), sets.networks.ranges(6)]
+    else:
+        assert (done, sets.networks) == ([], None)
+        held = networks("192.0.2.0/24", "127.0.0.0/8", "::1")
+        assert _held(table.guard) == [held.ranges(4), held.ranges(6)]
+
+
+def test_the_next_difference_is_of_what_was_replaced(table: GuardedTable) -> None:
+    sets: Any = FakeSets()
+    table.guard.keep(_never_block_plan(HELD), table.stamp, networks("192.0.2.0/24"))
+
+    async def twice() -> None:
+        for text in ("198.18.0.0/24", "203.0.113.0/24"):
+            await table.guard.replace_never_block(sets, networks(text), print)
+
+    table.run(twice)
+    assert sets.known == networks("198.18.0.0/24", "127.0.0.0/8", "::1")
+
+
+def test_a_plan_that_another_command_has_changed_is_read(table: GuardedTable) -> None:
+    sets: Any = FakeSets()
+    table.guard.keep(_never_block_plan(), table.stamp)
+    table.guard._plan = _never_block_plan(HELD)  # learnt
+    table.run(lambda: table.guard.replace_never_block(sets, networks(), print))
+    assert sets.known == networks("192.0.2.0/24")
+
+
+def test_networks_of_neighbours_are_read_back(table: GuardedTable) -> None:
+    sets: Any = FakeSets()
+    names = ("onlink4", "onlink6", "whole6")
+    listed = PLAN.sets["listed_tcp"]
+    table.guard.keep(
+        PLAN._replace(sets={name: listed._replace(name=name) for name in names}), table.stamp
+    )
+    done: list[Neighbours] = []
+    assert table.run(lambda: table.guard.replace_neighbours(sets, Neighbours(), done.append))
+    assert done == [Neighbours()]
+    assert [table.guard._plan.sets[name].elements for name in names] == [(b"new",)] * 3
 
 
 def test_a_damaged_set_is_replaced_as_a_whole(table: GuardedTable) -> None:
     """Otherwise the plan would take over what another program has changed."""
     sets: Any = FakeSets()
-    names = ("never_block4", "never_block6")
-    listed = PLAN.sets["listed_tcp"]
-    plan = PLAN._replace(sets={name: listed._replace(name=name) for name in names})
-    table.guard.keep(plan, table.stamp)
+    table.guard.keep(_never_block_plan(HELD), table.stamp)
     table.monitor.changes.append(change(element("never_block4", bytes(4), present=False)))
-    table.run(lambda: table.guard.replace_never_block(sets, [], print))
+    table.run(lambda: table.guard.replace_never_block(sets, networks(), print))
+    assert sets.networks is not None
     assert sets.known is None
 
 

@@ -9,13 +9,15 @@ import pytest
 
 from sentryfw.config.model import Config
 from sentryfw.config.types import IPNetwork
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.netfilter import schema, snapshot
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.libnftables import listed_networks
-from sentryfw.netfilter.table import Table
+from sentryfw.netfilter.table import Table, range_payloads
 from sentryfw.netlink import set_elements
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.tools.drill.namespace import Namespace
+from support.forge import networks
 
 pytestmark = [pytest.mark.netns]
 
@@ -56,21 +58,21 @@ CASES: Final = {
 }
 
 
-@pytest.mark.parametrize("networks", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("wished", CASES.values(), ids=CASES)
 def test_nft_lists_the_networks_that_replaced_the_old_ones(
-    namespace: Namespace, table: Table, networks: list[str]
+    namespace: Namespace, table: Table, wished: list[str]
 ) -> None:
-    for given_networks in (["192.0.2.0/24", "2001:db8::/32"], networks):
-        table.replace_never_block(map(ip_network, given_networks))
+    for given_networks in (["192.0.2.0/24", "2001:db8::/32"], wished):
+        table.replace_never_block(networks(*given_networks))
     for family in (4, 6):
-        wanted = _plain(networks, family)
+        wanted = _plain(wished, family)
         assert list(collapse_addresses(_listed(namespace, family))) == wanted  # type: ignore[type-var]
         ours = [n for n in table.sets.never_blocked() if n.version == family]
         assert list(collapse_addresses(ours)) == wanted  # type: ignore[type-var]
 
 
 def test_nft_can_change_our_elements(namespace: Namespace, table: Table) -> None:
-    table.replace_never_block([ip_network("198.18.0.0/24")])
+    table.replace_never_block(networks("198.18.0.0/24"))
     done = namespace.run(
         "nft", "add element inet sentryfw never_block4 { 198.18.9.0/24 };"
         " delete element inet sentryfw never_block4 { 198.18.0.0/24 }",
@@ -92,12 +94,10 @@ def test_the_networks_of_neighbours_are_replaced(namespace: Namespace, table: Ta
 # --- only the difference
 
 
-def _known(namespace: Namespace) -> dict[str, list[tuple[int, int]]]:
+def _known(namespace: Namespace) -> NetworkIndex:
     with namespace.call(NfnetlinkSocket) as netlink:
-        return {
-            name: set_elements.ranges_in(snapshot.element_lists(netlink, name))
-            for name in schema.NEVER_BLOCK_SETS
-        }
+        held = (snapshot.element_lists(netlink, name) for name in schema.NEVER_BLOCK_SETS)
+        return NetworkIndex.of_ranges(*map(set_elements.ranges_in, held))
 
 
 @pytest.mark.parametrize("before", CASES.values(), ids=CASES)
@@ -105,31 +105,51 @@ def _known(namespace: Namespace) -> dict[str, list[tuple[int, int]]]:
 def test_the_difference_leads_to_the_same_networks(
     namespace: Namespace, table: Table, before: list[str], after: list[str]
 ) -> None:
-    table.replace_never_block(map(ip_network, before))
-    table.replace_never_block(map(ip_network, after), _known(namespace))
+    table.replace_never_block(networks(*before))
+    table.replace_never_block(networks(*after), _known(namespace))
     for family in (4, 6):
         listed = collapse_addresses(_listed(namespace, family))  # type: ignore[type-var]
         assert list(listed) == _plain(after, family)
 
 
+@pytest.mark.parametrize("wished", CASES.values(), ids=CASES)
+def test_the_kernel_holds_the_elements_that_are_planned(
+    namespace: Namespace, table: Table, wished: list[str]
+) -> None:
+    """Else each repair would find them missing: an element is its key and its flags, as dumped."""
+    wanted = networks(*wished)
+    table.replace_never_block(wanted)
+    with namespace.call(NfnetlinkSocket) as netlink:
+        there = snapshot.read(netlink)
+    assert there is not None
+    planned = there.with_elements(
+        {
+            "never_block4": tuple(range_payloads("never_block4", wanted.ranges(4))),
+            "never_block6": tuple(range_payloads("never_block6", wanted.ranges(6))),
+        }
+    )
+    assert planned.missing_from(there) == []
+    assert there.missing_from(planned) == []
+
+
 def test_a_difference_that_does_not_fit_replaces_everything(
     namespace: Namespace, table: Table
 ) -> None:
-    table.replace_never_block([ip_network("192.0.2.0/24"), ip_network("198.18.0.0/24")])
+    table.replace_never_block(networks("192.0.2.0/24", "198.18.0.0/24"))
     known = _known(namespace)
     namespace.run(
         "nft", "delete element inet sentryfw never_block4 { 192.0.2.0/24 };"
         " add element inet sentryfw never_block4 { 203.0.113.0/28 }",
     )  # fmt: skip
-    table.replace_never_block([ip_network("198.18.0.0/24"), ip_network("203.0.113.0/24")], known)
+    table.replace_never_block(networks("198.18.0.0/24", "203.0.113.0/24"), known)
     assert _listed(namespace, 4) == [ip_network("198.18.0.0/24"), ip_network("203.0.113.0/24")]
 
 
 def test_nothing_is_sent_without_a_difference(namespace: Namespace, table: Table) -> None:
-    table.replace_never_block([ip_network("198.18.0.0/24")])
+    table.replace_never_block(networks("198.18.0.0/24"))
     known = _known(namespace)
     namespace.run("nft", "flush set inet sentryfw never_block4")
-    table.replace_never_block([ip_network("198.18.0.0/24")], known)
+    table.replace_never_block(networks("198.18.0.0/24"), known)
     assert _listed(namespace, 4) == []
 
 
@@ -144,5 +164,5 @@ def test_nothing_is_sent_without_a_difference(namespace: Namespace, table: Table
 )  # fmt: skip
 def test_one_network_is_asked_for(table: Table, text: str, *, is_held: bool) -> None:
     held = ("198.18.0.0/24", "198.18.2.0/24", "255.255.255.0/24", "2001:db8::/32")
-    table.replace_never_block(map(ip_network, held))
+    table.replace_never_block(networks(*held))
     assert table.sets.is_never_blocked(ip_network(text)) is is_held

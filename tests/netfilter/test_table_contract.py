@@ -23,6 +23,7 @@ from sentryfw.netfilter.table import Table
 from sentryfw.netlink import nftables as nl
 from sentryfw.tools.drill.namespace import Namespace
 from support.fake_table import FakeBlockSets, FakeKernel, FakeTable
+from support.forge import networks
 
 T = TypeVar("T")
 
@@ -417,8 +418,7 @@ def test_an_unblocked_network_is_gone(side: Side, sets: BlockSets) -> None:
 
 def test_never_block_networks_are_replaced_as_a_whole(side: Side, sets: BlockSets) -> None:
     for texts in (["192.0.2.0/25", "192.0.2.128/25", "192.0.2.7/32", "2001:db8::/64"], []):
-        networks = [ip_network(text) for text in texts]
-        side.call(lambda networks=networks: side.table.replace_never_block(networks))
+        side.call(lambda texts=texts: side.table.replace_never_block(networks(*texts)))
         found = [str(network) for network in side.call(sets.never_blocked)]
         assert found == (["192.0.2.0/24", "2001:db8::/64"] if texts else [])
 

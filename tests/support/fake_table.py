@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network, summarize_address_range
 from typing import Any, Final
 
-from sentryfw.config.types import IPNetwork, merged
+from sentryfw.config.types import IPNetwork
 from sentryfw.engine.model import Source, parse_source, source_of_key, source_text
-from sentryfw.engine.networks import LINK_LOCAL_ONLY
+from sentryfw.engine.networks import LINK_LOCAL_ONLY, NetworkIndex
 from sentryfw.errors import KernelError, NotFound, SentryError, UsageError
 from sentryfw.netfilter import ruleset, schema
 from sentryfw.netfilter.block_sets import Blocked, BlockSets
@@ -24,7 +24,7 @@ from sentryfw.netfilter.sets.decisions import DecisionSets
 from sentryfw.netfilter.sets.elements import key_of
 from sentryfw.netfilter.sets.mirror import END_TOLERANCE_S, MirrorSets, outer
 from sentryfw.netfilter.sets.whole import Warn
-from sentryfw.netfilter.table import Counter, Known, Table
+from sentryfw.netfilter.table import Counter, Table
 from sentryfw.netlink import message
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.set_elements import Element
@@ -173,12 +173,10 @@ class FakeTable(Table):
         self._kernel.uninstall()
 
     def replace_never_block(
-        self, networks: Iterable[IPNetwork], known: Known | None = None
+        self, networks: NetworkIndex, known: NetworkIndex | None = None
     ) -> None:
-        given = list(networks)
-
         def change(state: FakeState) -> None:
-            state.never_block = [n for family in (4, 6) for n in _joined(given, family)]
+            state.never_block = [n for family in (4, 6) for n in _joined(networks, family)]
 
         self._kernel.transact(change, "never-block")
 
@@ -527,10 +525,9 @@ def _key(name: str, source: Source) -> Source:
     return source
 
 
-def _joined(networks: Iterable[IPNetwork], family: int) -> Iterator[IPNetwork]:
-    ranges = merged([(int(n[0]), int(n[-1])) for n in networks if n.version == family])
+def _joined(networks: NetworkIndex, family: int) -> Iterator[IPNetwork]:
     size = 4 if family == 4 else 16
-    for first, last in ranges:
+    for first, last in networks.ranges(family):
         ends = (ip_address(first.to_bytes(size)), ip_address(last.to_bytes(size)))
         for network in summarize_address_range(*ends):
             yield ip_network(network)

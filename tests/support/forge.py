@@ -4,7 +4,9 @@ Checksums stay zero: the kernel has checked them before a packet reaches the eng
 """
 
 import struct
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
+
+from sentryfw.engine.networks import NetworkIndex
 
 ICMP = 1
 TCP = 6
@@ -22,6 +24,10 @@ def flag_byte(letters: str) -> int:
 
 def packed(address: str) -> bytes:
     return ip_address(address).packed
+
+
+def networks(*texts: str) -> NetworkIndex:
+    return NetworkIndex(map(ip_network, texts))
 
 
 def tcp(

@@ -23,7 +23,7 @@ from sentryfw.engine.model import (
     parse_source,
     source_text,
 )
-from sentryfw.engine.networks import LINK_LOCAL_ONLY
+from sentryfw.engine.networks import LINK_LOCAL_ONLY, NO_NETWORKS
 from sentryfw.engine.track import Horizons
 from support import forge
 
@@ -51,7 +51,7 @@ POLICY = Policy(
     per_minute=6000,
     max_elements=65536,
     partners=True,
-    never_block=(),
+    never_block=NO_NETWORKS,
 )
 
 

@@ -194,10 +194,8 @@ class Intake:
         address = entry.network.network_address.packed
         engine = self._around.engine
         if not entry.is_host:
-            never = (*engine.decider.policy.never_block, *ALWAYS)
-            return any(
-                n.version == entry.network.version and n.overlaps(entry.network) for n in never
-            )
+            never = engine.decider.policy.never_block
+            return never.overlaps(entry.network) or self._always.overlaps(entry.network)
         if entry.network.prefixlen == 64 and address in engine.whole6:
             return True  # many sources here
         source = entry.source

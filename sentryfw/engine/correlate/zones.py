@@ -28,6 +28,7 @@ from sentryfw.engine.model import (
     Target,
     Verdict,
 )
+from sentryfw.engine.networks import NO_NETWORKS
 from sentryfw.engine.strays import Traces
 from sentryfw.engine.table import MAX_SOURCES
 from sentryfw.engine.track import RETURNING, ROUND_S, Horizons, Observation, Tracker, finding
@@ -186,7 +187,7 @@ def _time(seen: Seen) -> float:
 
 def _without_common(rules: ZoneRules) -> ZoneRules:
     """Return a zone's rules without the common never-block networks: their index is shared."""
-    return rules._replace(policy=rules.policy._replace(never_block=()))
+    return rules._replace(policy=rules.policy._replace(never_block=NO_NETWORKS))
 
 
 class Zones:

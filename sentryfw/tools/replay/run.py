@@ -40,7 +40,7 @@ def replay(
 def judge(path: Path, config: Config, view: CaptureView) -> ReplayResult:
     """Run the second pass."""
     never_block = tuple(config.never_block.addresses)
-    engine = Engine(config.horizons(), config.policy(never_block))
+    engine = Engine(config.horizons(), config.policy(NetworkIndex(never_block)))
     onlink = neighbours(view.local)
     found = Neighbours.of(config, onlink)
     engine.use_neighbours(Whole6(found.whole6), NetworkIndex(found.onlink))

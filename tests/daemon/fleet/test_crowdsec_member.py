@@ -17,6 +17,7 @@ from sentryfw.daemon.fleet.intake import Surroundings
 from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import parse_source
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import SentryError
 from sentryfw.guard.block_index import KnownBlocks
 from sentryfw.record.fleet import held, outbox
@@ -51,7 +52,7 @@ class Site:
     def start(self) -> None:
         """Forget all but kernel and ledger."""
         self.notes: list[tuple[str, dict[str, Any]]] = []
-        engine = Engine(self.config.horizons(), self.config.policy((GATEWAY,)))
+        engine = Engine(self.config.horizons(), self.config.policy(NetworkIndex((GATEWAY,))))
         self.weighed = Weighed()
         recorder: Any = self
         around = Surroundings(engine, KnownBlocks(), self.weighed, recorder)

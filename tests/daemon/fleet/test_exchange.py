@@ -18,6 +18,7 @@ from sentryfw.daemon.fleet.intake import Surroundings
 from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import parse_source
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import SentryError
 from sentryfw.fleet.entry import Elements, Entry, Statement
 from sentryfw.fleet.seal import SEAL_COUNT, seal
@@ -64,7 +65,7 @@ class Site:
     def restart(self) -> None:
         """Forget all but kernel and ledger."""
         self.recorder, self.memory = Recorded(), KnownBlocks()
-        self.engine = Engine(self.config.horizons(), self.config.policy((GATEWAY,)))
+        self.engine = Engine(self.config.horizons(), self.config.policy(NetworkIndex((GATEWAY,))))
         self.weighed = Weighed()
         recorder: Any = self.recorder
         around = Surroundings(self.engine, self.memory, self.weighed, recorder)

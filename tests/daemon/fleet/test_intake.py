@@ -13,6 +13,7 @@ from sentryfw.daemon.fleet.intake import REPORT_INTERVAL_S, Intake, Surroundings
 from sentryfw.daemon.fleet.weighed import Weighed
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import parse_source
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.fleet.admission import Admitted, Rejected
 from sentryfw.fleet.entry import Entry
 from sentryfw.guard.block_index import KnownBlocks
@@ -42,7 +43,7 @@ class Made:
         self.kernel.install()
         self.opened = 0
         monkeypatch.setattr(module, "Table", self._table)
-        engine = Engine(config.horizons(), config.policy((GATEWAY,)))
+        engine = Engine(config.horizons(), config.policy(NetworkIndex((GATEWAY,))))
         recorder: Any = self
         around = Surroundings(engine, KnownBlocks(), Weighed(), recorder)
         self.intake = Intake(config, around)

@@ -9,6 +9,7 @@ from sentryfw.engine.correlate.zones import ZoneRules
 from sentryfw.engine.engine import Engine
 from sentryfw.engine.model import ACCEPT, DROP, Meta, Outcome, parse_source
 from support import forge
+from support.forge import networks
 from support.transcript import HORIZONS, HOST, POLICY, A, B
 
 META: Final = Meta(unlisted=True, partner=False)
@@ -128,7 +129,7 @@ def test_a_zone_spares_its_own_never_block_sources_and_no_other_zone_does() -> N
 
 def test_what_is_never_blocked_anywhere_is_so_in_each_zone() -> None:
     engine = _engine()
-    engine.protect((ip_network(A),))
+    engine.protect(networks(A))
     _scan(engine, WAN2, *range(1, 10))
     assert _syn(engine, WAN2, 10).refusals[0].reason == "never_block"
 

@@ -40,7 +40,7 @@ def test_block_levels(make_etc: MakeEtc, tcp: str, udp: str, levels: tuple[str, 
     conf = f'BLOCK_TCP="{tcp}"\nBLOCK_UDP="{udp}"\nKILL_RUN_CMD="/bin/true $TARGET$"\n'
     made = config_of(import_etc(make_etc(conf)))
     assert (made.block.tcp, made.block.udp) == levels
-    assert made.policy(()).unlisted == 1
+    assert made.policy().unlisted == 1
 
 
 def test_block_levels_that_are_not_set_are_their_generations(make_etc: MakeEtc) -> None:
