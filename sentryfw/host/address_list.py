@@ -22,6 +22,7 @@ MAX_WARNINGS: Final = 1000
 
 _FIELD: Final = r"(?:0|[1-9]\d{0,2})"
 _PLAIN: Final = re.compile(rf"({_FIELD}(?:\.{_FIELD}){{3}})(?:/(\d{{1,2}}))?", re.ASCII)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _COMMENT: Final = re.compile(r"[#;].*")
 _SLASH: Final = re.compile(r"\s*/\s*")
 _BETWEEN: Final = re.compile(r"[\s,]+")
@@ -71,7 +72,7 @@ def lines(data: bytes) -> list[str]:
     """Split text at LF, CRLF or CR, without a byte order mark and control codes."""
     text = data.decode("utf-8", "replace").removeprefix("\N{BYTE ORDER MARK}")
     ends = text.replace("\r\n", "\n").replace("\r", "\n")
-    return [re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", line) for line in ends.split("\n")]
+    return _CONTROL.sub("", ends).split("\n")
 
 
 def _plain_network(line: str) -> IPv4Network | None:

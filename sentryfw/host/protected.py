@@ -67,6 +67,8 @@ def never_block(
     `remembered`: SSH peers of earlier installs. `known`: the gateways, if no route has changed.
     """
     section = config.never_block
+    for path in _read.keys() - section.files:  # a reload has taken it out
+        _read.pop(path, None)
     found = [Protected(network, "never_block.addresses") for network in section.addresses]
     found += (listed for path in section.files for listed in _allowlist(path))
     found += allowed(config.paths)

@@ -66,6 +66,14 @@ def test_a_fault_that_returns_is_reported_again(
     assert _warned_lines(caplog, config) == ["2", "3"]
 
 
+def test_a_list_that_is_configured_no_more_takes_no_memory(tmp_path: Path, faulty: Path) -> None:
+    protected.never_block(_config(tmp_path, faulty))
+    other = tmp_path / "other"
+    other.write_text("192.0.2.1\n")
+    protected.never_block(_config(tmp_path, other))
+    assert [*protected._read] == [other]
+
+
 def test_each_list_has_its_own_faults(
     tmp_path: Path, faulty: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
