@@ -64,7 +64,9 @@ def install_in_subprocess(
 
 def main() -> None:
     """Read a ruleset, load it, and write the answer: the child's part."""
-    ruleset = Ruleset(*json.load(sys.stdin))
+    defines, body, queue_rule, queue_number, never_block = json.load(sys.stdin)
+    four, six = ([(first, last) for first, last in ranges] for ranges in never_block)
+    ruleset = Ruleset(defines, body, queue_rule, queue_number, (four, six))
     answer: dict[str, Any]
     try:
         with closing(Table()) as table:

@@ -69,6 +69,12 @@ _ELEMENT_HEADERS: Final = {
     for timed in (False, True)
 }
 """The headers of an element and its key: equal for all keys of a length."""
+_INTERVAL_END: Final = nl.u32(nl.NFTA_SET_ELEM_FLAGS, nl.NFT_SET_ELEM_INTERVAL_END)
+_END_HEADERS: Final = {
+    size: nl.nested(nl.NFTA_LIST_ELEM, _INTERVAL_END + _key(bytes(size)))[:-size]
+    for size in ELEMENT_KEY_BYTES
+}
+"""Headers of an element that ends an interval, for all keys of a length."""
 _QUERY_HEADERS: Final = {
     size: nl.nested(
         nl.NFTA_SET_ELEM_LIST_ELEMENTS, nl.nested(nl.NFTA_LIST_ELEM, _key(bytes(size)))
@@ -117,10 +123,7 @@ def packed_interval(first: bytes, end: bytes | None, life: Lifetime = PERMANENT)
     `end` is the first key after the interval; None if the interval holds the last key.
     """
     start = packed_element(first, life)
-    if end is None:
-        return start
-    flag = nl.u32(nl.NFTA_SET_ELEM_FLAGS, nl.NFT_SET_ELEM_INTERVAL_END)
-    return start + nl.nested(nl.NFTA_LIST_ELEM, flag + _key(end))
+    return start if end is None else start + _END_HEADERS[len(end)] + end
 
 
 def packed_range(first: int, last: int, size: int, life: Lifetime = PERMANENT) -> bytes:

@@ -1,6 +1,7 @@
 """load(): a new table, an update, a table of another program, and the deletion."""
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Final
 
 import pytest
@@ -35,6 +36,17 @@ def test_the_first_load_makes_a_table_and_the_second_updates_it(
     assert again.plan.update
     assert again.kept == 1
     assert table.sets.is_blocked(parse_source("198.18.0.2"))
+
+
+def test_an_update_replaces_the_never_block_networks(namespace: Namespace, table: Table) -> None:
+    """An operator's own element, too, as at the first load."""
+    for text in ("192.0.2.0/24", "203.0.113.0/24", "2001:db8::/32"):
+        ruleset = render(Config(), [ip_network(text)])
+        namespace.call(lambda ruleset=ruleset: load(table, ruleset))
+        found = {str(network) for network in table.sets.never_blocked()}
+        assert found == {text, "127.0.0.0/8", "::1/128"}
+        added = namespace.run("nft", "add element inet sentryfw never_block4 { 198.18.9.0/24 }")
+        assert added.returncode == 0, added.stderr
 
 
 def test_a_table_of_an_older_schema_is_replaced_and_its_blocks_are_kept(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sentryfw import config
 from sentryfw.config.model import Config
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.netfilter import ruleset
 from sentryfw.netfilter.script import Ruleset, restore_elements
 from sentryfw.tools.drill.namespace import Namespace
@@ -633,4 +634,4 @@ NETWORKS = st.one_of(
 def test_networks_are_joined_as_ipaddress_does(networks: list[ruleset.IPNetwork]) -> None:
     four = collapse_addresses(n for n in networks if isinstance(n, IPv4Network))
     six = collapse_addresses(n for n in networks if isinstance(n, IPv6Network))
-    assert ruleset._by_family(networks) == (list(map(str, four)), list(map(str, six)))
+    assert ruleset._by_family(NetworkIndex(networks)) == (list(map(str, four)), list(map(str, six)))
