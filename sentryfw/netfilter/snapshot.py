@@ -47,9 +47,6 @@ _OBJECT_KEEPS: Final = frozenset(
         nl.NFTA_OBJ_USERDATA,
     }
 )  # fmt: skip
-_ELEMENT_IDENTITY: Final = (
-    nl.NFTA_SET_ELEM_KEY, nl.NFTA_SET_ELEM_FLAGS, nl.NFTA_SET_ELEM_KEY_END,
-)  # fmt: skip
 
 
 class SetPlan(NamedTuple):
@@ -252,10 +249,18 @@ def _name(body: bytes, kind: int) -> str:
 def _identities(payloads: Iterable[bytes]) -> set[tuple[bytes, ...]]:
     """Return what distinguishes each element from the others: its key and flags.
 
-    The kernel reports their attributes in another order than we send them.
+    The kernel reports their attributes in another order than we send them, and no flags as zero or
+    not at all.
     """
     items = (attributes(item) for payload in payloads for _, item in attribute_list(payload))
-    return {tuple(fields.get(kind, b"") for kind in _ELEMENT_IDENTITY) for fields in items}
+    return {
+        (
+            fields.get(nl.NFTA_SET_ELEM_KEY, b""),
+            fields.get(nl.NFTA_SET_ELEM_KEY_END, b""),
+            fields.get(nl.NFTA_SET_ELEM_FLAGS, b"").strip(b"\0"),
+        )
+        for fields in items
+    }
 
 
 def _in_order(wanted: Iterator[bytes], there: Iterator[bytes]) -> bool:

@@ -9,10 +9,13 @@ import pytest
 from sentryfw.config.model import Config
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import SentryError
+from sentryfw.netfilter import snapshot
 from sentryfw.netfilter.load import load, make_plan, unload
 from sentryfw.netfilter.ruleset import render
-from sentryfw.netfilter.table import Table
+from sentryfw.netfilter.table import Table, range_payloads
+from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.tools.drill.namespace import Namespace
+from support.forge import networks
 
 pytestmark = [pytest.mark.netns]
 
@@ -36,6 +39,31 @@ def test_the_first_load_makes_a_table_and_the_second_updates_it(
     assert again.plan.update
     assert again.kept == 1
     assert table.sets.is_blocked(parse_source("198.18.0.2"))
+
+
+@pytest.mark.parametrize("loads", [1, 2], ids=["new table", "update"])
+def test_the_kernel_has_the_never_block_elements_that_the_guard_plans(
+    namespace: Namespace, table: Table, loads: int
+) -> None:
+    """The guard does not read them: it packs the networks that were loaded."""
+    held = networks(
+        "0.0.0.0/32", "127.0.0.0/8", "192.0.2.0/25", "192.0.2.128/25", "192.0.2.7", "255.0.0.0/8",
+        "::/127", "::1", "2001:db8::/32", "ffff::/16",
+    )  # fmt: skip
+    given = [ip_network(n) for n in ("0.0.0.0/32", "192.0.2.0/24", "255.0.0.0/8", "::/127")]
+    given += [ip_network(n) for n in ("2001:db8::/32", "ffff::/16")]
+    for _ in range(loads):
+        namespace.call(lambda: load(table, render(Config(), given)))
+    with namespace.call(NfnetlinkSocket) as netlink:
+        there = snapshot.read(netlink)
+    assert there is not None
+    planned = there.with_elements(
+        {
+            "never_block4": tuple(range_payloads("never_block4", held.ranges(4))),
+            "never_block6": tuple(range_payloads("never_block6", held.ranges(6))),
+        }
+    )
+    assert planned.missing_from(there) == []
 
 
 def test_an_update_replaces_the_never_block_networks(namespace: Namespace, table: Table) -> None:
