@@ -53,16 +53,24 @@ def main() -> None:
 
 
 def heals(scene: Scene) -> bool:
-    """Return whether a flush of the whole ruleset is repaired, blocks included."""
+    """Return whether a flush of the whole ruleset is repaired, blocks included, and nothing was
+    before: this kernel reports the elements as they are planned."""
     scene.command("block", "203.0.113.7", "--timeout", "1h")
+    scene.victim.run("nft", "add", "element", "inet", "sentryfw", "never_block4", "{ 192.0.2.77 }")
     scene.victim.run("nft", "flush", "ruleset")
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         listed = scene.victim.run("nft", "list", "set", "inet", "sentryfw", "block4")
-        if "203.0.113.7" in listed.stdout:
+        if "203.0.113.7" in listed.stdout and repairs(scene) == 1:
             return True
         time.sleep(0.5)
     return False
+
+
+def repairs(scene: Scene) -> int:
+    """Return how often the table was repaired since the daemon started."""
+    count: int = json.loads(scene.command("status", "--json").stdout)["healed"]["count"]
+    return count
 
 
 def uninstalls(scene: Scene) -> bool:
