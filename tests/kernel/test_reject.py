@@ -73,8 +73,10 @@ def test_a_scan_learns_nothing_after_its_trigger(lab: Lab, daemon: Sentry, famil
 
 
 def _is_reset(frame: bytes, family: int) -> bool:
-    start = 14 + (20 if family == 4 else 40)
-    protocol = frame[23] if family == 4 else frame[20]
+    ethertype, start, at = (b"\x08\x00", 34, 23) if family == 4 else (b"\x86\xdd", 54, 20)
+    if frame[12:14] != ethertype:
+        return False  # ARP has a byte of an address there
+    protocol = frame[at]
     return protocol == socket.IPPROTO_TCP and bool(frame[start + 13] & 0x04)
 
 
