@@ -25,6 +25,7 @@ from sentryfw.netfilter.schema import (
 )
 from sentryfw.netfilter.script import Ruleset, restore_elements
 from sentryfw.netfilter.table import Table
+from sentryfw.netlink.set_elements import ranges_in
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.text import nft_duration
 
@@ -68,7 +69,8 @@ def load(table: Table, ruleset: Ruleset) -> Installed:
     """Make the table, or update it; active blocks are kept.
 
     A ruleset that the kernel refuses changes nothing: it is one transaction. An update replaces the
-    never-block networks in another, behind it: nft's library needs 1 to 5 s for 100,000.
+    never-block networks in another, behind it, as far as they differ: nft's library needs 1 to 5 s
+    for 100,000, and so does the kernel for a set that is emptied and filled again.
     """
     plan = _plan(table, ruleset, without=NEVER_BLOCK_SETS)
     nft = Libnftables()
@@ -81,9 +83,16 @@ def load(table: Table, ruleset: Ruleset) -> Installed:
         nft.run(plan.script)
         queue_rule.append_target(table, ruleset.queue_number)
     if plan.update:
-        table.replace_never_block(NetworkIndex.of_ranges(*ruleset.never_block))
+        wanted = NetworkIndex.of_ranges(*ruleset.never_block)
+        table.replace_never_block(wanted, _never_blocked())
     _verify(table, plan)
     return Installed(plan, sum(table.sets.count_blocked().values()))
+
+
+def _never_blocked() -> NetworkIndex:
+    with NfnetlinkSocket() as netlink:
+        held = (snapshot.element_lists(netlink, name) for name in NEVER_BLOCK_SETS)
+        return NetworkIndex.of_ranges(*map(ranges_in, held))
 
 
 def unload(table: Table) -> bool:

@@ -249,8 +249,8 @@ def _name(body: bytes, kind: int) -> str:
 def _identities(payloads: Iterable[bytes]) -> set[tuple[bytes, ...]]:
     """Return what distinguishes each element from the others: its key and flags.
 
-    The kernel reports their attributes in another order than we send them, and no flags as zero or
-    not at all.
+    The kernel reports their attributes in another order than we send them; zero flags may be left
+    out.
     """
     items = (attributes(item) for payload in payloads for _, item in attribute_list(payload))
     return {

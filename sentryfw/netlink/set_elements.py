@@ -8,7 +8,7 @@ reads the others at once (element_layout.py).
 import itertools
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, summarize_address_range
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.element_layout import ElementLayout
@@ -20,6 +20,7 @@ from sentryfw.netlink.message import (
     attribute,
     attribute_list,
     attributes,
+    raw_attributes,
 )
 
 MAX_PAYLOAD_BYTES: Final = 60_000
@@ -282,17 +283,56 @@ def intervals(elements: Iterable[Element]) -> Iterator[tuple[Element, bytes | No
 
 
 def ranges_in(payloads: Iterable[bytes]) -> list[tuple[int, int]]:
-    """Return the intervals of payloads of an interval set as numbers, both ends included."""
-    found = []
-    for start, end in intervals(itertools.chain.from_iterable(map(_elements_in, payloads))):
-        last = (1 << 8 * len(start.key)) - 1 if end is None else int.from_bytes(end) - 1
-        found.append((int.from_bytes(start.key), last))
-    return found
+    """Return the intervals of payloads of an interval set as numbers, both ends included, in order.
+
+    An element is a number here: twice its key, and one more where an interval begins, so that at
+    one key an interval ends before the next begins. Elements of one length differ by their key
+    alone, nearly always: only the first of each length is parsed.
+    """
+    bounds: list[int] = []
+    shapes: dict[int, _Shape] = {}
+    bits = 0
+    for payload in payloads:
+        for _, item in attribute_list(payload):
+            known = shapes.get(len(item))
+            if known and known.before == item[: known.at] and known.after == item[known.end :]:
+                shape = known
+            else:
+                shape = shapes[len(item)] = _Shape.of(item)
+                bits = 8 * (shape.end - shape.at)
+            bounds.append(2 * int.from_bytes(item[shape.at : shape.end]) + shape.begins)
+    bounds.sort()
+    bounds.append(2 << bits)  # behind an interval that holds the last key
+    return [(bound >> 1, (end >> 1) - 1) for bound, end in itertools.pairwise(bounds) if bound & 1]
 
 
-def _elements_in(payload: bytes) -> Iterator[Element]:
-    listed = attribute(nl.NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED, payload)
-    return elements_of(Message(0, 0, 0, bytes(4) + listed))
+class _Shape(NamedTuple):
+    """The bytes of an element of an interval set, but for its key."""
+
+    before: bytes
+    after: bytes
+    at: int
+    """Place of the key, and the place behind it."""
+    end: int
+    begins: bool
+    """Whether an interval begins with the key, or has ended before it."""
+
+    @classmethod
+    def of(cls, item: bytes) -> Self:
+        fields = attributes(item)
+        key = attributes(fields[nl.NFTA_SET_ELEM_KEY])[nl.NFTA_DATA_VALUE]
+        flags = int.from_bytes(fields.get(nl.NFTA_SET_ELEM_FLAGS, b""))
+        at = next(place for kind, place in _places(item) if kind == nl.NFTA_SET_ELEM_KEY) + 4
+        end = at + len(key)
+        return cls(item[:at], item[end:], at, end, begins=not flags & nl.NFT_SET_ELEM_INTERVAL_END)
+
+
+def _places(item: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the type of each attribute, and the place of its payload."""
+    place = 0
+    for kind, whole, _ in raw_attributes(item):
+        yield kind, place + 4
+        place += len(whole)
 
 
 def networks_of(first: bytes, end: bytes | None) -> Iterator[IPv4Network | IPv6Network]:

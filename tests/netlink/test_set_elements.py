@@ -1,6 +1,7 @@
 """Elements of sets: read at once as attribute by attribute, packed as the kernel takes them."""
 
 import itertools
+import random
 from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Final
@@ -245,6 +246,46 @@ def test_packed_intervals_are_read_back(starts: set[int], gaps: list[bool]) -> N
         for start, end in set_elements.intervals(reversed(elements))
     ]
     assert read == ranges
+
+
+def _as_the_kernel_reports(start: bytes, end: bytes | None) -> list[bytes]:
+    """Return the elements of an interval, each with its key before its flags."""
+
+    def key(value: bytes) -> bytes:
+        return nl.nested(nl.NFTA_SET_ELEM_KEY, nlmsg.attribute(nl.NFTA_DATA_VALUE, value))
+
+    made = [nl.nested(nl.NFTA_LIST_ELEM, key(start))]
+    if end is not None:
+        flags = nl.u32(nl.NFTA_SET_ELEM_FLAGS, nl.NFT_SET_ELEM_INTERVAL_END)
+        made.append(nl.nested(nl.NFTA_LIST_ELEM, key(end) + flags))
+    return made
+
+
+@given(
+    starts=st.sets(st.integers(0, 40) | st.integers(0, (1 << 32) - 1), max_size=12),
+    gaps=st.lists(st.booleans(), min_size=12, max_size=12),
+    size=st.sampled_from([4, 16]),
+    is_ours=st.lists(st.booleans(), min_size=12, max_size=12),
+    chance=st.randoms(use_true_random=False),
+)
+def test_ranges_of_an_interval_set_are_read_in_any_order_and_layout(
+    starts: set[int], gaps: list[bool], size: int, is_ours: list[bool], chance: random.Random
+) -> None:
+    bounds = [first << 8 * (size - 4) for first in (*sorted(starts), 1 << 32)]
+    ranges = [
+        (first, after - 1)
+        for (first, after), gap in zip(itertools.pairwise(bounds), gaps, strict=False)
+        if not gap
+    ]
+    elements: list[bytes] = []
+    for (first, last), ours in zip(ranges, is_ours, strict=False):
+        if ours:
+            elements.append(set_elements.packed_range(first, last, size))
+        else:
+            end = set_elements.key_after(last, size)
+            elements += _as_the_kernel_reports(first.to_bytes(size), end)
+    chance.shuffle(elements)
+    assert set_elements.ranges_in(set_elements.payloads(elements)) == ranges
 
 
 @pytest.mark.parametrize(
