@@ -10,9 +10,8 @@ from sentryfw.cli.by_hand import unblock_address, unblockable
 from sentryfw.config.model import Config
 from sentryfw.config.types import IPNetwork, merged
 from sentryfw.control.client import ask
-from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import NotRunning, SentryError
-from sentryfw.host.protected import ALWAYS, Protected, never_block, remembered
+from sentryfw.host.protected import Protected, index_of, never_block, remembered
 from sentryfw.netfilter.lock import TableLock
 from sentryfw.netfilter.table import Table
 from sentryfw.record.ledger import Ledger
@@ -78,7 +77,7 @@ def _is_applied(table: Table, added: Iterable[IPNetwork], gone: Iterable[IPNetwo
 def _apply_alone(config: Config, table: Table, change: Change, say: Say) -> None:
     with TableLock(config.paths.runtime).held():
         networks = [protected.network for protected in all_protected(config)]
-        table.replace_never_block(NetworkIndex([*networks, *ALWAYS]))
+        table.replace_never_block(index_of(networks))
         inside = Ranges(change.added)
         allowed = [a for a in unblockable(table) if inside.covers(ip_network(a))]
     for address in allowed:

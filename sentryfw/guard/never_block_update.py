@@ -25,6 +25,7 @@ from sentryfw.host.protected import (
     Protected,
     ProtectedNetworks,
     gateways,
+    index_of,
     never_block,
     remembered,
 )
@@ -116,7 +117,8 @@ class NeverBlockUpdater:
         )
         if not await self._follow_neighbours():
             return  # uninstalled
-        found = [item for item in found if not self._is_claim(item)]
+        claims = {item for item in found if item.why in CLAIMED and self._is_claim(item)}
+        found = [item for item in found if item not in claims] if claims else found
         before, held = self.protected, self._networks
         change = await loop.run_in_executor(self._executor, lambda: difference(before, found, held))
         added: set[IPNetwork] = set()
@@ -135,8 +137,6 @@ class NeverBlockUpdater:
     def _is_claim(self, item: Protected) -> bool:
         """Return whether a blocked source is a gateway or resolver: an advertisement of its own,
         which any host on the link can send, does not end its block."""
-        if item.why not in CLAIMED:
-            return False
         address = item.network.network_address.packed
         keys = {address, address[:8].ljust(len(address), b"\0")}
         return any(self._guard.memory.ends.get(key) is not None for key in keys)
@@ -227,7 +227,7 @@ def difference(
     there, wanted = ({item.network for item in items} for items in (before, after))
     added, removed = wanted - there, there - wanted
     if removed:
-        return Difference(NetworkIndex(wanted), added, removed)
+        return Difference(index_of(wanted), added, removed)
     if added:
         return Difference(held.joined(NetworkIndex(added)), added, removed)
     return None

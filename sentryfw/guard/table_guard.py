@@ -19,7 +19,6 @@ from sentryfw.guard.block_follower import BlockFollower
 from sentryfw.guard.block_index import KnownBlocks
 from sentryfw.guard.repair import Repair
 from sentryfw.guard.worker import GuardThread, TableChanger
-from sentryfw.host.protected import ALWAYS
 from sentryfw.host.whole6 import Neighbours
 from sentryfw.netfilter.lock import Stamp
 from sentryfw.netfilter.monitor import Monitor, TableChange
@@ -33,8 +32,6 @@ clock: Final = time.monotonic
 
 MAX_NAMED_PARTS: Final = 20
 """Missing parts of the table that an event and the log name."""
-
-_ALWAYS: Final = NetworkIndex(ALWAYS)
 
 T = TypeVar("T")
 
@@ -102,7 +99,7 @@ class TableGuard:
         `never_block`: the networks with which it was installed, which the plan lacks.
         """
         if never_block is not None:
-            plan = self._never_block.put(never_block.joined(_ALWAYS), plan)
+            plan = self._never_block.put(never_block, plan)
         self._plan = plan
         self._stamp = stamp
 
@@ -127,12 +124,11 @@ class TableGuard:
             if not self.is_installed:
                 return False
             known = await self._thread.run(lambda: self._never_block.of(self._plan))
-            wanted = await self._thread.run(lambda: networks.joined(_ALWAYS))
             self.read_changes()
-            table.replace_never_block(wanted, None if self._causes else known)
+            table.replace_never_block(networks, None if self._causes else known)
             done(networks)
             plan = self._plan
-            self._plan = await self._thread.run(lambda: self._never_block.put(wanted, plan))
+            self._plan = await self._thread.run(lambda: self._never_block.put(networks, plan))
             return True
 
     async def replace_neighbours(

@@ -36,6 +36,12 @@ RESOLVER: Final = "resolver"
 ALLOWLIST: Final = "allowlist"
 """The reason of networks that were added by `sentryfw allow`."""
 
+ALWAYS: Final[tuple[IPNetwork, ...]] = (
+    ip_network("127.0.0.0/8"),
+    IPv6Network("::1"),
+)
+"""Loopback: never blocked by any configuration."""
+
 Address = IPv4Address | IPv6Address
 
 
@@ -47,7 +53,7 @@ class Protected(NamedTuple):
 
 
 class ProtectedNetworks(NamedTuple):
-    """The never-block sources of this host, with an index of their networks."""
+    """The never-block sources of this host, with an index of their networks and of loopback's."""
 
     items: list[Protected]
     networks: NetworkIndex
@@ -56,7 +62,12 @@ class ProtectedNetworks(NamedTuple):
     def of(cls, items: Iterable[Protected]) -> Self:
         """Index these sources: 0.1 s for 100,000."""
         listed = list(items)
-        return cls(listed, NetworkIndex(item.network for item in listed))
+        return cls(listed, index_of(item.network for item in listed))
+
+
+def index_of(networks: Iterable[IPNetwork]) -> NetworkIndex:
+    """Return an index of these networks and of loopback's."""
+    return NetworkIndex([*networks, *ALWAYS])
 
 
 def never_block(
@@ -70,7 +81,8 @@ def never_block(
     for path in _read.keys() - section.files:  # a reload has taken it out
         _read.pop(path, None)
     found = [Protected(network, "never_block.addresses") for network in section.addresses]
-    found += (listed for path in section.files for listed in _allowlist(path))
+    for path in section.files:
+        found += _allowlist(path)
     found += allowed(config.paths)
     found += (Protected(_host(address), OWN_ADDRESS) for address in own_addresses())
     found += connected(section.interfaces)
@@ -85,8 +97,8 @@ def never_block(
     return list(dict.fromkeys(found))
 
 
-def _allowlist(path: Path) -> Iterator[Protected]:
-    """Yield the networks of a file of [never_block] files.
+def _allowlist(path: Path) -> tuple[Protected, ...]:
+    """Return the networks of a file of [never_block] files.
 
     Raise ConfigError if it cannot be read: a typing error in its name must not block its sources.
     """
@@ -98,7 +110,7 @@ def _allowlist(path: Path) -> Iterator[Protected]:
     if before != data:  # 7 us a line, and an addition to another list waits for it
         networks = tuple(_networks(address_list.parse(data), path, str(path)))
         _read[path] = data, networks
-    yield from networks
+    return networks
 
 
 def allowed(paths: Paths) -> Iterator[Protected]:
@@ -256,10 +268,3 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 def _host(address: IPv4Address | IPv6Address) -> IPNetwork:
     return ip_network(address)
-
-
-ALWAYS: Final[tuple[IPNetwork, ...]] = (
-    ip_network("127.0.0.0/8"),
-    IPv6Network("::1"),
-)
-"""Loopback: never blocked by any configuration."""

@@ -13,9 +13,8 @@ from sentryfw.config.model import Config
 from sentryfw.daemon import reload
 from sentryfw.daemon.reload import HELPER, RESTART, build, differing, fixed
 from sentryfw.engine.engine import Engine
-from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import ConfigError, NotInstalled, SentryError
-from sentryfw.host.protected import Protected
+from sentryfw.host.protected import Protected, index_of
 
 Call = tuple[object, ...]
 NETWORK: Final = ip_network("192.0.2.0/24")
@@ -47,7 +46,7 @@ class Running:
                 reinstall=self._step("reinstall", "xt"),
                 replace_never_block=self._step("never_block", True),
             ),
-            engine=Engine(self.config.horizons(), self.config.policy()),
+            engine=Engine(self.config.horizons(), self.config.policy(index_of([]))),
             packet_path=SimpleNamespace(protect=None),
         )
         self.metrics: Any = SimpleNamespace(replace=self._step("metrics"))
@@ -117,8 +116,8 @@ def test_another_number_of_packets_is_a_new_memory_of_them(running: Running) -> 
 def test_new_never_block_sources_replace_the_sets_only(running: Running) -> None:
     running.protected = [Protected(NETWORK, "by hand")]
     new = running.reload("")
-    assert running.calls[1:] == [("never_block", NetworkIndex([NETWORK]))]
-    assert new.protected.networks == NetworkIndex([NETWORK])
+    assert running.calls[1:] == [("never_block", index_of([NETWORK]))]
+    assert new.protected.networks == index_of([NETWORK])
 
 
 def test_an_uninstalled_table_refuses_new_never_block_sources(running: Running) -> None:

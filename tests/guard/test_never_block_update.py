@@ -15,9 +15,8 @@ from sentryfw.errors import NotFound
 from sentryfw.guard import never_block_update
 from sentryfw.guard.block_index import BlockIndex, KnownBlocks
 from sentryfw.guard.never_block_update import Applied, NeverBlockUpdater, chosen_keys
-from sentryfw.host.protected import Protected, ProtectedNetworks
+from sentryfw.host.protected import Protected, ProtectedNetworks, index_of
 from sentryfw.host.whole6 import Neighbours
-from support.forge import networks
 from support.guarding import FakeRecorder
 
 BLOCKED = ["198.18.0.2", "198.18.1.2", "2001:2:0:1::", "2001:2:0:2::9", "fe80::9"]
@@ -154,7 +153,7 @@ def _protected(*networks: str) -> list[Protected]:
 def test_a_new_source_is_applied_and_its_block_ended(updated: Updated) -> None:
     updated.found = _protected("198.18.0.0/24")
     updated.update()
-    assert updated.daemon.replaced == [networks("198.18.0.0/24")]
+    assert updated.daemon.replaced == [index_of([ip_network("198.18.0.0/24")])]
     assert updated.daemon.released == updated.daemon.unblocked == ["198.18.0.2"]
     assert updated.recorder.kinds() == ["never-block", "unblocked"]
     assert updated.recorder.events[0][1]["added"] == ["198.18.0.0/24 (test)"]
@@ -181,7 +180,7 @@ def test_a_blocked_source_does_not_lift_its_block_by_a_claim(
     assert updated.daemon.unblocked == updated.daemon.replaced == []
     updated.daemon.memory = KnownBlocks()  # the block has ended
     updated.update()
-    assert updated.daemon.replaced == [NetworkIndex([claimed.network])]
+    assert updated.daemon.replaced == [index_of([claimed.network])]
 
 
 def test_the_allowlist_ends_the_block_of_a_gateway(updated: Updated) -> None:
