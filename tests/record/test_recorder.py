@@ -342,3 +342,27 @@ def test_a_listener_gets_events_and_losses(sink: ResilientLedger, full: EventFil
     wait_for(lambda: len(found) == 2, "the loss")
     recorder.stop()
     assert found[1].startswith("records-lost {'where': 'event file', 'error': OSError(28")
+
+
+class CountedCaptures:
+    """Captures that count what was written when the thread paused."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.pauses: list[tuple[int, float]] = []
+
+    def write(self, *_: object) -> None:
+        self.written += 1
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append((self.written, seconds))
+
+
+def test_other_threads_get_the_lock_between_two_captures(
+    sink: ResilientLedger, events: EventFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures: Any = CountedCaptures()
+    monkeypatch.setattr(module.time, "sleep", captures.pause)
+    recorder = Recorder(sink, events, captures)
+    recorder.write([BLOCK, *[module.Capture(BLOCK, []) for _ in range(3)]], 0.0, 0.0)
+    assert captures.pauses == [(number, module.PAUSE_S) for number in (1, 2, 3)]
