@@ -44,7 +44,7 @@ took the daemon 0.53 s of CPU instead of 0.73 to 0.92, and verdicts waited less 
 lock."""
 PAUSE_S: Final = 0.0001
 """Seconds after each capture in which Python's lock is free. A thread that makes one system call
-after another takes the lock back before a thread that waits for it has woken, whatever the switch
+after another takes the lock back before a thread that waits for it has woken, with any switch
 interval: verdicts waited for 2 to 6 ms in one block of a hundred, with the pause for 1 to 2."""
 TRIM_BATCH: Final = 1000
 """Records after which the ledger is trimmed."""
