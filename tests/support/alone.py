@@ -21,6 +21,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 ALONE: Final = ROOT / ".pytest_cache" / "passed-only-alone"
 TIMING: Final = frozenset({"netns", "peers", "web"})
 """Markers of the tests that may be run once more."""
+ANY: Final = "web or not web"
+"""All markers: without it the tests of the pages are left out, as they are by default."""
 MAX_AGAIN: Final = 5
 """More failures than this are a fault, not a flake."""
 
@@ -53,7 +55,7 @@ def main(arguments: list[str]) -> int:
     if len(found) > MAX_AGAIN:
         return _refuse(code, f"{len(found)} failures, more than {MAX_AGAIN}")
     _say(f"{len(found)} failed in the parallel run; once more, alone:", *found)
-    again = subprocess.run([sys.executable, "-P", "-m", "pytest", *found], check=False)
+    again = subprocess.run([sys.executable, "-P", "-m", "pytest", "-m", ANY, *found], check=False)
     if again.returncode == 0:
         ALONE.parent.mkdir(exist_ok=True)
         with ALONE.open("a") as file:
