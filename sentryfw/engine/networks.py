@@ -32,9 +32,7 @@ class NetworkIndex:
         spans4: list[Range] = []
         spans6: list[Range] = []
         for network in networks:
-            first = int(network.network_address)
-            last = first | ((1 << (network.max_prefixlen - network.prefixlen)) - 1)
-            (spans4 if isinstance(network, IPv4Network) else spans6).append((first, last))
+            (spans4 if isinstance(network, IPv4Network) else spans6).append(_span(network))
         self._use(spans4, spans6)
 
     def _use(self, spans4: list[Range], spans6: list[Range]) -> None:
@@ -75,8 +73,7 @@ class NetworkIndex:
 
     def overlaps(self, network: IPv4Network | IPv6Network) -> bool:
         """Return whether an address of the network lies in a range."""
-        first = int(network.network_address)
-        last = first | ((1 << (network.max_prefixlen - network.prefixlen)) - 1)
+        first, last = _span(network)
         if isinstance(network, IPv4Network):
             before = bisect_right(self._edges4, first)
             return before & 1 == 1 or bisect_right(self._edges4, last) > before
@@ -137,6 +134,11 @@ class NetworkIndex:
         start = bisect_left(self._high6, high)
         end = bisect_right(self._high6, high, start)
         return bisect_right(self._low6, address & _LOW, start, end)
+
+
+def _span(network: IPv4Network | IPv6Network) -> Range:
+    first = int(network.network_address)
+    return first, first | ((1 << (network.max_prefixlen - network.prefixlen)) - 1)
 
 
 def _pairs(edges: list[int]) -> list[Range]:

@@ -24,7 +24,7 @@ from sentryfw.netfilter.lock import Stamp
 from sentryfw.netfilter.monitor import Monitor, TableChange
 from sentryfw.netfilter.schema import NEVER_BLOCK_SETS, ONLINK_SETS, WHOLE_SET
 from sentryfw.netfilter.snapshot import TableSnapshot
-from sentryfw.netfilter.table import Table, range_payloads
+from sentryfw.netfilter.table import Table, never_block_elements
 from sentryfw.record.recorder import Recorder
 
 log: Final = logging.getLogger("sentryfwd")
@@ -54,10 +54,7 @@ class _NeverBlock:
 
     def put(self, networks: NetworkIndex, plan: TableSnapshot) -> TableSnapshot:
         """Return the plan with these networks in the sets."""
-        made = {
-            name: tuple(range_payloads(name, networks.ranges(family)))
-            for name, family in zip(NEVER_BLOCK_SETS, (4, 6), strict=True)
-        }
+        made = never_block_elements(networks)
         self._elements, self._networks = list(made.values()), networks
         return plan.with_elements(made)
 

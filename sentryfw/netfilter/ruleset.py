@@ -15,7 +15,7 @@ from sentryfw.config.model import Config
 from sentryfw.config.types import MAX_PORT, IPNetwork, PortRange, merged, ports_text
 from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import SentryError
-from sentryfw.host.protected import ALWAYS
+from sentryfw.host.protected import index_of
 from sentryfw.host.whole6 import LINK_LOCAL
 from sentryfw.netfilter import listed_forward
 from sentryfw.netfilter.schema import (
@@ -72,7 +72,7 @@ def render(
 
     `onlink`: the prefixes that addresses of this host connect it to.
     """
-    never_blocked = NetworkIndex([*never_block, *ALWAYS])
+    never_blocked = index_of(never_block)
     values = _values(config, never_blocked, list(onlink))
     return Ruleset(
         defines="".join(f"define {name} = {value}\n" for name, value in values.items()),

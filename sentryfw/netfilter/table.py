@@ -276,14 +276,21 @@ def _transact(netlink: NfnetlinkSocket, transaction: list[nl.NftRequest], what: 
 def _requests(
     change: Callable[[str, str, bytes], nl.NftRequest], name: str, ranges: list[Range]
 ) -> list[nl.NftRequest]:
-    return [change(TABLE, name, payload) for payload in range_payloads(name, ranges)]
+    return [change(TABLE, name, payload) for payload in _payloads(name, ranges)]
 
 
-def range_payloads(name: str, ranges: Iterable[Range]) -> Iterator[bytes]:
+def _payloads(name: str, ranges: Iterable[Range]) -> Iterator[bytes]:
     """Yield the payloads that hold these ranges as elements of a set."""
     size = 4 if _family(name) == 4 else 16
     packed = (set_elements.packed_range(first, last, size) for first, last in ranges)
     return set_elements.payloads(packed)
+
+
+def never_block_elements(networks: NetworkIndex) -> dict[str, tuple[bytes, ...]]:
+    """Return the elements of the never-block sets that hold these networks, as payloads by set."""
+    return {
+        name: tuple(_payloads(name, networks.ranges(_family(name)))) for name in NEVER_BLOCK_SETS
+    }
 
 
 def _family(name: str) -> int:

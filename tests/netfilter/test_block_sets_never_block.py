@@ -13,7 +13,7 @@ from sentryfw.engine.networks import NetworkIndex
 from sentryfw.netfilter import schema, snapshot
 from sentryfw.netfilter.install import install
 from sentryfw.netfilter.libnftables import listed_networks
-from sentryfw.netfilter.table import Table, range_payloads
+from sentryfw.netfilter.table import Table, never_block_elements
 from sentryfw.netlink import set_elements
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.tools.drill.namespace import Namespace
@@ -122,12 +122,7 @@ def test_the_kernel_holds_the_elements_that_are_planned(
     with namespace.call(NfnetlinkSocket) as netlink:
         there = snapshot.read(netlink)
     assert there is not None
-    planned = there.with_elements(
-        {
-            "never_block4": tuple(range_payloads("never_block4", wanted.ranges(4))),
-            "never_block6": tuple(range_payloads("never_block6", wanted.ranges(6))),
-        }
-    )
+    planned = there.with_elements(never_block_elements(wanted))
     assert planned.missing_from(there) == []
     assert there.missing_from(planned) == []
 

@@ -12,7 +12,7 @@ from sentryfw.errors import SentryError
 from sentryfw.netfilter import snapshot
 from sentryfw.netfilter.load import load, make_plan, unload
 from sentryfw.netfilter.ruleset import render
-from sentryfw.netfilter.table import Table, range_payloads
+from sentryfw.netfilter.table import Table, never_block_elements
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.tools.drill.namespace import Namespace
 from support.forge import networks
@@ -57,12 +57,7 @@ def test_the_kernel_has_the_never_block_elements_that_the_guard_plans(
     with namespace.call(NfnetlinkSocket) as netlink:
         there = snapshot.read(netlink)
     assert there is not None
-    planned = there.with_elements(
-        {
-            "never_block4": tuple(range_payloads("never_block4", held.ranges(4))),
-            "never_block6": tuple(range_payloads("never_block6", held.ranges(6))),
-        }
-    )
+    planned = there.with_elements(never_block_elements(held))
     assert planned.missing_from(there) == []
 
 
