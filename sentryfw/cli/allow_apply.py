@@ -1,6 +1,5 @@
 """Apply a change of the allowlist to the kernel: the daemon does it, without one the command."""
 
-import bisect
 import time
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_network
@@ -8,8 +7,9 @@ from typing import Final, NamedTuple
 
 from sentryfw.cli.by_hand import unblock_address, unblockable
 from sentryfw.config.model import Config
-from sentryfw.config.types import IPNetwork, merged
+from sentryfw.config.types import IPNetwork
 from sentryfw.control.client import ask
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import NotRunning, SentryError
 from sentryfw.host.protected import Protected, index_of, never_block, remembered
 from sentryfw.netfilter.lock import TableLock
@@ -63,7 +63,7 @@ def _unwanted(config: Config, change: Change) -> list[IPNetwork]:
     """Return what was removed and has no other reason."""
     if not change.removed:
         return []  # all of 100,000 networks are read else
-    wanted = Ranges(protected.network for protected in all_protected(config))
+    wanted = NetworkIndex(protected.network for protected in all_protected(config))
     return [network for network in change.removed if not wanted.covers(network)]
 
 
@@ -78,25 +78,8 @@ def _apply_alone(config: Config, table: Table, change: Change, say: Say) -> None
     with TableLock(config.paths.runtime).held():
         networks = [protected.network for protected in all_protected(config)]
         table.replace_never_block(index_of(networks))
-        inside = Ranges(change.added)
+        inside = NetworkIndex(change.added)
         allowed = [a for a in unblockable(table) if inside.covers(ip_network(a))]
     for address in allowed:
         unblock_address(config, table, address)
         say(f"unblocked {address}")
-
-
-class Ranges:
-    """A set of networks, merged and sorted, for fast questions whether it covers a network."""
-
-    def __init__(self, networks: Iterable[IPNetwork]) -> None:
-        self._ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
-        for network in networks:
-            ends = int(network.network_address), int(network.broadcast_address)
-            self._ranges[network.version].append(ends)
-        self._ranges = {family: merged(ranges) for family, ranges in self._ranges.items()}
-
-    def covers(self, network: IPNetwork) -> bool:
-        ranges = self._ranges[network.version]
-        first, last = int(network.network_address), int(network.broadcast_address)
-        at = bisect.bisect_right(ranges, first, key=lambda ends: ends[0]) - 1
-        return at >= 0 and last <= ranges[at][1]

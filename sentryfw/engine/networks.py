@@ -73,12 +73,20 @@ class NetworkIndex:
 
     def overlaps(self, network: IPv4Network | IPv6Network) -> bool:
         """Return whether an address of the network lies in a range."""
+        before, to_last = self._edges_up_to(network)
+        return before & 1 == 1 or to_last > before
+
+    def covers(self, network: IPv4Network | IPv6Network) -> bool:
+        """Return whether all addresses of the network lie in one range."""
+        before, to_last = self._edges_up_to(network)
+        return before & 1 == 1 and to_last == before
+
+    def _edges_up_to(self, network: IPv4Network | IPv6Network) -> tuple[int, int]:
+        """Return how many edges lie at or before the first, and the last, address of a network."""
         first, last = _span(network)
         if isinstance(network, IPv4Network):
-            before = bisect_right(self._edges4, first)
-            return before & 1 == 1 or bisect_right(self._edges4, last) > before
-        before = self._up_to6(first)
-        return before & 1 == 1 or self._up_to6(last) > before
+            return bisect_right(self._edges4, first), bisect_right(self._edges4, last)
+        return self._up_to6(first), self._up_to6(last)
 
     @staticmethod
     def of_ranges(ranges4: list[Range], ranges6: list[Range]) -> "NetworkIndex":

@@ -1,10 +1,13 @@
-"""Networks that a list of networks covers."""
+"""Networks that were removed from the list and have no other reason."""
 
 from ipaddress import ip_network
 
 import pytest
 
-from sentryfw.cli.allow_apply import Ranges
+from sentryfw.cli import allow_apply
+from sentryfw.cli.allow_apply import Change
+from sentryfw.config.model import Config
+from sentryfw.host.protected import Protected
 
 LISTED = ("192.0.2.0/25", "192.0.2.128/25", "198.51.100.7", "2001:db8::/32")
 
@@ -17,5 +20,12 @@ LISTED = ("192.0.2.0/25", "192.0.2.128/25", "198.51.100.7", "2001:db8::/32")
         ("::/0", False), ("0.0.0.0/0", False),
     ],
 )  # fmt: skip
-def test_what_touches_is_joined(text: str, is_covered: bool) -> None:  # noqa: FBT001
-    assert Ranges(map(ip_network, LISTED)).covers(ip_network(text)) is is_covered
+def test_what_touches_is_joined(
+    text: str,
+    is_covered: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed = [Protected(ip_network(network), "listed") for network in LISTED]
+    monkeypatch.setattr(allow_apply, "all_protected", lambda _: listed)
+    unwanted = allow_apply._unwanted(Config(), Change(removed=[ip_network(text)]))
+    assert (unwanted == []) is is_covered

@@ -100,6 +100,8 @@ def test_ranges_changes_and_overlaps_agree_with_ipaddress(
     for network in before:
         same = [other for other in after if other.version == network.version]
         assert new.overlaps(network) == any(network.overlaps(other) for other in same)
+        joined = list(collapse_addresses(same))
+        assert new.covers(network) == any(network.subnet_of(other) for other in joined)
     for version in (4, 6):
         whole = [
             (int(n[0]), int(n[-1]))

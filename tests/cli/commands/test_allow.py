@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sentryfw.cli.allow_apply import Ranges
+from sentryfw.engine.networks import NetworkIndex
 from sentryfw.host import allowed_names, protected
 from support.box import Box
 from support.fake_host import FakeHost
@@ -20,7 +20,7 @@ FRIEND = "203.0.113.7"
 
 
 def is_spared(host: Host, text: str) -> bool:
-    return Ranges(host.never_blocked()).covers(ip_network(text))
+    return NetworkIndex(host.never_blocked()).covers(ip_network(text))
 
 
 def listed(host: Host, *words: str) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ stay as they are.
 """
 
 import time
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -14,9 +13,9 @@ from typing import Final, NamedTuple
 
 from sentryfw.cli.arguments import parse_address, subject_text
 from sentryfw.config.model import Config
-from sentryfw.config.types import IPNetwork, merged
+from sentryfw.config.types import IPNetwork
 from sentryfw.engine.model import Source, parse_source
-from sentryfw.engine.networks import Whole6
+from sentryfw.engine.networks import NetworkIndex, Whole6
 from sentryfw.errors import NotFound, UsageError
 from sentryfw.host.protected import never_block, remembered
 from sentryfw.host.signals import held
@@ -103,22 +102,6 @@ def summaries(blocks: Iterable[ListedBlock]) -> list[ListSummary]:
     return [ListSummary(name, hosts[name], networks[name], left[name]) for name in sorted(left)]
 
 
-class _Ranges:
-    """Networks, looked up by bisection."""
-
-    def __init__(self, networks: Iterable[IPNetwork]) -> None:
-        ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
-        for network in networks:
-            ranges[network.version].append((int(network[0]), int(network[-1])))
-        self._ranges = {version: merged(found) for version, found in ranges.items()}
-        self._firsts = {v: [first for first, _ in found] for v, found in self._ranges.items()}
-
-    def overlaps(self, network: IPNetwork) -> bool:
-        """Return whether one of the networks has an address in common with another one."""
-        at = bisect_right(self._firsts[network.version], int(network[-1]))
-        return at > 0 and self._ranges[network.version][at - 1][1] >= int(network[0])
-
-
 class _Choice:
     """The entries that become blocks."""
 
@@ -126,9 +109,9 @@ class _Choice:
         self, table: Table, protected: set[IPNetwork], old: dict[str, ListedBlock], whole: Whole6
     ) -> None:
         self._table, self._old, self._whole = table, old, whole
-        self._protected = _Ranges(protected)
+        self._protected = NetworkIndex(protected)
         networks = (ip_network(blocked.address) for blocked in table.sets.blocked_networks())
-        self._blocked = _Ranges(network for network in networks if str(network) not in old)
+        self._blocked = NetworkIndex(network for network in networks if str(network) not in old)
 
     def change(self, entries: Iterable[ListEntry], limit: float) -> ListChange:
         """Return the change that makes the list these entries."""
