@@ -27,7 +27,7 @@ SBOM_STAMP := .venv-sbom/set-up
 SOURCES := sentryfw tests bench packaging
 
 # Cockpit and Chromium, for the tests of the pages.
-WEB_PACKAGES := cockpit-ws cockpit-bridge cockpit-system chromium chromium-driver sudo
+WEB_PACKAGES := cockpit-ws cockpit-bridge cockpit-system chromium chromium-driver sudo dbus
 
 # Tests at once. A kernel test waits more than it computes, so there are more than cores.
 WORKERS ?= $(shell nproc)

@@ -1,7 +1,8 @@
 """A Cockpit that asks for a login by PAM: its user exists only in a mount namespace of its own.
 
-Copies of /etc/passwd, group and shadow with one user more are bound over the real ones there; the
-machine's own files are not touched.
+Copies of /etc/passwd, group and shadow with one user more are bound over the real ones there, and
+/run has nothing but a message bus of the test's own: the machine's own files are not touched, and
+whether the machine was booted by systemd makes no difference.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Final
 
 from sentryfw.tools.drill.namespace import Namespace
 from support.browser import Browser
-from support.cockpit import NAME, URL, Cockpit
+from support.cockpit import NAME, SERVER, URL, Cockpit
 from support.waiting import wait_for
 
 USER: Final = "pages"
@@ -22,6 +23,19 @@ NUMBER: Final = 47110
 """User and group id; no other user of a test host has it."""
 LOCAL: Final = Path("/usr/local/bin")
 """A directory of sudo's and PAM's PATH; the test's programs are bound over it."""
+SOCKET: Final = "unix:path=/run/dbus/system_bus_socket"
+SESSION: Final = SERVER.with_name("cockpit-session")
+"""Asks PAM. Unless its configuration names a command, a newer server (337 of Debian 13) expects it
+at a socket of systemd's."""
+BUS: Final = f"""<busconfig>
+  <listen>{SOCKET}</listen>
+  <policy context="default">
+    <allow user="*"/><allow send_destination="*"/><allow receive_sender="*"/>
+  </policy>
+</busconfig>
+"""
+"""One bus, the system's and the session's: the bridge of version 337 ends at its second question to
+one that is not there."""
 
 
 class LoginCockpit(Cockpit):
@@ -32,6 +46,13 @@ class LoginCockpit(Cockpit):
         super().__init__(namespace, command, login=True)
 
     def prepare(self, words: list[str | Path]) -> list[str | Path]:
+        configuration = self.home / "etc" / "cockpit" / "cockpit.conf"
+        configuration.parent.mkdir(parents=True)
+        configuration.write_text(f"[Basic]\nCommand = {SESSION}\n")
+        bus = self.home / "bus.conf"
+        bus.write_text(BUS)
+        variables = self.home / "pam_env.conf"
+        variables.write_text(f"DBUS_SESSION_BUS_ADDRESS DEFAULT={SOCKET}\n")
         user = self.home / "user"
         (user / ".local" / "share").mkdir(parents=True)
         (self.home / "data" / "cockpit").rename(user / ".local" / "share" / "cockpit")
@@ -41,10 +62,14 @@ class LoginCockpit(Cockpit):
         for path in (user, *user.rglob("*")):
             os.chown(path, NUMBER, NUMBER)
         binds = {Path("/etc") / name: self._copy(name) for name in ("passwd", "group", "shadow")}
-        binds[LOCAL] = self.home / "bin"
-        mounts = [f"mount --bind {shlex.quote(str(new))} {old}" for old, new in binds.items()]
-        script = " && ".join([*mounts, f"exec {shlex.join(map(str, words))}"])
-        return ["unshare", "--mount", "sh", "-c", script]
+        binds |= {LOCAL: self.home / "bin", Path("/etc/security/pam_env.conf"): variables}
+        lines = ["set -e", "mount -t tmpfs tmpfs /run", "mkdir /run/dbus"]
+        lines += [f"mount --bind {shlex.quote(str(new))} {old}" for old, new in binds.items()]
+        # The bus ends with the server. It looks its clients up in /etc/passwd.
+        lines.append(f"setpriv --pdeathsig TERM dbus-daemon --nofork --config-file={bus} &")
+        lines.append(f"exec {shlex.join(map(str, words))}")
+        found = f"XDG_CONFIG_DIRS={configuration.parents[1]}"
+        return ["env", found, "unshare", "--mount", "sh", "-c", "\n".join(lines)]
 
     def _copy(self, name: str) -> Path:
         """Copy a file of /etc with our user in it."""
