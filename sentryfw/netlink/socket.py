@@ -76,6 +76,8 @@ class NfnetlinkSocket:
         timeout = struct.pack("=qq", int(ANSWER_TIMEOUT_S), 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         self._sequence = 0
+        self._room = bytearray(DUMP_BYTES)
+        """Reused: recv() would map and unmap that much for each answer."""
         self._answers: AnswerRoom | None = None
         """Made by the first ask_each()."""
 
@@ -210,11 +212,12 @@ class NfnetlinkSocket:
         except OSError as error:
             _raise_unanswered(error, what)
 
-    def _receive(self, what: str, size: int = DUMP_BYTES) -> bytes:
+    def _receive(self, what: str) -> bytes:
         try:
-            return self._socket.recv(size)
+            size = self._socket.recv_into(self._room)
         except OSError as error:
             _raise_unanswered(error, what)
+        return bytes(memoryview(self._room)[:size])
 
 
 class NotificationSocket:
