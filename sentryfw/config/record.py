@@ -24,11 +24,12 @@ class RecordSection(Section):
 
 
 class EvidenceSection(Section):
-    """Packets behind a block, kept as a small pcapng file in [paths] state/evidence."""
+    """Packets behind blocks, kept in pcapng files in [paths] state/evidence."""
 
     packets: Annotated[Count, Field(ge=0, le=64)] = 8
     """Packets kept of a source, the last ones; 0: none."""
     max_files: Annotated[Count, Field(ge=1, le=MAX_BLOCKS)] = 4096
+    """Blocks whose packets are kept, the last ones. Those of a few seconds share a file."""
     max_age: Duration = 2592000.0
 
 

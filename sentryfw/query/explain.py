@@ -29,7 +29,7 @@ from sentryfw.query.explain_items import (
     ProbeItem,
 )
 from sentryfw.record import lookup
-from sentryfw.record.captures import file_name
+from sentryfw.record.captures import CaptureReader
 from sentryfw.record.events import timestamp
 from sentryfw.record.fleet.held import Held
 from sentryfw.record.ledger import Ledger
@@ -114,14 +114,13 @@ def parts(config: Config, table: Table, text: str, warn: Warn) -> Iterator[Item]
     if word and kernel.block is None and not kernel.around and not head["never_block"]:
         head["because"] = word
     yield {"head": {**head, "members": foreign.items(members)}}
-    kept = config.paths.evidence
+    kept = CaptureReader(config.paths.evidence)
     for index, item in enumerate(past.blocks):
         newest = index == len(past.blocks) - 1
         live = kernel.block if newest else None
         ended = _ended(item, live, now)
         dropped = item.dropped_packets if live is None else live.packets
-        packets = (kept / file_name(item.entry)).exists()
-        kept_of_it = {"capture": packets, "dropped_packets": dropped}
+        kept_of_it = {"capture": bool(kept.of(item.entry)), "dropped_packets": dropped}
         yield {"blocks": {**_entry(item.entry), **ended, **kept_of_it}}
     for refusal in past.refusals:
         rule = RULES.get(refusal.reason, refusal.reason)

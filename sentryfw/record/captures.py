@@ -1,10 +1,10 @@
 """The packets behind a block: kept in memory below the trigger, written when a source is blocked.
 
-RecentProbes holds the first bytes of the last few probes of a source; CaptureStore writes them,
-one small pcapng file a block, in the recorder's thread. Both are bounded. A forged source comes
-once, and sources with one packet only evict each other.
+RecentProbes holds the first bytes of the last few probes of a source; CaptureStore writes them into
+pcapng files, in the recorder's thread; CaptureReader finds them there. All are bounded. A forged
+source comes once, and sources with one packet only evict each other.
 
-See docs/decisions.md: recent-probes.
+See docs/decisions.md: recent-probes, capture-files.
 """
 
 import contextlib
@@ -12,14 +12,17 @@ import errno
 import os
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from sentryfw import __version__
 from sentryfw.engine.model import Block, Confinement, Probe, Source
+from sentryfw.errors import NoPrivilege
+from sentryfw.host.account import acting_as_owner
 from sentryfw.host.private_files import open_private, private_directory, read_as_owner
 from sentryfw.record import pcapng
-from sentryfw.record.records import DecisionRecord, event_id, stamp, target_text
+from sentryfw.record.records import STAMP_LENGTH, DecisionRecord, event_id, stamp, target_text
 
 SNAP_BYTES: Final = 128
 """Bytes kept of a packet: IP and TCP headers with all options, or the start of a payload."""
@@ -27,10 +30,13 @@ MAX_SINGLE: Final = 8192
 """Sources remembered with one packet."""
 MAX_SEVERAL: Final = 2048
 """Sources remembered with several packets."""
-MAX_CAPTURE_BYTES: Final = 1 << 20
-"""Bytes read of one capture; 64 packets take 20 KB."""
+MAX_IN_FILE: Final = 32
+"""Captures in one file, at most."""
+FILE_SPAN_S: Final = 10.0
+"""Seconds between the first and the last block in one file, at most."""
+MAX_FILE_BYTES: Final = 1 << 20
+"""Bytes read of one file; 32 captures of 64 packets take 560 KB."""
 SUFFIX: Final = ".pcapng"
-_PART: Final = ".part"
 
 
 class RecentProbe(NamedTuple):
@@ -98,89 +104,193 @@ class RecentProbes:
         return seen[-self._packets :] if self._packets else []
 
 
+class Capture(NamedTuple):
+    """The packets behind a block."""
+
+    entry: DecisionRecord
+    probes: list[RecentProbe]
+
+    @property
+    def event(self) -> str:
+        """How the comment of each of its packets begins."""
+        return _event(self.entry)
+
+    def packets(self) -> bytes:
+        """Return the packet blocks; the comment of each names its event and the kind of probe."""
+        return b"".join(
+            pcapng.packet(
+                seen.at,
+                seen.data,
+                seen.length,
+                f"{self.event}: {seen.probe.kind} to {target_text(seen.probe.target)}",
+            )
+            for seen in self.probes
+        )
+
+
+class _File:
+    """A file of captures."""
+
+    def __init__(self, name: str, captures: int) -> None:
+        self.name = name
+        self.captures = captures
+
+
 class CaptureStore:
-    """The directory of captures, with one file a block."""
+    """The directory of captures: a file has those of some seconds."""
 
-    def __init__(self, directory: Path, files: int, age: float) -> None:
-        """`files`: captures that are kept at most; `age`: seconds after which one is removed."""
+    def __init__(self, directory: Path, captures: int, age: float) -> None:
+        """`captures`: those that are kept at most; `age`: seconds after which one is removed."""
         self._directory = private_directory(directory)
-        self._max_files = files
+        self._max_captures = captures
         self._age = age
-        self._names = deque(sorted(self._found()))
+        self._files = deque(_File(name, _count(directory / name)) for name in _names(directory))
+        self._kept = sum(file.captures for file in self._files)
+        self._open: _File | None = None
+        """The file that takes more."""
 
-    def _found(self) -> list[str]:
-        """Return the names of the captures; remove files that a crash left incomplete."""
-        names = []
-        for path in self._directory.iterdir():
-            if path.name.endswith(_PART):
-                path.unlink(missing_ok=True)
-            elif path.name.endswith(SUFFIX):
-                names.append(path.name)
-        return names
-
-    def write(self, entry: DecisionRecord, probes: list[RecentProbe]) -> None:
-        """Write the packets of one block, completely or not.
+    def write(self, captures: Iterable[Capture]) -> None:
+        """Write the packets of blocks. A file gets all of them that it takes, or none.
 
         Raise OSError if the disk does not accept them.
         """
-        name = file_name(entry)
-        part = self._directory / f"{name}{_PART}"
-        try:
-            _write(part, render(entry, probes))
-            part.rename(self._directory / name)
-        except OSError:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise
-        self._names.append(name)
+        waiting: list[Capture] = []
+        for capture in captures:
+            if self._open is None or not self._takes(self._open, len(waiting), capture):
+                self._append(waiting)
+                waiting = []
+                self._open = _File(file_name(capture.entry), 0)
+            waiting.append(capture)
+        self._append(waiting)
         self.trim(time.time())
 
+    def _takes(self, file: _File, waiting: int, capture: Capture) -> bool:
+        """Return whether one capture more belongs there, behind those that wait.
+
+        A removal takes a whole file: with few captures to keep, each gets its own.
+        """
+        most = min(MAX_IN_FILE, max(1, self._max_captures // 64))
+        return file.captures + waiting < most and _covers(file.name, capture.entry)
+
+    def _append(self, captures: list[Capture]) -> None:
+        """Append to the open file."""
+        file = self._open
+        if file is None or not captures:
+            return
+        data = b"".join(capture.packets() for capture in captures)
+        self._open = None  # a file that could not be written takes no more
+        _append(self._directory / file.name, data)
+        if not file.captures:
+            self._files.append(file)
+        file.captures += len(captures)
+        self._kept += len(captures)
+        self._open = file
+
     def trim(self, now: float) -> None:
-        """Remove the oldest captures, beyond the number and beyond the age."""
+        """Remove the oldest files, beyond the number of captures and beyond the age."""
         oldest = stamp(now - self._age)
-        while self._names and (len(self._names) > self._max_files or self._names[0] < oldest):
-            (self._directory / self._names.popleft()).unlink(missing_ok=True)
+        while self._files and (self._kept > self._max_captures or self._files[0].name < oldest):
+            gone = self._files.popleft()
+            (self._directory / gone.name).unlink(missing_ok=True)
+            self._kept -= gone.captures
+            if gone is self._open:
+                self._open = None
+
+
+class CaptureReader:
+    """The captures of a directory. Only regular files are read."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._names = _names(directory)
+        self._last: tuple[str, bytes] = "", b""
+
+    def of(self, entry: DecisionRecord) -> bytes:
+        """Return the capture of a block as a file; empty if there is none."""
+        event = _event(entry).encode()
+        for name in reversed(self._names):
+            if _covers(name, entry):
+                found = [
+                    block
+                    for comment, block in pcapng.commented(self._read(name))
+                    if comment.partition(b":")[0] == event
+                ]
+                if found:
+                    return _head(entry) + b"".join(found)
+        return b""
+
+    def _read(self, name: str) -> bytes:
+        if self._last[0] != name:
+            data = b""
+            with contextlib.suppress(OSError):
+                data = read_as_owner(self._directory / name, MAX_FILE_BYTES)
+            self._last = name, data
+        return self._last[1]
+
+
+def captures(directory: Path, entries: Iterable[DecisionRecord]) -> list[bytes]:
+    """Return the captures of these blocks that still exist, in the order of the blocks."""
+    kept = CaptureReader(directory)
+    return [found for entry in entries if (found := kept.of(entry))]
 
 
 def file_name(entry: DecisionRecord) -> str:
-    """Return the file name of a block's capture. Names sort by time."""
+    """Return the name of the file that begins with a block's capture. Names sort by time."""
     return f"{event_id(entry)}{SUFFIX}"
 
 
-def captures(directory: Path, entries: list[DecisionRecord]) -> list[bytes]:
-    """Return the captures of these blocks that still exist, in the order of the blocks. A link, a
-    pipe or a directory in place of one is left out."""
-    found = []
-    for entry in entries:
-        with contextlib.suppress(OSError):
-            found.append(read_as_owner(directory / file_name(entry), MAX_CAPTURE_BYTES))
-    return found
+def _event(entry: DecisionRecord) -> str:
+    return f"event {event_id(entry)}"
 
 
-def render(entry: DecisionRecord, probes: list[RecentProbe]) -> bytes:
-    """Return the file; the comment of each packet names its event and the kind of probe."""
-    identity = event_id(entry)
-    head = pcapng.section(
-        f"event {identity}: blocked {entry.address}: {entry.scan}, {entry.reason}",
-        f"SentryFW {__version__}",
-        SNAP_BYTES,
-    )
-    return head + b"".join(
-        pcapng.packet(
-            seen.at,
-            seen.data,
-            seen.length,
-            f"event {identity}: {seen.probe.kind} to {target_text(seen.probe.target)}",
-        )
-        for seen in probes
-    )
+def _covers(name: str, entry: DecisionRecord) -> bool:
+    """Return whether a file of that name may have a block's capture."""
+    first = name[:STAMP_LENGTH]
+    return stamp(entry.blocked_at - FILE_SPAN_S) < first <= stamp(entry.blocked_at)
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a new file. Raise OSError if the disk accepts less than all of it."""
-    descriptor = open_private(path, os.O_WRONLY | os.O_TRUNC)
+def _names(directory: Path) -> list[str]:
+    """Return the names of the files of captures, the oldest first. Raise NoPrivilege."""
     try:
-        if os.write(descriptor, data) < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with acting_as_owner(directory):
+            return sorted(path.name for path in directory.iterdir() if path.suffix == SUFFIX)
+    except PermissionError as error:
+        raise NoPrivilege(f"{directory}: {error.strerror}: run it with sudo") from None
+    except OSError:  # captures are not kept
+        return []
+
+
+def _count(path: Path) -> int:
+    """Return the number of captures in a file; 1 for one that cannot be read, which goes, too."""
+    data = b""
+    with contextlib.suppress(OSError):
+        data = read_as_owner(path, MAX_FILE_BYTES)
+    return max(1, len({comment.partition(b":")[0] for comment, _ in pcapng.commented(data)}))
+
+
+def _head(entry: DecisionRecord) -> bytes:
+    about = f"{_event(entry)}: blocked {entry.address}: {entry.scan}, {entry.reason}"
+    return pcapng.section(about, f"SentryFW {__version__}", SNAP_BYTES)
+
+
+def _append(path: Path, packets: bytes) -> None:
+    """Append packets to a file, behind its head. Raise OSError if the disk accepts less than all
+    of it; the file is as before then."""
+    descriptor = open_private(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        before = os.fstat(descriptor).st_size
+        head = b"" if before else pcapng.section("", f"SentryFW {__version__}", SNAP_BYTES)
+        try:
+            _write_all(descriptor, head + packets)
+        except OSError:
+            os.ftruncate(descriptor, before)
+            if not before:
+                path.unlink()
+            raise
     finally:
         os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    if os.write(descriptor, data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from sentryfw.engine.model import Probe
 from sentryfw.errors import SentryError
-from sentryfw.record.captures import CaptureStore, RecentProbe
+from sentryfw.record.captures import Capture, CaptureStore, RecentProbe
 from sentryfw.record.event_file import is_low
 from sentryfw.record.events import render_note
 from sentryfw.record.records import (
@@ -42,10 +42,6 @@ GATHER_S: Final = 0.02
 """Seconds that a record waits for others, to be written with them: 1,000 blocks in five seconds
 took the daemon 0.53 s of CPU instead of 0.73 to 0.92, and verdicts waited less often for Python's
 lock."""
-PAUSE_S: Final = 0.0001
-"""Seconds after each capture in which Python's lock is free. A thread that makes one system call
-after another takes the lock back before a thread that waits for it has woken, with any switch
-interval: verdicts waited for 2 to 6 ms in one block of a hundred, with the pause for 1 to 2."""
 TRIM_BATCH: Final = 1000
 """Records after which the ledger is trimmed."""
 REPORT_INTERVAL_S: Final = 60.0
@@ -78,13 +74,6 @@ class EventSink(Protocol):
 
     def write(self, events: list[dict[str, Any]]) -> None:
         """Append events. Raise OSError if the disk does not accept them."""
-
-
-class Capture(NamedTuple):
-    """The packets of a block, to be written."""
-
-    entry: DecisionRecord
-    probes: list[RecentProbe]
 
 
 Item = DecisionRecord | ProbeRecord | Reaction | Named | Located | Capture | dict[str, Any]
@@ -251,10 +240,7 @@ class Recorder:
                 self._trim(len(reactions) + len(names), wall)
         except sqlite3.Error as error:
             self._report_loss("ledger", error, len(reactions) + len(names))
-        for item in items:
-            if isinstance(item, Capture):
-                self._write_capture(item)
-                time.sleep(PAUSE_S)
+        self._write_captures([item for item in items if isinstance(item, Capture)])
 
     def _write_events(self, items: list[Item], now: float, wall: float) -> None:
         for item in items:
@@ -271,14 +257,14 @@ class Recorder:
         except OSError as error:
             self._report_loss("event file", error, len(events))
 
-    def _write_capture(self, capture: Capture) -> None:
-        captures = self._captures
-        if captures is None:  # a reload has switched captures off since
+    def _write_captures(self, captures: list[Capture]) -> None:
+        store = self._captures
+        if store is None or not captures:  # None: a reload has switched captures off since
             return
         try:
-            captures.write(capture.entry, capture.probes)
+            store.write(captures)
         except (OSError, SentryError) as error:
-            self._report_loss("capture", error, 1)
+            self._report_loss("capture", error, len(captures))
 
     def _trim(self, added: int, wall: float) -> None:
         self._untrimmed += added

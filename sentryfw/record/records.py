@@ -28,6 +28,8 @@ BY_HAND: Final = "blocked by hand"
 """The reason of a block that an operator made, before the comment."""
 LIST_REASON: Final = "list "
 """The reason of a block of an imported list, before the name of the list."""
+STAMP_LENGTH: Final = 15
+"""Characters of a time in the name of a decision."""
 LOG_FIELDS: Final = "sentryfw"
 """The attribute of a log record that holds its fields; set through logging's `extra`."""
 
@@ -104,7 +106,7 @@ def entry_fields(entry: DecisionRecord) -> dict[str, dict[str, str]]:
 
 def stamp(seconds: float) -> str:
     """Return microseconds since the epoch as hexadecimal text of one width until year 10000."""
-    return f"{max(0, round(seconds * 1_000_000)):015x}"
+    return f"{max(0, round(seconds * 1_000_000)):0{STAMP_LENGTH}x}"
 
 
 def block_entry(block: Block, acknowledged: float, epoch: float) -> DecisionRecord:

@@ -1,5 +1,6 @@
 """explain: the traces of a real scan, as the command line shows them, packets included."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from scapy.utils import RawPcapNgReader
 
 from sentryfw.engine.model import parse_source
 from sentryfw.record import lookup
+from sentryfw.record.captures import captures
 from sentryfw.record.ledger import Ledger
 from sentryfw.text import local_time
 from support.frames import FIN, tcp_frame, udp_frame
@@ -52,6 +54,11 @@ def _past(daemon: Sentry, family: int = 4) -> lookup.SourceHistory:
         return lookup.history(ledger, SOURCE[family])
 
 
+def _captures(daemon: Sentry, family: int = 4) -> list[bytes]:
+    entries = [block.entry for block in _past(daemon, family).blocks]
+    return captures(daemon.settings.paths.evidence, entries)
+
+
 @both_families
 def test_a_block_is_explained_by_each_of_its_probes(lab: Lab, daemon: Sentry, family: int) -> None:
     lab.wire.send(*_mixed_scan(lab, family))
@@ -87,8 +94,7 @@ def test_the_packets_behind_a_block_are_saved(
     frames = _mixed_scan(lab, family)
     lab.wire.send(*frames)
     event = daemon.alert(ATTACKER[family])["sentryfw"]["id"]
-    captures = daemon.settings.paths.evidence
-    wait_for(lambda: list(captures.glob("*.pcapng")), "a capture")
+    wait_for(lambda: _captures(daemon, family), "a capture")
     path = tmp_path / "why.pcapng"
     done = _run(lab, daemon, ATTACKER[family], "--pcap", path)
     assert (done.returncode, done.stderr) == (0, f"{path}: the packets behind 1 block\n")
@@ -116,8 +122,7 @@ def test_packets_of_several_blocks_are_in_one_file(
         wait_for(lambda: len(_past(daemon).blocks) == count, "a block")  # noqa: B023
         lab.table.sets.unblock(parse_source(ATTACKER[4]))
         wait_for(lambda: _unblocks(daemon) == count, "the daemon has noticed")  # noqa: B023
-    captures = daemon.settings.paths.evidence
-    wait_for(lambda: len(list(captures.glob("*.pcapng"))) == 2, "two captures")
+    wait_for(lambda: len(_captures(daemon)) == 2, "two captures")
     path = tmp_path / "why.pcapng"
     assert "the packets behind 2 blocks" in _run(lab, daemon, ATTACKER[4], "--pcap", path).stderr
     read = lab.victim.run("tcpdump", "-nr", path)
@@ -211,7 +216,9 @@ def test_remembered_packets_cost_bounded_memory(lab: Lab, daemon: Sentry) -> Non
     assert _resident_mib(daemon.process.pid) - idle < MAX_FLOOD_MIB
     lab.probe(ATTACKER[4], UNLISTED[2])
     event = daemon.alert(ATTACKER[4])["sentryfw"]["id"]
-    capture = daemon.settings.paths.evidence / f"{event}.pcapng"
-    wait_for(capture.exists, "a capture")
-    with RawPcapNgReader(str(capture)) as reader:
-        assert [IP(packet)[TCP].dport for packet, _ in reader] == list(UNLISTED)
+    wait_for(lambda: _captures(daemon), "a capture")
+    [capture] = _captures(daemon)
+    with RawPcapNgReader(io.BytesIO(capture)) as reader:
+        found = [(IP(packet)[TCP].dport, meta.comments[0].decode()) for packet, meta in reader]
+    assert [port for port, _ in found] == list(UNLISTED)
+    assert [comment.split(": ")[0] for _, comment in found] == [f"event {event}"] * 3

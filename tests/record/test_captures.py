@@ -1,4 +1,5 @@
-"""The packets behind a block: remembered within bounds, written whole, removed in order."""
+"""The packets behind a block: remembered within bounds, written whole, found again, removed in
+order."""
 
 import os
 import tracemalloc
@@ -12,10 +13,16 @@ from scapy.utils import RawPcapNgReader
 from sentryfw.engine.model import Block, Evidence, Probe, Source, source_of
 from sentryfw.errors import SentryError
 from sentryfw.record import captures as module
+from sentryfw.record import pcapng
 from sentryfw.record.captures import (
+    FILE_SPAN_S,
+    MAX_FILE_BYTES,
+    MAX_IN_FILE,
     MAX_SEVERAL,
     MAX_SINGLE,
     SNAP_BYTES,
+    Capture,
+    CaptureReader,
     RecentProbes,
     captures,
     file_name,
@@ -154,9 +161,13 @@ def test_sources_that_come_often_are_bounded_too() -> None:
 # --- on disk
 
 
+PLENTY: Final = 64 * MAX_IN_FILE
+"""Captures to keep: a file takes MAX_IN_FILE of them."""
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., module.CaptureStore]:
-    return lambda files=100, age=3600.0: module.CaptureStore(tmp_path / "evidence", files, age)
+    return lambda most=100, age=3600.0: module.CaptureStore(tmp_path / "evidence", most, age)
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +176,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "time", lambda: BLOCKED_AT + 60)
 
 
-def _entry(second: int, address: str = "198.18.0.2") -> DecisionRecord:
+def _entry(second: float, address: str = "198.18.0.2") -> DecisionRecord:
     return BLOCK._replace(blocked_at=BLOCKED_AT + second, address=address)
 
 
@@ -175,34 +186,114 @@ def _probes(*ports: int) -> list[module.RecentProbe]:
     ]
 
 
+def _capture(second: float, *ports: int, address: str = "198.18.0.2") -> Capture:
+    return Capture(_entry(second, address), _probes(*(ports or (1,))))
+
+
 def _files(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "evidence").iterdir())
+
+
+def _ports_in(data: bytes) -> list[int]:
+    return [int.from_bytes(packet[22:24]) for packet in pcapng.packets(data)]
 
 
 def test_a_capture_names_its_event_in_every_packet(
     make: Callable[..., module.CaptureStore], tmp_path: Path
 ) -> None:
-    make().write(BLOCK, _probes(1, 2))
+    make().write([Capture(BLOCK, _probes(1, 2))])
     path = tmp_path / "evidence" / file_name(BLOCK)
-    with RawPcapNgReader(str(path)) as reader:
-        found = [(packet, meta.comments[0].decode()) for packet, meta in reader]
-    assert found == [
-        (_packet("198.18.0.2", port), f"event {event_id(BLOCK)}: syn to 192.0.2.1 tcp/{port}")
-        for port in (1, 2)
-    ]
-    assert b"blocked 198.18.0.2: portscan, 3 distinct targets" in path.read_bytes()
     assert f"{path.stat().st_mode & 0o777:o}" == "640"
     assert f"{path.parent.stat().st_mode & 0o777:o}" == "750"
+    [capture] = captures(path.parent, [BLOCK])
+    assert b"blocked 198.18.0.2: portscan, 3 distinct targets" in capture
+    saved = tmp_path / "saved"
+    saved.write_bytes(capture)
+    for written in (path, saved):
+        with RawPcapNgReader(str(written)) as reader:
+            found = [(packet, meta.comments[0].decode()) for packet, meta in reader]
+        assert found == [
+            (_packet("198.18.0.2", port), f"event {event_id(BLOCK)}: syn to 192.0.2.1 tcp/{port}")
+            for port in (1, 2)
+        ]
+
+
+def test_blocks_of_some_seconds_share_a_file(
+    make: Callable[..., module.CaptureStore], tmp_path: Path
+) -> None:
+    kept = make(PLENTY)
+    addresses = [f"198.18.1.{number}" for number in range(MAX_IN_FILE)]
+    batch = [
+        _capture(number / 100, number, address=address) for number, address in enumerate(addresses)
+    ]
+    kept.write(batch[:10])
+    kept.write(batch[10:])
+    later = _capture(FILE_SPAN_S + 1, 99)
+    kept.write([_capture(1, 98), later])
+    assert _files(tmp_path) == [
+        file_name(capture.entry) for capture in (batch[0], _capture(1), later)
+    ]
+    found = captures(tmp_path / "evidence", [capture.entry for capture in [*batch, later]])
+    assert [_ports_in(data) for data in found] == [[n] for n in [*range(MAX_IN_FILE), 99]]
+
+
+def test_a_file_takes_no_block_before_its_first_or_long_after(
+    make: Callable[..., module.CaptureStore], tmp_path: Path
+) -> None:
+    """The clock may be set back or forth."""
+    kept = make(PLENTY)
+    moments = (0, 3600, 5, -1, FILE_SPAN_S - 1.5, FILE_SPAN_S - 0.5, -40)
+    entries = [_entry(second) for second in moments]
+    for port, entry in enumerate(entries):
+        kept.write([Capture(entry, _probes(port))])
+    found = captures(tmp_path / "evidence", entries)
+    assert [_ports_in(data) for data in found] == [[port] for port in range(len(entries))]
+    assert len(_files(tmp_path)) == 6
+
+
+def test_the_largest_file_is_read_whole(
+    make: Callable[..., module.CaptureStore], tmp_path: Path
+) -> None:
+    """64 long packets, the most that are configured, of each of the most blocks in a file."""
+    packet = _packet("198.51.100.7", data=bytes(1400))
+    probe = Probe(
+        source_of(packed("2001:db8:1111:2222::7")), (packed("2001:db8:1111:2222::ffff"), 6, 65535),
+        "connect-closed",
+    )  # fmt: skip
+    seen = module.recent_probe(probe, packet, BLOCKED_AT)
+    batch = [_capture(0, address=f"2001:db8::{number}") for number in range(MAX_IN_FILE)]
+    make(PLENTY).write([capture._replace(probes=[seen] * 64) for capture in batch])
+    [name] = _files(tmp_path)
+    assert (tmp_path / "evidence" / name).stat().st_size < MAX_FILE_BYTES
+    last = CaptureReader(tmp_path / "evidence").of(batch[-1].entry)
+    assert len(list(pcapng.packets(last))) == 64
+
+
+def test_a_capture_of_an_earlier_version_is_found(tmp_path: Path) -> None:
+    """It had a file of its own, under a head of its own."""
+    head = pcapng.section("blocked", "SentryFW 0.1.0", SNAP_BYTES)
+    (tmp_path / file_name(BLOCK)).write_bytes(head + Capture(BLOCK, _probes(7)).packets())
+    [found] = captures(tmp_path, [BLOCK])
+    assert _ports_in(found) == [7]
 
 
 def test_the_oldest_capture_beyond_the_number_is_removed(
     make: Callable[..., module.CaptureStore], tmp_path: Path
 ) -> None:
-    kept = make(files=3)
-    entries = [_entry(n) for n in range(5)]
-    for entry in entries:
-        kept.write(entry, _probes(1))
-    assert _files(tmp_path) == [file_name(entry) for entry in entries[2:]]
+    kept = make(3)
+    kept.write([_capture(second) for second in range(5)])
+    assert _files(tmp_path) == [file_name(_entry(second)) for second in (2, 3, 4)]
+
+
+def test_a_file_beyond_the_number_goes_with_all_its_captures(
+    make: Callable[..., module.CaptureStore], tmp_path: Path
+) -> None:
+    kept = make(130)  # two in a file
+    batch = [_capture(number / 1000) for number in range(134)]
+    kept.write(batch)
+    found = captures(tmp_path / "evidence", [capture.entry for capture in batch])
+    assert len(found) == 130
+    assert len(_files(tmp_path)) == 65
 
 
 def test_a_capture_beyond_the_age_is_removed(
@@ -210,38 +301,49 @@ def test_a_capture_beyond_the_age_is_removed(
 ) -> None:
     kept = make(age=100.0)
     for second in (-50, -30, 0):
-        kept.write(_entry(second), _probes(1))
+        kept.write([_capture(second)])
     assert _files(tmp_path) == [file_name(_entry(n)) for n in (-30, 0)]
 
 
 def test_the_bounds_hold_over_a_restart(
     make: Callable[..., module.CaptureStore], tmp_path: Path
 ) -> None:
-    for second in range(4):
-        make().write(_entry(second), _probes(1))
-    make(files=2).write(_entry(4), _probes(1))
-    assert _files(tmp_path) == [file_name(_entry(n)) for n in (3, 4)]
+    """A file takes three of 192."""
+    make(192).write([_capture(number / 1000) for number in range(6)])
+    make(192).write([_capture(6)])
+    make(3).write([_capture(7)])
+    assert _files(tmp_path) == [file_name(_entry(n)) for n in (6, 7)]
 
 
-def test_a_file_that_a_crash_left_incomplete_is_removed(
-    make: Callable[..., module.CaptureStore], tmp_path: Path
-) -> None:
+def test_files_of_others_stay(make: Callable[..., module.CaptureStore], tmp_path: Path) -> None:
     make()
-    (tmp_path / "evidence" / f"{file_name(BLOCK)}.part").write_bytes(b"half")
     (tmp_path / "evidence" / "an-operators-own-note").touch()
-    make(files=1).write(_entry(1), _probes(1))
-    assert _files(tmp_path) == [file_name(_entry(1)), "an-operators-own-note"]
+    make(1).write([_capture(1), _capture(2)])
+    assert _files(tmp_path) == [file_name(_entry(2)), "an-operators-own-note"]
 
 
-def test_a_full_disk_leaves_no_incomplete_file(
+def test_a_full_disk_leaves_the_file_as_it_was(
     make: Callable[..., module.CaptureStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = make()
+    kept = make(PLENTY)
     whole = module.os.write
+    cut = pytest.MonkeyPatch()
+    cut.setattr(module.os, "write", lambda fd, data: whole(fd, data[:10]))
+    with cut.context(), pytest.raises(OSError, match="No space left on device"):
+        kept.write([_capture(0)])
+    cut.undo()
+    assert _files(tmp_path) == []
+    kept.write([_capture(1, 1)])
+    before = (tmp_path / "evidence" / file_name(_entry(1))).read_bytes()
     monkeypatch.setattr(module.os, "write", lambda fd, data: whole(fd, data[:10]))
     with pytest.raises(OSError, match="No space left on device"):
-        kept.write(BLOCK, _probes(1))
-    assert _files(tmp_path) == []
+        kept.write([_capture(2, 2)])
+    monkeypatch.setattr(module.os, "write", whole)
+    assert (tmp_path / "evidence" / file_name(_entry(1))).read_bytes() == before
+    kept.write([_capture(3, 3)])
+    entries = [_entry(second) for second in (1, 2, 3)]
+    found = captures(tmp_path / "evidence", entries)
+    assert [_ports_in(data) for data in found] == [[1], [3]]
 
 
 def test_a_link_in_its_place_is_not_followed(
@@ -250,30 +352,47 @@ def test_a_link_in_its_place_is_not_followed(
     kept = make()
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    (tmp_path / "evidence" / f"{file_name(BLOCK)}.part").symlink_to(victim)
+    (tmp_path / "evidence" / file_name(BLOCK)).symlink_to(victim)
     with pytest.raises(SentryError):
-        kept.write(BLOCK, _probes(1))
+        kept.write([Capture(BLOCK, _probes(1))])
     assert victim.read_text() == "precious"
 
 
 def test_captures_come_in_the_order_of_their_blocks(
     make: Callable[..., module.CaptureStore], tmp_path: Path
 ) -> None:
-    kept = make()
-    for second in (0, 2):
-        kept.write(_entry(second), _probes(second + 1))
+    make().write([_capture(2, 3), _capture(0, 1)])
     found = captures(tmp_path / "evidence", [_entry(n) for n in range(3)])
-    assert found == [module.render(_entry(n), _probes(n + 1)) for n in (0, 2)]
+    assert [_ports_in(data) for data in found] == [[1], [3]]
+
+
+def test_an_address_gets_no_packet_of_another(
+    make: Callable[..., module.CaptureStore], tmp_path: Path
+) -> None:
+    """Blocked in the same microsecond."""
+    addresses = [f"198.18.0.{number}" for number in range(5)]
+    make(PLENTY).write([
+        _capture(0, port, address=address) for port, address in enumerate(addresses)
+    ])  # fmt: skip
+    found = captures(tmp_path / "evidence", [_entry(0, address) for address in addresses])
+    assert [_ports_in(data) for data in found] == [[0], [1], [2], [3], [4]]
+    assert CaptureReader(tmp_path / "evidence").of(_entry(0, "198.18.0.9")) == b""
+
+
+def test_without_a_directory_there_are_none(tmp_path: Path) -> None:
+    assert captures(tmp_path / "none", [BLOCK]) == []
 
 
 def test_links_and_pipes_in_the_place_of_captures_are_left_out(tmp_path: Path) -> None:
     """Another user may have put it there: a link, a pipe, a directory."""
-    entries = [BLOCK._replace(address=f"198.18.0.{number}") for number in range(4)]
-    places = [tmp_path / file_name(entry) for entry in entries]
+    batch = [_capture(0, number, address=f"198.18.0.{number}") for number in range(5)]
+    places = [tmp_path / file_name(capture.entry) for capture in batch]
     secret = tmp_path / "secret"
-    secret.write_bytes(b"secret")
+    secret.write_bytes(batch[0].packets())
     places[0].symlink_to(secret)
     os.mkfifo(places[1])
     places[2].mkdir()
-    places[3].write_bytes(b"packets")
-    assert captures(tmp_path, entries) == [b"packets"]
+    places[3].write_bytes(batch[3].packets())
+    places[4].write_bytes(batch[4].packets()[:-1])
+    found = captures(tmp_path, [capture.entry for capture in batch])
+    assert [_ports_in(data) for data in found] == [[3]]

@@ -111,3 +111,21 @@ def test_a_comment_is_bounded_and_utf_8(text: str) -> None:
     )
     assert len(comment) <= pcapng.MAX_COMMENT
     assert comment.decode()
+
+
+def test_each_packet_comes_with_its_comment() -> None:
+    data = _file("one", FOUR, SIX[:45]) + pcapng.packet(AT, FOUR, 40, "two")
+    found = list(pcapng.commented(data))
+    assert [comment for comment, _ in found] == [b"one", b"one", b"two"]
+    again = pcapng.section("", "S", 128) + b"".join(block for _, block in found)
+    assert list(pcapng.packets(again)) == [FOUR, SIX[:45], FOUR]
+
+
+@given(before=st.binary(max_size=64), place=st.integers(0, 400), junk=st.binary(max_size=64))
+def test_damaged_files_are_read_as_far_as_they_go(before: bytes, place: int, junk: bytes) -> None:
+    whole = _file("one", FOUR, SIX)
+    data = before + whole[:place] + junk + whole[place + len(junk) :]
+    for comment, block in pcapng.commented(data):
+        assert block in data
+        assert comment in block
+    assert sum(len(packet) for packet in pcapng.packets(data)) <= len(data)

@@ -1,5 +1,6 @@
 """The recorder: a fault of the disk does not reach the packet path."""
 
+import errno
 import json
 import logging
 import sqlite3
@@ -14,6 +15,7 @@ import pytest
 from sentryfw.record import ledger as ledger_module
 from sentryfw.record import recorder as module
 from sentryfw.record import resilient_ledger
+from sentryfw.record.captures import Capture
 from sentryfw.record.event_file import EventFile
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.recorder import Recorder, RecordLimits
@@ -344,25 +346,23 @@ def test_a_listener_gets_events_and_losses(sink: ResilientLedger, full: EventFil
     assert found[1].startswith("records-lost {'where': 'event file', 'error': OSError(28")
 
 
-class CountedCaptures:
-    """Captures that count what was written when the thread paused."""
+class RefusingCaptures:
+    """A store whose disk is full."""
 
     def __init__(self) -> None:
-        self.written = 0
-        self.pauses: list[tuple[int, float]] = []
+        self.asked: list[int] = []
 
-    def write(self, *_: object) -> None:
-        self.written += 1
-
-    def pause(self, seconds: float) -> None:
-        self.pauses.append((self.written, seconds))
+    def write(self, captures: list[Capture]) -> None:
+        self.asked.append(len(captures))
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_other_threads_get_the_lock_between_two_captures(
-    sink: ResilientLedger, events: EventFile, monkeypatch: pytest.MonkeyPatch
+def test_the_captures_of_a_batch_are_written_and_lost_together(
+    sink: ResilientLedger, events: EventFile
 ) -> None:
-    captures: Any = CountedCaptures()
-    monkeypatch.setattr(module.time, "sleep", captures.pause)
+    captures: Any = RefusingCaptures()
     recorder = Recorder(sink, events, captures)
-    recorder.write([BLOCK, *[module.Capture(BLOCK, []) for _ in range(3)]], 0.0, 0.0)
-    assert captures.pauses == [(number, module.PAUSE_S) for number in (1, 2, 3)]
+    recorder.write([BLOCK, *[Capture(BLOCK, []) for _ in range(3)]], 0.0, 0.0)
+    recorder.write([BLOCK], 0.0, 0.0)
+    assert captures.asked == [3]
+    assert recorder.lost == 3

@@ -10,9 +10,9 @@ import pytest
 
 from sentryfw.config.model import Config
 from sentryfw.daemon.parts import event_limits, record_limits
-from sentryfw.record.captures import CaptureStore, recent_probe
+from sentryfw.record.captures import Capture, CaptureStore, recent_probe
 from sentryfw.record.event_file import MIB
-from sentryfw.record.recorder import Capture, Item, Recorder
+from sentryfw.record.recorder import Item, Recorder
 from sentryfw.record.records import DecisionRecord, ProbeTrace, probe_of
 from sentryfw.record.resilient_ledger import ResilientEventFile, ResilientLedger
 from sentryfw.record.throttle import LOG_BURST, LOG_LINES_PER_S

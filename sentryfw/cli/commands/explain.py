@@ -15,7 +15,6 @@ from sentryfw.cli.completion import blocked_addresses
 from sentryfw.cli.origins import with_origins
 from sentryfw.config.model import Config
 from sentryfw.errors import NoPrivilege, NotFound
-from sentryfw.host.account import acting_as_owner
 from sentryfw.host.private_files import open_private
 from sentryfw.netfilter.table import Table
 from sentryfw.origin.model import origin_text
@@ -157,8 +156,7 @@ def save_captures(config: Config, text: str, path: Path) -> int:
     of blocks. Raise NotFound if no packets are kept."""
     directory = config.paths.evidence
     entries = past_blocks(config, text)
-    with acting_as_owner(directory):
-        found = captures(directory, entries)
+    found = captures(directory, entries)
     if not found:
         raise NotFound(
             f"no packets of {text} are kept: {len(entries)} blocks in the ledger, none with a"

@@ -10,12 +10,11 @@ from typing import Final, NamedTuple
 from sentryfw.config.model import Config
 from sentryfw.engine.model import Malformed, Packet
 from sentryfw.engine.packet import decode
-from sentryfw.host.account import acting_as_owner
 from sentryfw.netfilter.table import Table
 from sentryfw.origin.model import NOWHERE, Origin
 from sentryfw.origin.origins import Origins
 from sentryfw.record import pcapng, statistics
-from sentryfw.record.captures import captures
+from sentryfw.record.captures import CaptureReader
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.lookup import OptionalLedger, newest_block
 from sentryfw.record.records import DecisionRecord
@@ -115,9 +114,10 @@ def accused(config: Config, found: Iterable[ExportedBlock], say: Say) -> Iterato
     """Yield the scans that can accuse one address, and report how many blocks are left out, and
     why."""
     left_out: dict[str, int] = {}
+    kept = CaptureReader(config.paths.evidence)
     for item in found:
         entry = item.entry
-        packets = _packets(config, entry) if entry is not None else []
+        packets = _packets(kept, entry) if entry is not None else []
         address = _single(item, packets)
         if entry is None or not entry.scan:
             why = "blocked by hand"
@@ -142,10 +142,7 @@ def _single(item: ExportedBlock, packets: list[Packet]) -> str | None:
     return None
 
 
-def _packets(config: Config, entry: DecisionRecord) -> list[Packet]:
+def _packets(kept: CaptureReader, entry: DecisionRecord) -> list[Packet]:
     """Return the headers of the captured packets of a block."""
-    directory = config.paths.evidence
-    with acting_as_owner(directory):
-        files = captures(directory, [entry])
-    read = [decode(data) for file in files for data in pcapng.packets(file)]
+    read = [decode(data) for data in pcapng.packets(kept.of(entry))]
     return [packet for packet in read if not isinstance(packet, Malformed)]

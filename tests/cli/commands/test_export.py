@@ -16,7 +16,7 @@ from sentryfw.cli.commands.export import FORMATS, AbuseReporter, print_export
 from sentryfw.config.model import Config
 from sentryfw.engine.model import Probe, parse_source
 from sentryfw.engine.networks import LINK_LOCAL_ONLY
-from sentryfw.record.captures import CaptureStore, recent_probe
+from sentryfw.record.captures import Capture, CaptureStore, recent_probe
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.records import DecisionRecord, ProbeTrace
 from sentryfw.tools.drill.namespace import Namespace
@@ -68,9 +68,9 @@ def capture(config: Config, entry: DecisionRecord, source: str, target: str) -> 
     make = forge.ipv4 if entry.family == 4 else forge.ipv6
     payload = make(source, target, forge.TCP, forge.tcp(22, sport=40123))
     probe = Probe(parse_source(source, LINK_LOCAL_ONLY), (bytes(4), 6, 22), "syn")
-    CaptureStore(config.paths.evidence, 10, 3600).write(
-        entry, [recent_probe(probe, payload, entry.blocked_at)]
-    )
+    CaptureStore(config.paths.evidence, 10, 3600).write([
+        Capture(entry, [recent_probe(probe, payload, entry.blocked_at)])
+    ])  # fmt: skip
 
 
 class Printed(NamedTuple):
