@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import time
+from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,8 @@ FILE_SPAN_S: Final = 10.0
 """Seconds between the first and the last block in one file, at most."""
 MAX_FILE_BYTES: Final = 1 << 20
 """Bytes read of one file; 32 captures of 64 packets take 560 KB."""
+MAX_FILES_READ: Final = 128
+"""Files that a reader keeps in memory."""
 SUFFIX: Final = ".pcapng"
 
 
@@ -144,7 +147,9 @@ class CaptureStore:
         self._directory = private_directory(directory)
         self._max_captures = captures
         self._age = age
-        self._files = deque(_File(name, _count(directory / name)) for name in _names(directory))
+        self._files = deque(
+            _File(name, max(1, len(_packets(directory / name)))) for name in _names(directory)
+        )
         self._kept = sum(file.captures for file in self._files)
         self._open: _File | None = None
         """The file that takes more."""
@@ -170,7 +175,8 @@ class CaptureStore:
         A removal takes a whole file: with few captures to keep, each gets its own.
         """
         most = min(MAX_IN_FILE, max(1, self._max_captures // 64))
-        return file.captures + waiting < most and _covers(file.name, capture.entry)
+        after, last = _span(capture.entry)
+        return file.captures + waiting < most and after < _first(file.name) <= last
 
     def _append(self, captures: list[Capture]) -> None:
         """Append to the open file."""
@@ -203,29 +209,25 @@ class CaptureReader:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._names = _names(directory)
-        self._last: tuple[str, bytes] = "", b""
+        self._files: dict[str, dict[bytes, bytes]] = {}
+        """Packet blocks by the event in their comment, of the files read last."""
 
     def of(self, entry: DecisionRecord) -> bytes:
         """Return the capture of a block as a file; empty if there is none."""
         event = _event(entry).encode()
-        for name in reversed(self._names):
-            if _covers(name, entry):
-                found = [
-                    block
-                    for comment, block in pcapng.commented(self._read(name))
-                    if comment.partition(b":")[0] == event
-                ]
-                if found:
-                    return _head(entry) + b"".join(found)
+        start, end = (bisect_right(self._names, at, key=_first) for at in _span(entry))
+        for name in reversed(self._names[start:end]):
+            found = self._read(name).get(event)
+            if found is not None:
+                return _head(entry) + found
         return b""
 
-    def _read(self, name: str) -> bytes:
-        if self._last[0] != name:
-            data = b""
-            with contextlib.suppress(OSError):
-                data = read_as_owner(self._directory / name, MAX_FILE_BYTES)
-            self._last = name, data
-        return self._last[1]
+    def _read(self, name: str) -> dict[bytes, bytes]:
+        if name not in self._files:
+            if len(self._files) == MAX_FILES_READ:
+                self._files.clear()
+            self._files[name] = _packets(self._directory / name)
+        return self._files[name]
 
 
 def captures(directory: Path, entries: Iterable[DecisionRecord]) -> list[bytes]:
@@ -243,10 +245,14 @@ def _event(entry: DecisionRecord) -> str:
     return f"event {event_id(entry)}"
 
 
-def _covers(name: str, entry: DecisionRecord) -> bool:
-    """Return whether a file of that name may have a block's capture."""
-    first = name[:STAMP_LENGTH]
-    return stamp(entry.blocked_at - FILE_SPAN_S) < first <= stamp(entry.blocked_at)
+def _span(entry: DecisionRecord) -> tuple[str, str]:
+    """Return between which times, the second included, a file with a block's capture begins."""
+    return stamp(entry.blocked_at - FILE_SPAN_S), stamp(entry.blocked_at)
+
+
+def _first(name: str) -> str:
+    """Return when a file begins, from its name."""
+    return name[:STAMP_LENGTH]
 
 
 def _names(directory: Path) -> list[str]:
@@ -260,12 +266,16 @@ def _names(directory: Path) -> list[str]:
         return []
 
 
-def _count(path: Path) -> int:
-    """Return the number of captures in a file; 1 for one that cannot be read, which goes, too."""
+def _packets(path: Path) -> dict[bytes, bytes]:
+    """Return the packet blocks in a file by the event in their comment; none of one that cannot be
+    read."""
     data = b""
     with contextlib.suppress(OSError):
         data = read_as_owner(path, MAX_FILE_BYTES)
-    return max(1, len({comment.partition(b":")[0] for comment, _ in pcapng.commented(data)}))
+    found: dict[bytes, list[bytes]] = {}
+    for comment, block in pcapng.commented(data):
+        found.setdefault(comment.partition(b":")[0], []).append(block)
+    return {event: b"".join(blocks) for event, blocks in found.items()}
 
 
 def _head(entry: DecisionRecord) -> bytes:
