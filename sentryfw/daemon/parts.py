@@ -38,7 +38,7 @@ from sentryfw.guard.block_index import key_text
 from sentryfw.guard.guard import Guard
 from sentryfw.guard.never_block import NeverBlockWatcher
 from sentryfw.guard.never_block_update import Applied, NeverBlockUpdater
-from sentryfw.host.protected import Protected, ProtectedNetworks, never_block, remembered
+from sentryfw.host.protected import ProtectedNetworks, never_block, remembered
 from sentryfw.host.whole6 import neighbours
 from sentryfw.netfilter.features import Divert
 from sentryfw.netfilter.install_process import (
@@ -128,7 +128,7 @@ def _build_behind(queue: PacketQueue, config: Config) -> Parts:
 
     guard = Guard(config, table, recorder, unblocked)
     with guard.lock.held():
-        divert = install_table(config, protected.items, START_TIMEOUT_S)
+        divert = install_table(config, protected.networks, START_TIMEOUT_S)
         guard.prepare(ledger, protected.networks)
     packet_path = PacketPath(
         engine=make_engine(config, protected.networks),
@@ -187,10 +187,10 @@ def start_polls(parts: Parts, submit: "Submit") -> None:
 
 
 def install_table(
-    config: Config, protected: list[Protected], timeout: float = ANSWER_TIMEOUT_S
+    config: Config, never_block: NetworkIndex, timeout: float = ANSWER_TIMEOUT_S
 ) -> Divert:
     """Install or update the table of a daemon that has bound the queue."""
-    divert = install_in_subprocess(config, protected, timeout)
+    divert = install_in_subprocess(config, never_block, timeout)
     if config.drops_while_away:
         with closing(Table()) as table:
             table.decisions.drop_while_away(is_on=True)

@@ -159,7 +159,7 @@ async def _change_table(parts: Parts, ready: Prepared) -> Divert:
     """Change the table only as far as the configurations differ."""
     old, new = parts.config, ready.config
     if _shape(old) != _shape(new):
-        return await parts.guard.reinstall(partial(install_table, new, ready.protected.items))
+        return await parts.guard.reinstall(partial(install_table, new, ready.protected.networks))
     if ready.protected.networks == parts.engine.decider.policy.never_block:
         return parts.divert
     if not await parts.guard.replace_never_block(

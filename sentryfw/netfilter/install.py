@@ -6,7 +6,7 @@ See docs/decisions.md: update-in-place.
 from collections.abc import Iterable
 
 from sentryfw.config.model import Config
-from sentryfw.host.protected import Protected
+from sentryfw.host.protected import Protected, index_of
 from sentryfw.host.whole6 import onlink
 from sentryfw.netfilter.load import Installed, Plan, load, make_plan, unload
 from sentryfw.netfilter.ruleset import render
@@ -29,4 +29,4 @@ def install(table: Table, config: Config, never_block: Iterable[Protected]) -> I
 
 
 def _render(config: Config, never_block: Iterable[Protected]) -> Ruleset:
-    return render(config, (protected.network for protected in never_block), onlink())
+    return render(config, index_of(protected.network for protected in never_block), onlink())

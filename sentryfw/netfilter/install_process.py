@@ -23,10 +23,8 @@ from sentryfw.netfilter.script import Ruleset
 from sentryfw.netfilter.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sentryfw.config.model import Config
-    from sentryfw.host.protected import Protected
+    from sentryfw.engine.networks import NetworkIndex
 
 COMMAND: Final = child.command_of("sentryfw.netfilter.install_process")
 ANSWER_TIMEOUT_S: Final = 60.0
@@ -37,7 +35,7 @@ MAX_ERROR_CHARACTERS: Final = 500
 
 
 def install_in_subprocess(
-    config: "Config", never_block: "Iterable[Protected]", timeout: float = ANSWER_TIMEOUT_S
+    config: "Config", never_block: "NetworkIndex", timeout: float = ANSWER_TIMEOUT_S
 ) -> Divert:
     """Install or update the table; return the way in which packets reach the queue.
 
@@ -48,7 +46,7 @@ def install_in_subprocess(
     from sentryfw.host.whole6 import onlink  # noqa: PLC0415
     from sentryfw.netfilter.ruleset import render  # noqa: PLC0415
 
-    ruleset = render(config, (protected.network for protected in never_block), onlink())
+    ruleset = render(config, never_block, onlink())
     try:
         ended = child.run(COMMAND, ruleset, timeout)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -5,7 +5,7 @@ starts soon (install_process.py).
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from sentryfw.engine.networks import NetworkIndex
@@ -54,12 +54,14 @@ def make_plan(table: Table, ruleset: Ruleset) -> Plan:
     return plan
 
 
-def _plan(table: Table, ruleset: Ruleset, without: Collection[str] = ()) -> Plan:
-    """Return how the ruleset is loaded; `without`: sets whose elements an update leaves alone."""
+def _plan(table: Table, ruleset: Ruleset, *, keep_never_block: bool = False) -> Plan:
+    """Return how the ruleset is loaded; `keep_never_block`: see Ruleset.script(), for an update."""
     divert = features.require(features.probe())
     update = table.is_installed() and table.comment() == COMMENT
-    left = without if update else ()
-    script = ruleset.script(queue_statement=divert == "queue", update=update, without=left)
+    script = ruleset.script(
+        queue_statement=divert == "queue", update=update,
+        keep_never_block=update and keep_never_block,
+    )  # fmt: skip
     if not update and table.is_installed():
         script += restore_elements(_kept_elements(Libnftables()))
     return Plan(ruleset, script, divert, update)
@@ -72,7 +74,7 @@ def load(table: Table, ruleset: Ruleset) -> Installed:
     never-block networks in another, behind it, as far as they differ: nft's library needs 1 to 5 s
     for 100,000, and so does the kernel for a set that is emptied and filled again.
     """
-    plan = _plan(table, ruleset, without=NEVER_BLOCK_SETS)
+    plan = _plan(table, ruleset, keep_never_block=True)
     nft = Libnftables()
     if plan.divert == "queue":
         nft.run(plan.script)

@@ -6,16 +6,13 @@ or not; no rule is assembled here.
 
 import re
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address, summarize_address_range
 from pathlib import Path
-from socket import inet_ntoa
 from typing import Final, Literal
 
 from sentryfw.config.model import Config
 from sentryfw.config.types import MAX_PORT, IPNetwork, PortRange, merged, ports_text
 from sentryfw.engine.networks import NetworkIndex
 from sentryfw.errors import SentryError
-from sentryfw.host.protected import index_of
 from sentryfw.host.whole6 import LINK_LOCAL
 from sentryfw.netfilter import listed_forward
 from sentryfw.netfilter.schema import (
@@ -27,14 +24,13 @@ from sentryfw.netfilter.schema import (
     NET56,
     NET64,
     NET120,
-    NEVER_BLOCK_SETS,
     ONLINK_SETS,
     PARTNER_BIT,
     PEER_BIT,
     UNLISTED_BIT,
     WHOLE_SET,
 )
-from sentryfw.netfilter.script import Ruleset
+from sentryfw.netfilter.script import Ruleset, define, networks_text
 
 _INCLUDE: Final = re.compile(r'^\s*include "([a-z_]+\.nft)"$', re.MULTILINE)
 _ALL_PORTS: Final[PortRange] = (0, MAX_PORT)
@@ -65,21 +61,20 @@ def directory() -> Path:
     raise SentryError(f"the rulesets are missing from {package}: reinstall SentryFW")
 
 
-def render(
-    config: Config, never_block: Iterable[IPNetwork], onlink: Iterable[IPNetwork] = ()
-) -> Ruleset:
+def render(config: Config, never_block: NetworkIndex, onlink: Iterable[IPNetwork] = ()) -> Ruleset:
     """Render the whole table of a configuration.
 
-    `onlink`: the prefixes that addresses of this host connect it to.
+    `never_block`: with loopback's networks, as index_of() makes it. `onlink`: the prefixes that
+    addresses of this host connect it to.
     """
-    never_blocked = index_of(never_block)
-    values = _values(config, never_blocked, list(onlink))
+    values = (f"define {name} = {value}\n" for name, value in _values(config).items())
+    sets = (define(name, items) for name, items in _set_elements(config, list(onlink)))
     return Ruleset(
-        defines="".join(f"define {name} = {value}\n" for name, value in values.items()),
+        defines="".join((*values, *sets)),
         body="".join(map(_load, _files(config))),
         queue_rule=_load("queue.nft"),
         queue_number=config.queue.number,
-        never_block=(never_blocked.ranges(4), never_blocked.ranges(6)),
+        never_block=(never_block.ranges(4), never_block.ranges(6)),
     )
 
 
@@ -107,8 +102,8 @@ def _load(name: str) -> str:
     return _INCLUDE.sub(lambda match: _load(match[1]).rstrip("\n"), text)
 
 
-def _values(config: Config, never_block: NetworkIndex, onlink: list[IPNetwork]) -> dict[str, str]:
-    """Return the defines: marks and masks, the chains to jump to, the elements of named sets."""
+def _values(config: Config) -> dict[str, str]:
+    """Return defines: marks and masks, the chains to jump to, ports and the queue's number."""
     watch, decoy = config.watch, config.decoy
     watch_chain = "watch_some" if watch.interfaces else "watch_all"
     return {
@@ -123,13 +118,11 @@ def _values(config: Config, never_block: NetworkIndex, onlink: list[IPNetwork]) 
         "raw_syn": "raw_syn_deferred" if watch.defers_raw_syn else "raw_syn_served",
         "queue_number": str(config.queue.number),
         "decoy_port": str(decoy.port),
-        **{name: _elements(items) for name, items in _set_elements(config, never_block, onlink)},
     }
 
 
-def _set_elements(
-    config: Config, never_block: NetworkIndex, onlink: list[IPNetwork]
-) -> Iterator[tuple[str, Iterable[str]]]:
+def _set_elements(config: Config, onlink: list[IPNetwork]) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield the elements of the named sets, without the never-block sets."""
     watch, decoy = config.watch, config.decoy
     zones = [name for zone in config.named_zones() for name in zone.interfaces]
     yield "watched_if", _names((*watch.interfaces, *zones)) if watch.interfaces else ()
@@ -137,9 +130,14 @@ def _set_elements(
     yield "observed_if", _names(config.accepting())
     for protocol in ("tcp", "udp", "sctp"):
         yield f"zone_{protocol}", _zone_ports(config, f"listed_{protocol}")
-    yield from zip(NEVER_BLOCK_SETS, _by_family(never_block), strict=True)
-    yield from zip(ONLINK_SETS, _by_family(NetworkIndex([*onlink, LINK_LOCAL])), strict=True)
-    yield WHOLE_SET, _by_family(NetworkIndex([*onlink, LINK_LOCAL, *config.detect.whole6]))[1]
+    linked = NetworkIndex([*onlink, LINK_LOCAL])
+    whole = linked.joined(NetworkIndex(config.detect.whole6))
+    for name, ranges, width in zip(
+        (*ONLINK_SETS, WHOLE_SET),
+        (linked.ranges(4), linked.ranges(6), whole.ranges(6)),
+        (32, 128, 128), strict=True,
+    ):  # fmt: skip
+        yield name, networks_text(ranges, width)
     yield "listed_forward4", listed_forward.elements(watch.listed_forward, 4)
     yield "listed_forward6", listed_forward.elements(watch.listed_forward, 6)
     traps = watch.mode == "traps"
@@ -181,25 +179,6 @@ def _perhaps_listed(config: Config) -> Iterator[PortRange]:
     yield IDENT_PORT, IDENT_PORT
 
 
-def _by_family(networks: NetworkIndex) -> tuple[list[str], list[str]]:
-    """Return the networks of each family as text, without overlap."""
-    return (
-        [text for first, last in networks.ranges(4) for text in _networks_text(first, last, 32)],
-        [text for first, last in networks.ranges(6) for text in _networks_text(first, last, 128)],
-    )
-
-
-def _networks_text(first: int, last: int, width: int) -> Iterator[str]:
-    """Yield the networks that make up a range of addresses of `width` bits."""
-    count = last - first + 1
-    if width == 32 and not count & (count - 1) and not first % count:
-        yield f"{inet_ntoa(first.to_bytes(4))}/{33 - count.bit_length()}"
-        return
-    size = width // 8
-    ends = ip_address(first.to_bytes(size)), ip_address(last.to_bytes(size))
-    yield from map(str, summarize_address_range(*ends))
-
-
 def unwatched(config: Config, protocol: Literal["tcp", "udp"]) -> list[PortRange]:
     """Return the ports that are not watched: all but traps and decoys, or those from `upper` on."""
     watch, decoy = config.watch, config.decoy
@@ -228,8 +207,3 @@ def _names(patterns: Iterable[str]) -> list[str]:
         if name != other and other.endswith("*") and name.startswith(other[:-1])
     }
     return [f'"{name}"' for name in given if name not in covered]
-
-
-def _elements(items: Iterable[str]) -> str:
-    joined = ", ".join(items)
-    return f"{{ {joined} }}" if joined else "{ }"

@@ -9,13 +9,13 @@ import pytest
 
 from sentryfw.config.model import Config
 from sentryfw.errors import NoPrivilege, SentryError
-from sentryfw.host.protected import Protected
+from sentryfw.host.protected import index_of
 from sentryfw.netfilter import install_process
 from sentryfw.netfilter.install_process import install_in_subprocess
 from sentryfw.netfilter.table import Table
 from sentryfw.tools.drill.namespace import Namespace
 
-PROTECTED: Final = [Protected(ip_network("198.18.0.9/32"), "test")]
+PROTECTED: Final = index_of([ip_network("198.18.0.9/32")])
 
 
 @pytest.mark.netns
@@ -32,7 +32,7 @@ def test_the_table_is_made_and_the_divert_returned(namespace: Namespace) -> None
 def test_a_table_of_another_program_is_left_alone(namespace: Namespace) -> None:
     namespace.run("nft", "add table inet sentryfw")
     with pytest.raises(SentryError, match="cannot install the table: "):
-        namespace.call(lambda: install_in_subprocess(Config(), []))
+        namespace.call(lambda: install_in_subprocess(Config(), index_of([])))
     assert namespace.run("nft", "list ruleset").stdout == "table inet sentryfw {\n}\n"
 
 
@@ -43,7 +43,7 @@ def test_an_error_keeps_its_exit_code(
     without = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
     monkeypatch.setattr(install_process, "COMMAND", [*without, *install_process.COMMAND])
     with pytest.raises(NoPrivilege) as raised:
-        namespace.call(lambda: install_in_subprocess(Config(), []))
+        namespace.call(lambda: install_in_subprocess(Config(), index_of([])))
     assert raised.value.exit_code == 4
 
 
@@ -52,13 +52,13 @@ def test_a_child_that_fails_is_reported_with_its_last_words(
 ) -> None:
     monkeypatch.setattr(install_process, "COMMAND", ["sh", "-c", "echo no memory >&2; exit 3"])
     with pytest.raises(SentryError, match="cannot install the table: no memory"):
-        install_in_subprocess(Config(), [])
+        install_in_subprocess(Config(), index_of([]))
 
 
 def test_a_child_that_cannot_be_started_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install_process, "COMMAND", ["/nonexistent/python"])
     with pytest.raises(SentryError, match=r"cannot install the table: .*No such file"):
-        install_in_subprocess(Config(), [])
+        install_in_subprocess(Config(), index_of([]))
 
 
 def test_the_child_imports_neither_the_configuration_nor_pydantic() -> None:

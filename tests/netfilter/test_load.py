@@ -9,6 +9,7 @@ import pytest
 from sentryfw.config.model import Config
 from sentryfw.engine.model import parse_source
 from sentryfw.errors import SentryError
+from sentryfw.host.protected import index_of
 from sentryfw.netfilter import snapshot
 from sentryfw.netfilter.load import load, make_plan, unload
 from sentryfw.netfilter.ruleset import render
@@ -19,7 +20,7 @@ from support.forge import networks
 
 pytestmark = [pytest.mark.netns]
 
-RULESET: Final = render(Config(), [])
+RULESET: Final = render(Config(), index_of([]))
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_the_kernel_has_the_never_block_elements_that_the_guard_plans(
     given = [ip_network(n) for n in ("0.0.0.0/32", "192.0.2.0/24", "255.0.0.0/8", "::/127")]
     given += [ip_network(n) for n in ("2001:db8::/32", "ffff::/16")]
     for _ in range(loads):
-        namespace.call(lambda: load(table, render(Config(), given)))
+        namespace.call(lambda: load(table, render(Config(), index_of(given))))
     with namespace.call(NfnetlinkSocket) as netlink:
         there = snapshot.read(netlink)
     assert there is not None
@@ -64,7 +65,7 @@ def test_the_kernel_has_the_never_block_elements_that_the_guard_plans(
 def test_an_update_replaces_the_never_block_networks(namespace: Namespace, table: Table) -> None:
     """An operator's own element, too, as at the first load."""
     for text in ("192.0.2.0/24", "203.0.113.0/24", "2001:db8::/32"):
-        ruleset = render(Config(), [ip_network(text)])
+        ruleset = render(Config(), index_of([ip_network(text)]))
         namespace.call(lambda ruleset=ruleset: load(table, ruleset))
         found = {str(network) for network in table.sets.never_blocked()}
         assert found == {text, "127.0.0.0/8", "::1/128"}

@@ -1,17 +1,15 @@
 """The rendered rulesets: golden, loaded into a kernel, and the properties of every rule."""
 
 import re
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sentryfw import config
 from sentryfw.config.model import Config
-from sentryfw.engine.networks import NetworkIndex
+from sentryfw.host.protected import index_of
 from sentryfw.netfilter import ruleset
 from sentryfw.netfilter.script import Ruleset, restore_elements
 from sentryfw.tools.drill.namespace import Namespace
@@ -115,7 +113,7 @@ class Case(NamedTuple):
     update: bool = False
 
     def render(self) -> Ruleset:
-        return ruleset.render(self.config, self.never_block)
+        return ruleset.render(self.config, index_of(self.never_block))
 
     def script(self) -> str:
         return self.render().script(queue_statement=self.queue_statement, update=self.update)
@@ -615,23 +613,3 @@ def test_crowdsec_alone_needs_the_rules_of_a_member(trust: str, case: Case) -> N
     text = f'[fleet.crowdsec]\nurl = "http://127.0.0.1/"\ncredentials = "/k"\ntrust = "{trust}"'
     alone = Case("crowdsec", config.parse(text.encode(), "crowdsec"), [])
     assert alone.render() == case.render() != BASIC.render()
-
-
-NETWORKS = st.one_of(
-    st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)).map(
-        lambda pair: ip_network((pair[0], pair[1]), strict=False)
-    ),
-    st.tuples(st.integers(0x0A000000, 0x0A0000FF), st.integers(27, 32)).map(
-        lambda pair: ip_network((pair[0], pair[1]), strict=False)
-    ),
-    st.tuples(st.integers(2**125, 2**125 + 255), st.integers(120, 128)).map(
-        lambda pair: ip_network((pair[0].to_bytes(16), pair[1]), strict=False)
-    ),
-)
-
-
-@given(st.lists(NETWORKS, max_size=40))
-def test_networks_are_joined_as_ipaddress_does(networks: list[ruleset.IPNetwork]) -> None:
-    four = collapse_addresses(n for n in networks if isinstance(n, IPv4Network))
-    six = collapse_addresses(n for n in networks if isinstance(n, IPv6Network))
-    assert ruleset._by_family(NetworkIndex(networks)) == (list(map(str, four)), list(map(str, six)))

@@ -7,6 +7,7 @@ import pytest
 
 from sentryfw.config.model import Config
 from sentryfw.config.types import MAX_BLOCKS
+from sentryfw.host.protected import index_of
 from sentryfw.netfilter import schema
 from sentryfw.netfilter.ruleset import render
 
@@ -16,7 +17,7 @@ EVERYTHING: Final = Config.model_validate(
         "decoy": {"tcp": [8081], "udp": [8082], "banner": "hello"},
     }
 )
-SCRIPT: Final = render(EVERYTHING, []).script(queue_statement=True, update=False)
+SCRIPT: Final = render(EVERYTHING, index_of([])).script(queue_statement=True, update=False)
 SETS: Final = dict(re.findall(r"^\tset (\w+) \{\n(.*?)^\t\}$", SCRIPT, re.MULTILINE | re.DOTALL))
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -21,6 +21,7 @@ from sentryfw.config.model import Config
 from sentryfw.engine.model import ACCEPT, DROP, Block, Evidence, Meta, Packet, parse_source
 from sentryfw.engine.networks import LINK_LOCAL_ONLY
 from sentryfw.engine.packet import TCP, UDP, decode
+from sentryfw.host.protected import index_of
 from sentryfw.host.whole6 import onlink
 from sentryfw.netfilter.load import load
 from sentryfw.netfilter.packet_queue import PacketQueue
@@ -76,7 +77,7 @@ class Twin:
         self._open: list[socket.socket] = []
         self.table = self.victim.call(Table)
         never_block = config.never_block.addresses
-        ruleset = render(config, never_block, self.victim.call(onlink))
+        ruleset = render(config, index_of(never_block), self.victim.call(onlink))
         ruleset = ruleset._replace(body=_SHORT.sub(rf"\g<1>{_LONG_S}s", ruleset.body))
         self.victim.call(lambda: load(self.table, ruleset))
         self._queued: list[Queued] = []

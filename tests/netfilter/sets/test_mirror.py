@@ -7,6 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from sentryfw.config.model import Config
+from sentryfw.host.protected import index_of
 from sentryfw.netfilter.ruleset import render
 from sentryfw.netfilter.sets import elements
 from sentryfw.netfilter.sets.mirror import KEY_BYTES, TIMEOUTS_S, MirrorSets, outer
@@ -26,7 +27,7 @@ def test_of_networks_that_overlap_the_larger_is_taken() -> None:
 @pytest.fixture
 def table() -> Iterator[Table]:
     with Namespace() as namespace:
-        script = render(Config(), []).script(queue_statement=False, update=False)
+        script = render(Config(), index_of([])).script(queue_statement=False, update=False)
         done = namespace.run("nft", script)
         assert done.returncode == 0, done.stderr
         with closing(namespace.call(Table)) as made:
