@@ -76,8 +76,6 @@ class NfnetlinkSocket:
         timeout = struct.pack("=qq", int(ANSWER_TIMEOUT_S), 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         self._sequence = 0
-        self._room = bytearray(DUMP_BYTES)
-        """Reused: recv() would map and unmap that much for each answer."""
         self._answers: AnswerRoom | None = None
         """Made by the first ask_each()."""
 
@@ -212,12 +210,11 @@ class NfnetlinkSocket:
         except OSError as error:
             _raise_unanswered(error, what)
 
-    def _receive(self, what: str) -> bytes:
+    def _receive(self, what: str, size: int = DUMP_BYTES) -> bytes:
         try:
-            size = self._socket.recv_into(self._room)
+            return self._socket.recv(size)
         except OSError as error:
             _raise_unanswered(error, what)
-        return bytes(memoryview(self._room)[:size])
 
 
 class NotificationSocket:
