@@ -6,6 +6,7 @@ or not; no rule is assembled here.
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import Final, Literal
 
@@ -30,7 +31,7 @@ from sentryfw.netfilter.schema import (
     UNLISTED_BIT,
     WHOLE_SET,
 )
-from sentryfw.netfilter.script import Ruleset, define, networks_text
+from sentryfw.netfilter.script import Ruleset, define, elements, networks_text
 
 _INCLUDE: Final = re.compile(r'^\s*include "([a-z_]+\.nft)"$', re.MULTILINE)
 _ALL_PORTS: Final[PortRange] = (0, MAX_PORT)
@@ -67,10 +68,8 @@ def render(config: Config, never_block: NetworkIndex, onlink: Iterable[IPNetwork
     `never_block`: with loopback's networks, as index_of() makes it. `onlink`: the prefixes that
     addresses of this host connect it to.
     """
-    values = (f"define {name} = {value}\n" for name, value in _values(config).items())
-    sets = (define(name, items) for name, items in _set_elements(config, list(onlink)))
     return Ruleset(
-        defines="".join((*values, *sets)),
+        defines="".join(starmap(define, _values(config, list(onlink)).items())),
         body="".join(map(_load, _files(config))),
         queue_rule=_load("queue.nft"),
         queue_number=config.queue.number,
@@ -102,8 +101,8 @@ def _load(name: str) -> str:
     return _INCLUDE.sub(lambda match: _load(match[1]).rstrip("\n"), text)
 
 
-def _values(config: Config) -> dict[str, str]:
-    """Return defines: marks and masks, the chains to jump to, ports and the queue's number."""
+def _values(config: Config, onlink: list[IPNetwork]) -> dict[str, str]:
+    """Return the defines: marks and masks, the chains to jump to, the elements of named sets."""
     watch, decoy = config.watch, config.decoy
     watch_chain = "watch_some" if watch.interfaces else "watch_all"
     return {
@@ -118,6 +117,7 @@ def _values(config: Config) -> dict[str, str]:
         "raw_syn": "raw_syn_deferred" if watch.defers_raw_syn else "raw_syn_served",
         "queue_number": str(config.queue.number),
         "decoy_port": str(decoy.port),
+        **{name: elements(items) for name, items in _set_elements(config, onlink)},
     }
 
 
@@ -132,12 +132,10 @@ def _set_elements(config: Config, onlink: list[IPNetwork]) -> Iterator[tuple[str
         yield f"zone_{protocol}", _zone_ports(config, f"listed_{protocol}")
     linked = NetworkIndex([*onlink, LINK_LOCAL])
     whole = linked.joined(NetworkIndex(config.detect.whole6))
-    for name, ranges, width in zip(
-        (*ONLINK_SETS, WHOLE_SET),
-        (linked.ranges(4), linked.ranges(6), whole.ranges(6)),
-        (32, 128, 128), strict=True,
-    ):  # fmt: skip
-        yield name, networks_text(ranges, width)
+    on4, on6 = ONLINK_SETS
+    yield on4, networks_text(linked.ranges(4), 32)
+    yield on6, networks_text(linked.ranges(6), 128)
+    yield WHOLE_SET, networks_text(whole.ranges(6), 128)
     yield "listed_forward4", listed_forward.elements(watch.listed_forward, 4)
     yield "listed_forward6", listed_forward.elements(watch.listed_forward, 6)
     traps = watch.mode == "traps"

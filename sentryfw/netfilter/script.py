@@ -43,16 +43,21 @@ class Ruleset(NamedTuple):
             if keep_never_block:
                 body = body.replace(f"\t\telements = ${name}\n", "")
             else:
-                defines += define(name, networks_text(ranges, width))
+                defines += define(name, elements(networks_text(ranges, width)))
         start = _start_of_update(body) if update else _START
         queue_rule = self.queue_rule if queue_statement else ""
         return f"{defines}\n{start}\n{body}{queue_rule}"
 
 
-def define(name: str, elements: Iterable[str]) -> str:
-    """Return the line that defines the elements of a set."""
-    joined = ", ".join(elements)
-    return f"define {name} = {{ {joined} }}\n" if joined else f"define {name} = {{ }}\n"
+def define(name: str, value: str) -> str:
+    """Return the line that defines a name for the rules."""
+    return f"define {name} = {value}\n"
+
+
+def elements(items: Iterable[str]) -> str:
+    """Return the elements of a set as a value."""
+    joined = ", ".join(items)
+    return f"{{ {joined} }}" if joined else "{ }"
 
 
 def networks_text(ranges: Iterable[Range], width: int) -> Iterator[str]:
