@@ -40,6 +40,8 @@ MAX_FILE_BYTES: Final = 1 << 20
 MAX_FILES_READ: Final = 128
 """Files that a reader keeps in memory."""
 SUFFIX: Final = ".pcapng"
+_SUFFIXES: Final = (SUFFIX, f"{SUFFIX}.part")
+"""An earlier version left files of the second kind where it was killed."""
 
 
 class RecentProbe(NamedTuple):
@@ -146,6 +148,8 @@ class CaptureStore:
         """`captures`: those that are kept at most; `age`: seconds after which one is removed."""
         self._directory = private_directory(directory)
         self._max_captures = captures
+        self._max_in_file = min(MAX_IN_FILE, max(1, captures // 64))
+        """A removal takes a whole file: with few captures to keep, each gets its own."""
         self._age = age
         self._files = deque(
             _File(name, max(1, len(_packets(directory / name)))) for name in _names(directory)
@@ -170,13 +174,10 @@ class CaptureStore:
         self.trim(time.time())
 
     def _takes(self, file: _File, waiting: int, capture: Capture) -> bool:
-        """Return whether one capture more belongs there, behind those that wait.
-
-        A removal takes a whole file: with few captures to keep, each gets its own.
-        """
-        most = min(MAX_IN_FILE, max(1, self._max_captures // 64))
+        """Return whether one capture more belongs there, behind those that wait."""
         after, last = _span(capture.entry)
-        return file.captures + waiting < most and after < _first(file.name) <= last
+        has_room = file.captures + waiting < self._max_in_file
+        return has_room and after < _first(file.name) <= last
 
     def _append(self, captures: list[Capture]) -> None:
         """Append to the open file."""
@@ -185,7 +186,7 @@ class CaptureStore:
             return
         data = b"".join(capture.packets() for capture in captures)
         self._open = None  # a file that could not be written takes no more
-        _append(self._directory / file.name, data)
+        _extend(self._directory / file.name, data)
         if not file.captures:
             self._files.append(file)
         file.captures += len(captures)
@@ -259,11 +260,12 @@ def _names(directory: Path) -> list[str]:
     """Return the names of the files of captures, the oldest first. Raise NoPrivilege."""
     try:
         with acting_as_owner(directory):
-            return sorted(path.name for path in directory.iterdir() if path.suffix == SUFFIX)
+            names = [path.name for path in directory.iterdir()]
     except PermissionError as error:
         raise NoPrivilege(f"{directory}: {error.strerror}: run it with sudo") from None
     except OSError:  # captures are not kept
         return []
+    return sorted(name for name in names if name.endswith(_SUFFIXES))
 
 
 def _packets(path: Path) -> dict[bytes, bytes]:
@@ -283,7 +285,7 @@ def _head(entry: DecisionRecord) -> bytes:
     return pcapng.section(about, f"SentryFW {__version__}", SNAP_BYTES)
 
 
-def _append(path: Path, packets: bytes) -> None:
+def _extend(path: Path, packets: bytes) -> None:
     """Append packets to a file, behind its head. Raise OSError if the disk accepts less than all
     of it; the file is as before then."""
     descriptor = open_private(path, os.O_WRONLY | os.O_APPEND)

@@ -89,20 +89,23 @@ def _padded(data: bytes) -> bytes:
 
 def packets(data: bytes) -> Iterator[bytes]:
     """Yield the packets in one of our files, as far as their bytes were kept."""
-    for kind, block in _blocks(data):
-        if kind == ENHANCED_PACKET and len(block) >= 32:
-            [size] = struct.unpack_from("<I", block, 20)
-            yield block[28 : min(28 + size, len(block) - 4)]
+    for block, size in _packet_blocks(data):
+        yield block[28 : min(28 + size, len(block) - 4)]
 
 
 def commented(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the comment and the whole block of each packet in one of our files."""
+    for block, size in _packet_blocks(data):
+        options = 28 + size + (-size & 3)
+        code, length = 0, 0
+        if options + 4 <= len(block):
+            code, length = struct.unpack_from("<HH", block, options)
+        start = options + 4
+        yield block[start : start + length] if code == OPT_COMMENT else b"", block
+
+
+def _packet_blocks(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield each packet's block, and how many bytes of the packet it should have."""
     for kind, block in _blocks(data):
         if kind == ENHANCED_PACKET and len(block) >= 32:
-            [size] = struct.unpack_from("<I", block, 20)
-            options = 28 + size + (-size & 3)
-            code, length = 0, 0
-            if options + 4 <= len(block):
-                code, length = struct.unpack_from("<HH", block, options)
-            start = options + 4
-            yield block[start : start + length] if code == OPT_COMMENT else b"", block
+            yield block, struct.unpack_from("<I", block, 20)[0]

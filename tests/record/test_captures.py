@@ -315,6 +315,16 @@ def test_the_bounds_hold_over_a_restart(
     assert _files(tmp_path) == [file_name(_entry(n)) for n in (6, 7)]
 
 
+def test_a_file_that_a_crash_left_incomplete_is_removed_in_its_turn(
+    make: Callable[..., module.CaptureStore], tmp_path: Path
+) -> None:
+    """An earlier version wrote a file under another name first."""
+    make()
+    (tmp_path / "evidence" / f"{file_name(BLOCK)}.part").write_bytes(b"half")
+    make(1).write([_capture(1)])
+    assert _files(tmp_path) == [file_name(_entry(1))]
+
+
 def test_files_of_others_stay(make: Callable[..., module.CaptureStore], tmp_path: Path) -> None:
     make()
     (tmp_path / "evidence" / "an-operators-own-note").touch()
@@ -327,18 +337,18 @@ def test_a_full_disk_leaves_the_file_as_it_was(
 ) -> None:
     kept = make(PLENTY)
     whole = module.os.write
-    cut = pytest.MonkeyPatch()
-    cut.setattr(module.os, "write", lambda fd, data: whole(fd, data[:10]))
-    with cut.context(), pytest.raises(OSError, match="No space left on device"):
-        kept.write([_capture(0)])
-    cut.undo()
+
+    def write_on_a_full_disk(capture: Capture) -> None:
+        with monkeypatch.context() as full:
+            full.setattr(module.os, "write", lambda fd, data: whole(fd, data[:10]))
+            with pytest.raises(OSError, match="No space left on device"):
+                kept.write([capture])
+
+    write_on_a_full_disk(_capture(0))
     assert _files(tmp_path) == []
     kept.write([_capture(1, 1)])
     before = (tmp_path / "evidence" / file_name(_entry(1))).read_bytes()
-    monkeypatch.setattr(module.os, "write", lambda fd, data: whole(fd, data[:10]))
-    with pytest.raises(OSError, match="No space left on device"):
-        kept.write([_capture(2, 2)])
-    monkeypatch.setattr(module.os, "write", whole)
+    write_on_a_full_disk(_capture(2, 2))
     assert (tmp_path / "evidence" / file_name(_entry(1))).read_bytes() == before
     kept.write([_capture(3, 3)])
     entries = [_entry(second) for second in (1, 2, 3)]
