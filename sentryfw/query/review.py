@@ -18,7 +18,7 @@ from sentryfw.engine.track import Horizons
 from sentryfw.errors import SentryError
 from sentryfw.host import address_list
 from sentryfw.host.account import acting_as_owner
-from sentryfw.host.links import links
+from sentryfw.netlink.links import links
 from sentryfw.netlink.sock_diag import TCP, UDP, receivers
 
 MAX_LINES: Final = 10

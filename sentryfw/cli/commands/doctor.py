@@ -16,11 +16,11 @@ from sentryfw.cli.commands.status import daemon_status
 from sentryfw.config.model import Config
 from sentryfw.config.types import matches
 from sentryfw.errors import SentryError, Unsupported
-from sentryfw.host.links import Link, links
 from sentryfw.netfilter import features
 from sentryfw.netfilter.libnftables import Libnftables
 from sentryfw.netfilter.packet_queue import require_library
 from sentryfw.netfilter.table import Table
+from sentryfw.netlink.links import Link, links
 from sentryfw.origin.origins import Origins
 from sentryfw.query import conntrack_room, neighbours, saved_ruleset
 from sentryfw.query.notices import control_notices

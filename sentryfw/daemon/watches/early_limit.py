@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from sentryfw.errors import SentryError
-from sentryfw.host.links import links
 from sentryfw.netfilter.schema import TABLE
 from sentryfw.netfilter.table import Table
+from sentryfw.netlink.links import links
 from sentryfw.netlink.redirections import redirecting_table
 from sentryfw.netlink.socket import NfnetlinkSocket
 

@@ -16,8 +16,8 @@ from sentryfw.daemon.watches.early_limit import (
     EarlyLimit,
 )
 from sentryfw.errors import KernelError
-from sentryfw.host.links import Link
 from sentryfw.netfilter.table import Counter
+from sentryfw.netlink.links import Link
 
 
 class FakeTable:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sentryfw.host.links import Link, links
+from sentryfw.netlink.links import Link, links
 from sentryfw.tools.drill.namespace import Namespace
 
 pytestmark = pytest.mark.netns
