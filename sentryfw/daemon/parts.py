@@ -38,6 +38,7 @@ from sentryfw.guard.block_index import key_text
 from sentryfw.guard.guard import Guard
 from sentryfw.guard.never_block import NeverBlockWatcher
 from sentryfw.guard.never_block_update import Applied, NeverBlockUpdater
+from sentryfw.host.affinity import SeparateCore
 from sentryfw.host.protected import ProtectedNetworks, never_block, remembered
 from sentryfw.host.whole6 import neighbours
 from sentryfw.netfilter.features import Divert
@@ -117,6 +118,7 @@ def _build_behind(queue: PacketQueue, config: Config) -> Parts:
     ledger.max_bytes = config.record.ledger_mib * MIB
     events = ResilientEventFile(config.paths.events, event_limits(config))
     recorder = Recorder(ledger, events, store, record_limits(config))
+    recorder.core = SeparateCore(threading.get_native_id())  # this thread runs the loop
     table = Table()
     protected = ProtectedNetworks.of(never_block(config, remembered(ledger.protected())))
 

@@ -23,9 +23,9 @@ from sentryfw.text import PlainFormatter
 
 log: Final = logging.getLogger("sentryfwd")
 
-SWITCH_INTERVAL_S: Final = 0.001
+SWITCH_INTERVAL_S: Final = 0.0001
 """Seconds after which another thread hands Python's lock to the loop that gives the verdicts.
-Python's own value is 5 ms."""
+Python's own value is 5 ms. See docs/decisions.md: separate-core."""
 GC_THRESHOLDS: Final = (2_000, 100, 20)
 """Allocations between two collections of new objects, and those between two of older ones. Judging
 a packet makes objects and no cycle; with Python's own values (700, 10, 10) a seventh of the time of

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -101,6 +102,8 @@ class Recorder:
 
     listener: Callable[[str, dict[str, object]], None] = staticmethod(_ignore)
     """Called with each event about the daemon itself, and when records are lost; in any thread."""
+    core: AbstractContextManager[None] = nullcontext()
+    """The thread writes within it (host/affinity.py)."""
 
     def __init__(
         self,
@@ -197,7 +200,9 @@ class Recorder:
             while len(items) < WRITE_BATCH and not self._queue.empty():
                 items.append(self._queue.get())
             running = None not in items
-            self.write([item for item in items if item is not None], time.monotonic(), time.time())
+            found = [item for item in items if item is not None]
+            with self.core:
+                self.write(found, time.monotonic(), time.time())
         events = self._throttle.flush(time.monotonic(), time.time())
         if events:
             self._append(events)

@@ -247,11 +247,13 @@ def _numbers() -> dict[str, int]:
 
 
 def _allowed(text: str) -> set[str]:
-    """Return the system calls that SystemCallFilter= allows: the first list without the second."""
-    [allowed, denied] = setting(text, "SystemCallFilter")
+    """Return the system calls that SystemCallFilter= allows: the first list without the second,
+    and the calls of the third."""
+    [allowed, denied, again] = setting(text, "SystemCallFilter")
     calls = {call for name in allowed.split() for call in _group(name)}
     calls |= _group("@default")
-    return calls - {call for name in denied.removeprefix("~").split() for call in _group(name)}
+    calls -= {call for name in denied.removeprefix("~").split() for call in _group(name)}
+    return calls | set(again.split())
 
 
 def _program(numbers: list[int]) -> bytes:
