@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 SLOT_BYTES: Final = 512
 """Room for one answer: an element with a comment, or a refused query, takes 420 bytes at most."""
 _MSG_TRUNC: Final = 0x20
+_MSG_WAITFORONE: Final = 0x10000
 
 
 class _Part(ctypes.Structure):
@@ -63,11 +64,12 @@ class AnswerRoom:
             slot.header.parts, slot.header.part_count = ctypes.pointer(part), 1
 
     def receive(self, descriptor: int, count: int) -> list[bytes]:
-        """Return the next datagrams: `count` of them, or what came until the socket's timeout.
+        """Return the next datagrams: those that are there, `count` of them at most, or else the
+        first that comes before the socket's timeout.
 
         Raise OSError if none came, and with EMSGSIZE if one has more than SLOT_BYTES.
         """
-        while (found := self._receive(descriptor, self._slots, count, 0, None)) < 0:
+        while (found := self._receive(descriptor, self._slots, count, _MSG_WAITFORONE, None)) < 0:
             code = ctypes.get_errno()
             if code != errno.EINTR:
                 raise OSError(code, os.strerror(code))

@@ -6,7 +6,7 @@ reads the others at once (element_layout.py).
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, summarize_address_range
 from typing import Final, NamedTuple, Self
 
@@ -101,6 +101,13 @@ def key_queries(keys: Iterable[bytes]) -> list[bytes]:
     nl.set_name() is its start.
     """
     return [_QUERY_HEADERS[len(key)] + key for key in keys]
+
+
+def key_list(keys: Sequence[bytes]) -> bytes:
+    """Pack the end of a body of NFT_MSG_GETSETELEM for all keys, which have one length: 4, 16 or 40
+    bytes. nl.set_name() is its start."""
+    header = _ELEMENT_HEADERS[len(keys[0]), False]
+    return attribute(nl.NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED, header.join((b"", *keys)))
 
 
 def packed_element(key: bytes, life: Lifetime) -> bytes:

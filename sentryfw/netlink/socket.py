@@ -25,6 +25,7 @@ NETLINK_NETFILTER: Final = 12
 SOL_NETLINK: Final = 270
 NETLINK_ADD_MEMBERSHIP: Final = 1
 NETLINK_DROP_MEMBERSHIP: Final = 2
+NETLINK_CAP_ACK: Final = 10
 SO_SNDBUFFORCE: Final = 32
 SO_RCVBUFFORCE: Final = 33
 
@@ -75,6 +76,8 @@ class NfnetlinkSocket:
         self._socket.bind((0, 0))
         timeout = struct.pack("=qq", int(ANSWER_TIMEOUT_S), 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        # Errors without the request, which has more bytes than AnswerRoom has for an answer.
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         self._sequence = 0
         self._answers: AnswerRoom | None = None
         """Made by the first ask_each()."""
@@ -169,6 +172,26 @@ class NfnetlinkSocket:
                 if sequence != first + len(answers):
                     continue  # the answer to an older request, which timed out
                 answers.append(data if kind != NLMSG_ERROR else _absent(data, what))
+        return answers
+
+    def ask_all(self, kind: int, body: bytes, count: int, what: str) -> list[bytes]:
+        """Send one NFT_MSG_GET* for `count` objects.
+
+        Return the answers, each a datagram, in order, up to the first object that does not exist:
+        there the kernel stops. The answers need room: call grow() before.
+        """
+        sequence = self._number(1)
+        self._send(nft(kind, body, sequence=sequence), what)
+        answers: list[bytes] = []
+        while len(answers) < count:
+            for data in self._receive_many(count - len(answers), what):
+                kind, number = _KIND.unpack_from(data)
+                if number != sequence:
+                    continue  # the answer to an older request, which timed out
+                if kind == NLMSG_ERROR:
+                    _absent(data, what)
+                    return answers
+                answers.append(data)
         return answers
 
     def _number(self, count: int) -> int:

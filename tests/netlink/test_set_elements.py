@@ -225,6 +225,14 @@ def test_a_key_query_is_the_end_of_a_query_for_one_element(key: bytes) -> None:
     assert whole == set_elements.set_element("sentryfw", "block", key)
 
 
+@given(keys=st.one_of(*(st.lists(keys, min_size=1, max_size=9) for keys in KEYS.values())))
+def test_a_key_list_has_the_elements_of_all_queries(keys: list[bytes]) -> None:
+    head = len(nl.set_name("t", "s")) + 4  # and the header of the list
+    elements = [set_elements.set_element("t", "s", key)[head:] for key in keys]
+    expected = nl.nested(nl.NFTA_SET_ELEM_LIST_ELEMENTS, b"".join(elements))
+    assert set_elements.key_list(keys) == expected
+
+
 # --- intervals
 
 

@@ -115,6 +115,31 @@ def test_ask_each_returns_an_answer_for_each_object_that_exists(
     assert [bool(answer) for answer in found] == [False, True, False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [([1, 3], 2), ([1, 3, 0, 1], 2), ([0, 1], 0), ([1] * 300, 300), ([1] * 299 + [0], 299)],
+    ids=["all", "one-absent", "first-absent", "many", "last-absent"],
+)
+def test_ask_all_returns_the_answers_up_to_the_first_absent_object(
+    namespace: Namespace, netlink: NfnetlinkSocket, asked: list[int], answered: int
+) -> None:
+    namespace.run(
+        "nft", "add table inet tried; add set inet tried s { type ipv4_addr; };"
+        " add element inet tried s { 0.0.0.1, 0.0.0.3 }",
+    )  # fmt: skip
+    netlink.grow(1 << 22)
+    listed = nl.set_name("tried", "s") + set_elements.key_list([n.to_bytes(4) for n in asked])
+    for _ in range(2):  # nothing is left for the next question
+        found = netlink.ask_all(nl.NFT_MSG_GETSETELEM, listed, len(asked), "elements")
+        keys = [
+            element.key
+            for data in found
+            for message in nlmsg.messages(data)
+            for element in set_elements.elements_of(message)
+        ]
+        assert keys == [n.to_bytes(4) for n in asked[:answered]]
+
+
 # --- notifications
 
 
