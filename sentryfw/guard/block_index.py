@@ -51,6 +51,12 @@ class BlockIndex:
     def __setitem__(self, key: bytes, expiry: Expiry) -> None:
         self._parts[hash(key) % PART_COUNT][key] = complex(*expiry)
 
+    def update(self, blocks: Iterable[tuple[bytes, Expiry]]) -> None:
+        """Set many blocks, each as by an assignment."""
+        parts = self._parts
+        for key, (timeout, end) in blocks:
+            parts[hash(key) % PART_COUNT][key] = complex(timeout, end)
+
     def get(self, key: bytes) -> Expiry | None:
         found = self._parts[hash(key) % PART_COUNT].get(key)
         return None if found is None else (found.real, found.imag)
@@ -188,10 +194,9 @@ def element_key(source: Source) -> bytes:
 
 def by_set(keys: Iterable[bytes]) -> dict[str, list[bytes]]:
     """Group keys by the name of the set that holds them."""
-    found: dict[str, list[bytes]] = {}
-    for key in keys:
-        found.setdefault(BLOCK_SETS[len(key)], []).append(key)
-    return found
+    listed = list(keys)
+    found = {name: [key for key in listed if len(key) == size] for size, name in BLOCK_SETS.items()}
+    return {name: part for name, part in found.items() if part}
 
 
 def key_text(key: bytes) -> str:

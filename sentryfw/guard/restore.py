@@ -8,9 +8,10 @@ See docs/decisions.md: restore-batches.
 """
 
 import errno
+import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_network
 from pathlib import Path
@@ -29,7 +30,7 @@ from sentryfw.netfilter.schema import BLOCK_SETS
 from sentryfw.netlink.set_elements import Lifetime, key_after
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.record import active_blocks
-from sentryfw.record.active_blocks import ActiveBlock
+from sentryfw.record.active_blocks import ActiveBlock, key_of
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.resilient_ledger import AnyLedger
 
@@ -43,6 +44,8 @@ MUTE_ABOVE_COUNT: Final = 20_000
 """Elements in one of our transactions above which the monitor is muted: their notifications would
 push out those of other programs, and cost as much as adding the elements."""
 
+SourceRow = tuple[bytes, str, Expiry]
+"""A row of the ledger about a source: key, address, and when the block ends by the ledger."""
 Mute = Callable[[], AbstractContextManager[None]]
 """Keeps the kernel from notifying us of changes within the context (Monitor.muted)."""
 
@@ -70,7 +73,6 @@ class LedgerRestore:
         self._mute = mute
         self._kernel = BlockSetReader(netlink, bool)
         self._found = dict.fromkeys(BLOCK_SETS.values(), 0)
-        self._rows: list[tuple[bytes, str, Expiry]] = []
         self._missing: dict[str, dict[bytes, Expiry]] = {name: {} for name in BLOCK_SETS.values()}
         self._full: set[str] = set()
         self.ends = BlockIndex()
@@ -81,49 +83,51 @@ class LedgerRestore:
         self.moved: list[tuple[str, float]] = []
         """Addresses whose end differs, with the kernel's end on the monotonic clock."""
 
-    def add(self, key: bytes, address: str, timeout: float, end: float) -> None:
-        """Add a row."""
-        self._rows.append((key, address, (timeout, end)))
-        if len(self._rows) >= LOOKUP_BATCH:
-            self._look_up()
+    def add(self, rows: Sequence[SourceRow]) -> None:
+        """Add rows: some thousand at once, which the kernel is asked for together."""
+        self.rows += len(rows)
+        there = self._there([key for key, _, _ in rows])
+        found: list[tuple[bytes, Expiry]] = []
+        for key, address, expiry in rows:
+            kept = there.get(key)
+            if kept is None:
+                self._missing[BLOCK_SETS[len(key)]][key] = expiry
+                continue
+            found.append((key, kept))
+            if kept[0] and abs(kept[1] - expiry[1]) > LEDGER_TOLERANCE_S:
+                self.moved.append((address, kept[1]))
+        self.ends.update(found)
+        for name, missing in self._missing.items():
+            if len(missing) >= self._batch:
+                self._restore(name)
 
     def finish(self, ended: int = 0) -> bool:
         """Restore the rest. Return whether a large set holds blocks that have no row.
 
         `ended`: blocks that ended within GC_DELAY_S, which the kernel may still count.
         """
-        self._look_up()
         for name in self._missing:
             self._restore(name)
-        for key, expiry in self.unknown.items():
-            self.ends[key] = expiry
+        self.ends.update(self.unknown.items())
         return bool(self._kernel.sets_with_unknown(self._found, ended))
 
-    def _look_up(self) -> None:
-        rows, self._rows = self._rows, []
-        self.rows += len(rows)
-        there = {key: self.unknown.pop(key) for key, _, _ in rows if key in self.unknown}
-        for name, keys in by_set(key for key, _, _ in rows if key not in there).items():
-            there.update(self._kernel.find(name, keys))
-        for key, address, (timeout, end) in rows:
-            name = BLOCK_SETS[len(key)]
-            found = there.get(key)
-            if found is None:
-                self._missing[name][key] = (timeout, end)
-                if len(self._missing[name]) >= self._batch:
-                    self._restore(name)
-                continue
-            self._found[name] += 1
-            self.ends[key] = found
-            if found[0] and abs(found[1] - end) > LEDGER_TOLERANCE_S:
-                self.moved.append((address, found[1]))
+    def _there(self, keys: list[bytes]) -> dict[bytes, Expiry]:
+        """Return those of the keys that are in the kernel."""
+        there: dict[bytes, Expiry] = {}
+        if self.unknown:  # the dump has answered for small sets
+            there = {key: self.unknown.pop(key) for key in keys if key in self.unknown}
+            keys = [key for key in keys if key not in there]
+        for name, asked in by_set(keys).items():
+            there.update(self._kernel.find(name, asked))
+        for name, found in by_set(there).items():
+            self._found[name] += len(found)
+        return there
 
     def _restore(self, name: str) -> None:
         wanted, self._missing[name] = self._missing[name], {}
         added = self._add_elements(name, list(wanted.items()))
         self.restored += len(added)
-        for key, expiry in added:
-            self.ends[key] = expiry
+        self.ends.update(added)
         if len(added) < len(wanted):
             lost = len(wanted) - len(added)
             log.error("set %s is full: %d blocks of the ledger are not restored", name, lost)
@@ -234,14 +238,19 @@ def _add_rows(
 ) -> list[tuple[IPNetwork, Lifetime]]:
     """Add the rows of sources to the restore; return those of networks."""
     networks: list[tuple[IPNetwork, Lifetime]] = []
-    for row in rows:
-        try:
-            if row.is_network:
-                networks.append((ip_network(row.address), Lifetime(row.timeout, row.left)))
-            else:
-                restore.add(row.key, row.address, row.timeout, start.monotonic + row.left)
-        except ValueError:
-            log.warning("ledger: ignoring a block of %r, which is not an address", row.address)
+    rest = iter(rows)
+    while batch := list(itertools.islice(rest, LOOKUP_BATCH)):
+        sources: list[SourceRow] = []
+        for address, family, timeout, left in batch:
+            key = key_of(address, family)
+            if key is not None:
+                sources.append((key, address, (timeout, start.monotonic + left)))
+                continue
+            try:
+                networks.append((ip_network(address), Lifetime(timeout, left)))
+            except ValueError:
+                log.warning("ledger: ignoring a block of %r, which is not an address", address)
+        restore.add(sources)
     return networks
 
 

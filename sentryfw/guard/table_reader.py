@@ -16,6 +16,7 @@ from sentryfw.netfilter import block_sets, snapshot
 from sentryfw.netfilter.schema import BLOCK_SETS, NETWORK_SETS, OFF_TABLE
 from sentryfw.netfilter.sets.counts import reported_count
 from sentryfw.netfilter.sets.decisions import DecisionSets
+from sentryfw.netfilter.sets.elements import ask_each
 from sentryfw.netfilter.snapshot import TableSnapshot
 from sentryfw.netfilter.table import is_table
 from sentryfw.netlink.socket import NfnetlinkSocket
@@ -51,8 +52,10 @@ class BlockSetReader:
         if self._counts[name] == 0:
             return {}
         now = time.monotonic()
-        found = block_sets.find_lifetimes(self._netlink, name, keys, self._pause)
-        return {key: (life.timeout, now + life.left) for key, life in found.items()}
+        return {
+            key: (timeout / 1000, now + left / 1000)
+            for key, timeout, left, _, _ in ask_each(self._netlink, name, keys, self._pause)
+        }
 
     def dump_small(self) -> Iterator[tuple[bytes, Expiry]]:
         """Yield the elements of each set that is small enough for a dump."""

@@ -6,13 +6,17 @@ instead of 5.
 See docs/decisions.md: element-layout.
 """
 
+import operator
 import struct
 import sys
-from collections.abc import Iterator
-from typing import Final, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Self, cast
 
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.message import attribute_list
+
+Values = tuple[bytes, int, int, int, int]
+"""Key, timeout and time left in milliseconds, packets and bytes of an element."""
 
 _VALUE_PATHS: Final = (
     (nl.NFTA_SET_ELEM_KEY, nl.NFTA_DATA_VALUE),
@@ -21,7 +25,7 @@ _VALUE_PATHS: Final = (
     (nl.NFTA_SET_ELEM_EXPR, nl.NFTA_EXPR_DATA, nl.NFTA_COUNTER_PACKETS),
     (nl.NFTA_SET_ELEM_EXPR, nl.NFTA_EXPR_DATA, nl.NFTA_COUNTER_BYTES),
 )
-"""Attributes that lead to the values of a timed, counted element, in the order of its fields."""
+"""Attributes that lead to the values of a timed, counted element, in the order of Values."""
 _NUMBER_BYTES: Final = 8
 _OTHERS: Final = (nl.NFTA_SET_ELEM_FLAGS, nl.NFTA_SET_ELEM_EXPRESSIONS)
 """Attributes of elements that are read one by one: the end of an interval, several expressions."""
@@ -43,7 +47,7 @@ class ElementLayout:
         varying: tuple[tuple[int, int], ...] = (),
     ) -> None:
         """`record`: the bytes that hold the element. `found`: start and size of each value there,
-        in the order of Element's fields; None: it has none, as a timeout that is the set's own.
+        in the order of Values; None: it has none, as a timeout that is the set's own.
         `varying`: other places whose bytes may differ."""
         places = [place for place in found if place is not None]
         self._size = len(record)
@@ -55,7 +59,7 @@ class ElementLayout:
         self._count = 0
         self._ints = 0, 0
         in_order = sorted(places)
-        self._order = [-1 if place is None else in_order.index(place) for place in found]
+        self._pick = _picker([place and in_order.index(place) for place in found])
         self._struct = struct.Struct(_format(in_order, self._size))
 
     @classmethod
@@ -89,12 +93,17 @@ class ElementLayout:
         mask, fixed = self._ints
         return int.from_bytes(payload) & mask == fixed
 
-    def values(self, payload: bytes) -> Iterator[tuple[bytes, int, int, int, int]]:
-        """Yield key, timeout and time left in milliseconds, packets and bytes of each element."""
-        key, timeout, left, packets, size = self._order  # -1: the zero at the end
-        for values in self._struct.iter_unpack(payload):
-            row = (*values, 0)
-            yield row[key], row[timeout], row[left], row[packets], row[size]
+    def values(self, payload: bytes) -> Iterator[Values]:
+        """Yield the values of each element in a payload that fits()."""
+        return map(self._pick, self._struct.iter_unpack(payload))
+
+
+def _picker(order: list[int | None]) -> Callable[[tuple[Any, ...]], Values]:
+    """Return a function that puts what is read into the order of Values; None: 0."""
+    places = [place for place in order if place is not None]
+    if len(places) == len(order):
+        return operator.itemgetter(*places)
+    return lambda read: cast("Values", tuple(0 if at is None else read[at] for at in order))
 
 
 def _places(element: bytes) -> list[tuple[int, int] | None] | None:

@@ -6,12 +6,13 @@ reads the others at once (element_layout.py).
 """
 
 import itertools
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, summarize_address_range
 from typing import Final, NamedTuple, Self
 
 from sentryfw.netlink import nftables as nl
-from sentryfw.netlink.element_layout import ElementLayout
+from sentryfw.netlink.element_layout import ElementLayout, Values
 from sentryfw.netlink.message import (
     HEADER,
     NLA_F_NESTED,
@@ -64,6 +65,7 @@ ELEMENT_KEY_BYTES: Final = (4, 16, 40)
 IPv6 addresses, protocol and port."""
 _TIMEOUT: Final = nl.u64(nl.NFTA_SET_ELEM_TIMEOUT, 0)[:4]
 _EXPIRATION: Final = nl.u64(nl.NFTA_SET_ELEM_EXPIRATION, 0)[:4]
+_LIFE: Final = struct.Struct("!4sQ4sQ")
 _ELEMENT_HEADERS: Final = {
     (size, timed): nl.nested(nl.NFTA_LIST_ELEM, _key(bytes(size)) + bytes(24 * timed))[: 4 + 8]
     for size in ELEMENT_KEY_BYTES
@@ -118,11 +120,10 @@ def packed_element(key: bytes, life: Lifetime) -> bytes:
     if not life.timeout:
         return _ELEMENT_HEADERS[len(key), False] + key
     timeout = max(1, round(life.timeout * 1000))
-    left = min(timeout, max(1, round(life.left * 1000)))
-    return (
-        _ELEMENT_HEADERS[len(key), True] + key
-        + _TIMEOUT + timeout.to_bytes(8) + _EXPIRATION + left.to_bytes(8)
-    )  # fmt: skip
+    left = round(life.left * 1000)
+    left = 1 if left < 1 else min(left, timeout)
+    header = _ELEMENT_HEADERS[len(key), True]
+    return header + key + _LIFE.pack(_TIMEOUT, timeout, _EXPIRATION, left)
 
 
 def packed_interval(first: bytes, end: bytes | None, life: Lifetime = PERMANENT) -> bytes:
@@ -214,10 +215,6 @@ def _counter(fields: dict[int, bytes]) -> tuple[int, int]:
         listed = attributes(fields.get(nl.NFTA_SET_ELEM_EXPRESSIONS, b""))
         expression = listed.get(nl.NFTA_LIST_ELEM, b"")
     return nl.counter_of(attributes(expression).get(nl.NFTA_EXPR_DATA, b""))
-
-
-Values = tuple[bytes, int, int, int, int]
-"""Key, timeout and time left in milliseconds, packets and bytes of an element."""
 
 
 class ElementReader:

@@ -27,12 +27,12 @@ KEYS = [number.to_bytes(4) for number in range(1, 301)]
 
 
 def _add(made: LedgerRestore, keys: list[bytes], left: float) -> None:
-    for key in keys:
-        made.add(key, str(ip_address(key)), HOUR, time.monotonic() + left)
+    end = time.monotonic() + left
+    for part in (keys[:64], keys[64:]):
+        made.add([(key, str(ip_address(key)), (HOUR, end)) for key in part])
 
 
-def test_only_missing_blocks_are_restored(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore, "LOOKUP_BATCH", 64)
+def test_only_missing_blocks_are_restored(filled: Any) -> None:
     now, count = time.monotonic(), len(filled.keys)
     made = filled.namespace.call(lambda: LedgerRestore(filled.netlink, batch=100))
     _add(made, filled.keys, HOUR / 4)

@@ -10,9 +10,10 @@ from sentryfw.errors import KernelError
 from sentryfw.netfilter.schema import TABLE
 from sentryfw.netlink import nftables as nl
 from sentryfw.netlink import set_elements
+from sentryfw.netlink.element_layout import Values
 from sentryfw.netlink.message import NLM_F_CREATE, NLM_F_EXCL
 from sentryfw.netlink.nfqueue import ETH_ALEN
-from sentryfw.netlink.set_elements import PERMANENT, Element, ElementReader, Lifetime, Values
+from sentryfw.netlink.set_elements import PERMANENT, Element, ElementReader, Lifetime
 from sentryfw.netlink.socket import NfnetlinkSocket
 
 KEY6_BYTES: Final = 16
