@@ -6,6 +6,7 @@ million calls, each of which gives Python's lock away and waits for it.
 
 import ctypes
 import errno
+import itertools
 import os
 import struct
 from typing import ClassVar, Final
@@ -73,12 +74,13 @@ class AnswerRoom:
             code = ctypes.get_errno()
             if code != errno.EINTR:
                 raise OSError(code, os.strerror(code))
-        datagrams = []
-        results = _RESULT.iter_unpack(memoryview(self._slots).cast("B"))
-        for start, (flags, size) in zip(
-            range(0, found * SLOT_BYTES, SLOT_BYTES), results, strict=False
-        ):
-            if flags & _MSG_TRUNC:
-                raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
-            datagrams.append(bytes(self._memory[start : start + size]))
-        return datagrams
+        data = bytes(self._memory[: found * SLOT_BYTES])
+        results = list(
+            itertools.islice(_RESULT.iter_unpack(memoryview(self._slots).cast("B")), found)
+        )
+        if any(flags & _MSG_TRUNC for flags, _ in results):
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        starts = range(0, len(data), SLOT_BYTES)
+        return [
+            data[start : start + size] for start, (_, size) in zip(starts, results, strict=True)
+        ]

@@ -234,15 +234,13 @@ class ElementReader:
                 return list(elements_of(reply))
         return list(map(element_of, self._layout.values(payload)))
 
-    def read_answers(self, datagrams: Iterable[bytes]) -> Iterator[Values]:
-        """Yield the values of each element, of datagrams that answer queries for one element.
+    def read_answers(self, datagrams: Sequence[bytes]) -> Iterator[Values]:
+        """Yield the values of each element, of datagrams that are each about one element.
 
         In the order of the datagrams, if they have one size.
         """
-        by_size: dict[int, list[bytes]] = {}
-        for datagram in datagrams:
-            by_size.setdefault(len(datagram), []).append(datagram)
-        for size, same in by_size.items():
+        for size in set(map(len, datagrams)):
+            same = [datagram for datagram in datagrams if len(datagram) == size]
             layout = self._answers.get(size)
             together = b"".join(same)
             if layout is None or not layout.fits(together):

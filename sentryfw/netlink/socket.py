@@ -184,14 +184,12 @@ class NfnetlinkSocket:
         self._send(nft(kind, body, sequence=sequence), what)
         answers: list[bytes] = []
         while len(answers) < count:
-            for data in self._receive_many(count - len(answers), what):
-                kind, number = _KIND.unpack_from(data)
-                if number != sequence:
-                    continue  # the answer to an older request, which timed out
-                if kind == NLMSG_ERROR:
-                    _absent(data, what)
-                    return answers
-                answers.append(data)
+            answers += self._receive_many(count - len(answers), what)
+            while answers and _KIND.unpack_from(answers[0])[1] != sequence:
+                del answers[0]  # the answer to an older request, which timed out
+            if answers and _KIND.unpack_from(answers[-1])[0] == NLMSG_ERROR:
+                _absent(answers.pop(), what)
+                break
         return answers
 
     def _number(self, count: int) -> int:

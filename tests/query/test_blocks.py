@@ -21,7 +21,7 @@ from sentryfw.record.lookup import OptionalLedger
 from support.entries import BLOCK
 
 ADDRESS: Final = BLOCK.address
-FOUND: Final = Blocked(ADDRESS, 4, 3600.0, 60.1234, 5, 300)
+FOUND: Final = Blocked(ADDRESS, 4, 3600.0, 60.123, 5, 300)
 
 
 def table(
