@@ -24,8 +24,9 @@ from sentryfw.netlink.message import (
     raw_attributes,
 )
 
-MAX_PAYLOAD_BYTES: Final = 60_000
-"""Elements in one attribute, whose length is a u16."""
+PAYLOAD_PARTS_COUNT: Final = 400
+"""Elements or intervals in one attribute, whose length is a u16: an interval of the longest keys,
+of 40 bytes, takes 144."""
 
 
 class Element(NamedTuple):
@@ -117,13 +118,15 @@ def packed_element(key: bytes, life: Lifetime) -> bytes:
 
     The kernel refuses an expiry later than the timeout, so the expiry is at most the timeout.
     """
-    if not life.timeout:
+    timeout, left = life
+    if not timeout:
         return _ELEMENT_HEADERS[len(key), False] + key
-    timeout = max(1, round(life.timeout * 1000))
-    left = round(life.left * 1000)
-    left = 1 if left < 1 else min(left, timeout)
+    timeout_ms = round(timeout * 1000) or 1
+    left_ms = timeout_ms if left >= timeout else round(left * 1000)
     header = _ELEMENT_HEADERS[len(key), True]
-    return header + key + _LIFE.pack(_TIMEOUT, timeout, _EXPIRATION, left)
+    return (
+        header + key + _LIFE.pack(_TIMEOUT, timeout_ms, _EXPIRATION, left_ms if left_ms > 0 else 1)
+    )
 
 
 def packed_interval(first: bytes, end: bytes | None, life: Lifetime = PERMANENT) -> bytes:
@@ -147,16 +150,9 @@ def key_after(last: int, size: int) -> bytes | None:
 
 def payloads(packed: Iterable[bytes]) -> Iterator[bytes]:
     """Join packed elements to payloads of NFTA_SET_ELEM_LIST_ELEMENTS that fit an attribute."""
-    parts: list[bytes] = []
-    size = 0
-    for part in packed:
-        if size + len(part) > MAX_PAYLOAD_BYTES:
-            yield b"".join(parts)
-            parts, size = [], 0
-        parts.append(part)
-        size += len(part)
-    if parts:
-        yield b"".join(parts)
+    rest = iter(packed)
+    while payload := b"".join(itertools.islice(rest, PAYLOAD_PARTS_COUNT)):
+        yield payload
 
 
 def new_elements(table: str, name: str, payload: bytes, set_id: int = 0) -> nl.NftRequest:

@@ -211,10 +211,11 @@ def test_packed_elements_are_read_back(keys: list[bytes], timeout: int, left: in
 
 
 def test_payloads_fit_an_attribute() -> None:
-    packed = [set_elements.packed_element(n.to_bytes(16), Lifetime(9, 9)) for n in range(4000)]
+    end = b"\xff" * 40  # the longest key, in an interval
+    packed = [set_elements.packed_interval(n.to_bytes(40), end, Lifetime(9, 9)) for n in range(900)]
     parts = list(set_elements.payloads(packed))
-    assert len(parts) > 1
-    assert all(len(part) <= set_elements.MAX_PAYLOAD_BYTES for part in parts)
+    assert len(parts) == 3
+    assert all(len(nl.nested(nl.NFTA_SET_ELEM_LIST_ELEMENTS, part)) < 1 << 16 for part in parts)
     assert b"".join(parts) == b"".join(packed)
 
 
