@@ -95,8 +95,7 @@ def commands(size: int, goals: dict[str, float], runs: int = 3) -> list[Figure]:
     with Lab() as lab, Daemon(lab, LARGE) as daemon:
         empty = resident_mib(daemon.pid)
         daemon.stop()
-        lab.victim.call(lambda: fill(0, size))
-        _record(daemon, size)
+        _block(lab, daemon, size)
         restart = _start(lab, daemon, size)
         memory = resident_mib(daemon.pid)
         reconcile = _reconcile(lab, daemon, size)
@@ -193,13 +192,13 @@ def _figure(
     return at_most(measure, value, unit, limit, spread)
 
 
-def _record(daemon: Daemon, size: int) -> None:
-    """Write the ledger's entries for the blocks of fill()."""
-    now = time.time()
-    ledger = Ledger(daemon.home / "state" / "ledger.db")
-    for low in range(0, size, FILL_BATCH):
-        ledger.add(_entries(low, min(low + FILL_BATCH, size), now))
-    ledger.close()
+def _block(lab: Lab, daemon: Daemon, size: int) -> None:
+    """Block `size` addresses in the kernel and in the ledger; both then agree when each ends."""
+    with Ledger(daemon.home / "state" / "ledger.db") as ledger:
+        for low in range(0, size, FILL_BATCH):
+            high = min(low + FILL_BATCH, size)
+            lab.victim.call(partial(fill, low, high))
+            ledger.add(_entries(low, high, time.time()))
 
 
 def _entries(start: int, end: int, now: float) -> Iterator[DecisionRecord]:
