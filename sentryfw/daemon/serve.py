@@ -14,7 +14,7 @@ from typing import Final
 
 from sentryfw import config
 from sentryfw.config.model import Config
-from sentryfw.daemon.daemon import build
+from sentryfw.daemon.daemon import Daemon, build
 from sentryfw.errors import SentryError
 from sentryfw.host import account, inhibit, last_good, privileges
 from sentryfw.host.private_files import open_lock, private_directory
@@ -111,6 +111,16 @@ def may_start(loaded: Config, path: Path | None) -> Config:
     return good or loaded
 
 
+def _built(loaded: Config, path: Path | None) -> Daemon:
+    """Build the daemon without garbage collections, which take a fifth of a restore's time and find
+    little: it makes millions of objects, and few of them in cycles."""
+    gc.disable()
+    try:
+        return build(loaded, path)
+    finally:
+        gc.enable()
+
+
 def serve(path: Path | None) -> None:
     """Run the daemon in the foreground until SIGTERM, SIGINT or a stop request."""
     logging.basicConfig(handlers=[log_handler()], level=logging.INFO)
@@ -120,6 +130,6 @@ def serve(path: Path | None) -> None:
     privileges.become_owner(loaded.paths)
     loaded = may_start(loaded, path)
     take_lock(loaded.paths.lock)
-    daemon = build(loaded, path)
+    daemon = _built(loaded, path)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     asyncio.run(daemon.run(before_ready=freeze_memory))
