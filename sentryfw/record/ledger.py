@@ -145,18 +145,21 @@ class Ledger:
         return [rows.probe_record(row) for row in self.database.read(query, (since,))]
 
     def offences(self, newest: int) -> dict[str, int]:
-        """Return the offence count of each address in the newest N blocks and confinements, the
-        newest first.
+        """Return the offence count of each address in the N newest blocks and confinements, the
+        latest first.
 
         Blocks made by hand do not count.
         """
-        query = (
-            "SELECT address, offence FROM (SELECT address, offence, blocked_at AS at FROM blocks"
-            " WHERE offence > 0 UNION ALL SELECT address, offence, at FROM refusals"
-            " WHERE offence > 0) ORDER BY at DESC LIMIT ?"
-        )
+        # Each table's last N by id: to sort all by their time takes most of a second for a million.
+        last = "SELECT * FROM (SELECT address, offence, {at} AS at FROM {table} WHERE offence > 0"
+        last += " ORDER BY id DESC LIMIT ?1)"
+        blocks = last.format(table="blocks", at="blocked_at")
+        refusals = last.format(table="refusals", at="at")
+        query = f"SELECT address, offence FROM ({blocks} UNION ALL {refusals})"
         found: dict[str, int] = {}
-        for address, offence in self.database.iterate(query, (newest,)):
+        for address, offence in self.database.iterate(
+            f"{query} ORDER BY at DESC LIMIT ?1", (newest,)
+        ):
             found[address] = max(offence, found.get(address, 0))
         return found
 

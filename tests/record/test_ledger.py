@@ -49,9 +49,19 @@ def test_offences_are_the_highest_count_and_leave_out_blocks_by_hand(ledger: Led
 
 
 def test_offences_of_the_newest_blocks_come_first(ledger: Ledger) -> None:
-    ledger.add([SIX._replace(blocked_at=BLOCKED_AT + 1), BLOCK, BLOCK._replace(offence=2)])
+    later = BLOCKED_AT + 1
+    ledger.add([BLOCK, BLOCK._replace(offence=2), SIX._replace(blocked_at=later)])
     assert list(ledger.offences(100)) == [SIX.address, BLOCK.address]
     assert list(ledger.offences(1)) == [SIX.address]
+    partner = REFUSAL._replace(address="198.18.0.9", timeout_s=600.0, offence=1, confined=True)
+    ledger.add([partner._replace(blocked_at=later + 1)])
+    assert list(ledger.offences(100)) == [partner.address, SIX.address, BLOCK.address]
+    assert list(ledger.offences(1)) == [partner.address]
+
+
+def test_offences_written_after_the_clock_was_set_back_are_the_newest(ledger: Ledger) -> None:
+    ledger.add([SIX, BLOCK._replace(blocked_at=BLOCKED_AT - 3600)])
+    assert list(ledger.offences(1)) == [BLOCK.address]
 
 
 def test_records_outlast_the_connection(path: Path) -> None:
