@@ -138,6 +138,8 @@ class KnownBlocks:
     may_be_incomplete: bool = False
     """Whether the kernel may hold blocks that are not here: the next reconciliation then dumps
     large sets as well."""
+    is_unverified: bool = False
+    """Whether blocks of a large set are the ledger's, and were not looked up in the kernel."""
     own_ports: set[int] = field(default_factory=set)
     """Netlink ports of the fleet's sockets: the guard does not follow what these change."""
     deleted: set[bytes] | None = None

@@ -93,6 +93,7 @@ class Guard:
         self.memory.ends = found.ends
         self.memory.ranges = found.ranges
         self.memory.may_be_incomplete = found.may_be_incomplete
+        self.memory.is_unverified = found.is_unverified
 
     def start(self) -> None:
         """Read notifications in the running event loop."""

@@ -62,6 +62,9 @@ class Reconciler:
         """Start from what the restore at startup found."""
         self._newest_row = newest_row
         self.report(restored)
+        if self._memory.is_unverified:
+            self._memory.is_unverified = False
+            self._due_at = clock()
 
     def tick(self, *, restores: bool) -> None:
         """Reconcile if it is due; called once a second.

@@ -4,7 +4,7 @@ clock was set back.
 Runs under the table lock: at startup in the main thread before packets are judged, later in the
 guard's thread (worker.py).
 
-See docs/decisions.md: restore-batches.
+See docs/decisions.md: restore-batches, restart-by-count.
 """
 
 import errno
@@ -66,12 +66,19 @@ class LedgerRestore:
         netlink: NfnetlinkSocket,
         mute: Mute = nullcontext,
         batch: int = RESTORE_BATCH,
+        *,
+        by_count: bool = False,
     ) -> None:
-        """`batch`: blocks in one transaction."""
+        """`batch`: blocks in one transaction. `by_count`: take rows for elements of a large set
+        without a lookup; see agrees()."""
         self._netlink = netlink
         self._batch = batch
         self._mute = mute
         self._kernel = BlockSetReader(netlink, bool)
+        self.counted = [
+            name for name in BLOCK_SETS.values() if by_count and self._kernel.is_large(name)
+        ]
+        """The sets whose elements are counted instead of looked up."""
         self._found = dict.fromkeys(BLOCK_SETS.values(), 0)
         self._missing: dict[str, dict[bytes, Expiry]] = {name: {} for name in BLOCK_SETS.values()}
         self._full: set[str] = set()
@@ -86,6 +93,8 @@ class LedgerRestore:
     def add(self, rows: Sequence[SourceRow]) -> None:
         """Add rows: some thousand at once, which the kernel is asked for together."""
         self.rows += len(rows)
+        if self.counted:
+            rows = self._add_counted(rows)
         there = self._there([key for key, _, _ in rows])
         found: list[tuple[bytes, Expiry]] = []
         for key, address, expiry in rows:
@@ -101,6 +110,13 @@ class LedgerRestore:
             if len(missing) >= self._batch:
                 self._restore(name)
 
+    def agrees(self, ended: int) -> bool:
+        """Return whether each set that is counted holds as many elements as it has rows; `ended` as
+        in finish()."""
+        return all(
+            self._kernel.is_as_large(name, self._found[name], ended) for name in self.counted
+        )
+
     def finish(self, ended: int = 0) -> bool:
         """Restore the rest. Return whether a large set holds blocks that have no row.
 
@@ -110,6 +126,15 @@ class LedgerRestore:
             self._restore(name)
         self.ends.update(self.unknown.items())
         return bool(self._kernel.sets_with_unknown(self._found, ended))
+
+    def _add_counted(self, rows: Sequence[SourceRow]) -> list[SourceRow]:
+        """Add the rows of the sets that are counted; return the others."""
+        for size, name in BLOCK_SETS.items():
+            if name in self.counted:
+                blocks = [(key, expiry) for key, _, expiry in rows if len(key) == size]
+                self._found[name] += len(blocks)
+                self.ends.update(blocks)
+        return [row for row in rows if BLOCK_SETS[len(row[0])] not in self.counted]
 
     def _there(self, keys: list[bytes]) -> dict[bytes, Expiry]:
         """Return those of the keys that are in the kernel."""
@@ -168,15 +193,18 @@ class RestoreWorker:
     ) -> tuple[KnownBlocks, Reconciliation]:
         """Restore from the daemon's own ledger, which may be in memory, before packets are
         judged; and record what only the kernel knows."""
-        restore = LedgerRestore(self._netlink, mute)
-        rows = active_blocks.active_blocks(ledger, start.wall)
-        networks = _add_rows(restore, rows, start)
-        may_be_incomplete = restore.finish(
-            active_blocks.count_ended(ledger, start.wall - GC_DELAY_S, start.wall)
-        )
+        ended = active_blocks.count_ended(ledger, start.wall - GC_DELAY_S, start.wall)
+        for by_count in (True, False):
+            restore = LedgerRestore(self._netlink, mute, by_count=by_count)
+            rows = active_blocks.active_blocks(ledger, start.wall)
+            networks = _add_rows(restore, rows, start)
+            if restore.agrees(ended):
+                break
+        may_be_incomplete = restore.finish(ended)
         before = self._reader.ranges(start.monotonic)
         memory, found = self._result(restore, before, networks, start)
-        memory.may_be_incomplete = may_be_incomplete
+        memory.is_unverified = bool(restore.counted)
+        memory.may_be_incomplete = may_be_incomplete or memory.is_unverified
         writer = LedgerWriter(ledger, start)
         blocks = [
             *active_sources(restore.unknown, start.monotonic),

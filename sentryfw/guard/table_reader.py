@@ -79,6 +79,14 @@ class BlockSetReader:
                     return []
         return found
 
+    def is_large(self, name: str) -> bool:
+        """Return whether the set is counted, and too large for dump_small()."""
+        return (self._counts[name] or 0) > MAX_PERIODIC_DUMP
+
+    def is_as_large(self, name: str, known: int, ended: int) -> bool:
+        """Return whether the set holds as many elements as are known; `ended` as below."""
+        return known <= (self._counts[name] or 0) <= known + ended
+
     def sets_with_unknown(self, known: Mapping[str, int], ended: int) -> list[str]:
         """Return the sets too large for dump_small() that hold more elements than are known.
 

@@ -160,6 +160,17 @@ def test_the_result_at_startup_is_the_first_run(reconciled: Reconciled) -> None:
     assert reconciled.reconciler.last.items() >= {"runs": 1, "restored": 2}.items()
 
 
+@pytest.mark.parametrize("is_unverified", [True, False])
+def test_what_was_only_counted_at_startup_is_compared_at_once(
+    reconciled: Reconciled, *, is_unverified: bool
+) -> None:
+    reconciled.memory.is_unverified = is_unverified
+    reconciled.reconciler.begin(5, Reconciliation())
+    reconciled.run(lambda: reconciled.reconciler.tick(restores=True))
+    assert reconciled.ledger.runs == is_unverified
+    assert not reconciled.memory.is_unverified
+
+
 # --- the clock
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
@@ -9,10 +10,15 @@ from typing import Any
 
 import pytest
 
-from sentryfw.guard import restore
+from sentryfw.guard import restore, table_reader
+from sentryfw.guard.block_index import KnownBlocks
+from sentryfw.guard.ledger_worker import LedgerWorker, Reconciliation
 from sentryfw.guard.moment import Moment
 from sentryfw.guard.restore import Before, LedgerRestore, RestoreWorker
 from sentryfw.netfilter import block_sets
+from sentryfw.netfilter.sets import elements
+from sentryfw.netlink.element_layout import Values
+from sentryfw.netlink.set_elements import Lifetime
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.record import active_blocks
 from sentryfw.record.ledger import Ledger
@@ -148,3 +154,102 @@ def test_an_unusable_ledger_leaves_the_kernels_blocks(filled: Any, tmp_path: Pat
     )
     assert "ledger.db" in found.fault
     assert (filled.other in memory.ends) is filled.is_dumped
+
+
+# --- a large set, by its count
+
+
+class Restarted:
+    """A table and a ledger with the same 100 blocks; a set of more than 20 is large."""
+
+    def __init__(self, netlink: NfnetlinkSocket, path: Path, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(table_reader, "MAX_PERIODIC_DUMP", 20)
+        self.asked = 0
+        patch.setattr(table_reader, "ask_each", self._ask_each)
+        self.netlink, self.path = netlink, path
+        self.keys = KEYS[:SIZE]
+        block_sets.add_elements(netlink, "block4", dict.fromkeys(self.keys, Lifetime(HOUR, HOUR)))
+        with Ledger(path) as ledger:
+            now = time.time()
+            ledger.add([manual_entry(str(ip_address(key)), 4, HOUR, now) for key in self.keys])
+
+    def _ask_each(
+        self, netlink: NfnetlinkSocket, name: str, keys: list[bytes], pause: Any
+    ) -> Iterator[Values]:
+        self.asked += len(keys)
+        return elements.ask_each(netlink, name, keys, pause)
+
+    def start(self) -> tuple[KnownBlocks, Reconciliation]:
+        with Ledger(self.path) as ledger:
+            worker = RestoreWorker(self.netlink, self.path)
+            return worker.at_startup(ledger, Moment.now(), nullcontext)
+
+    def delete(self, key: bytes) -> None:
+        elements.delete(self.netlink, "block4", key)
+
+    def add(self, key: bytes, seconds: float = HOUR) -> None:
+        block_sets.add_elements(self.netlink, "block4", {key: Lifetime(seconds, seconds)})
+
+
+@pytest.fixture
+def restarted(
+    netlink: NfnetlinkSocket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Restarted:
+    return Restarted(netlink, tmp_path / "ledger.db", monkeypatch)
+
+
+def test_a_large_set_of_the_ledger_s_size_is_not_asked_for_its_blocks(
+    restarted: Restarted,
+) -> None:
+    memory, found = restarted.start()
+    assert restarted.asked == 0
+    assert memory.is_unverified
+    assert found[:4] == (SIZE, SIZE, 0, 0)
+    end = pytest.approx(time.monotonic() + HOUR, abs=30)
+    assert dict(memory.ends.items()) == dict.fromkeys(restarted.keys, (HOUR, end))
+
+
+def test_blocks_that_ended_a_moment_ago_may_be_counted(restarted: Restarted) -> None:
+    restarted.add(KEYS[-1])
+    with Ledger(restarted.path) as ledger:
+        ended = manual_entry(str(ip_address(KEYS[-1])), 4, 60.0, time.time() - 90)
+        ledger.add([ended])
+    memory, _ = restarted.start()
+    assert restarted.asked == 0
+    assert KEYS[-1] not in memory.ends
+
+
+@pytest.mark.parametrize("lost", [1, 70], ids=["one", "most"])
+def test_a_large_set_that_lost_blocks_is_asked_for_each(restarted: Restarted, lost: int) -> None:
+    for key in restarted.keys[:lost]:
+        restarted.delete(key)
+    memory, found = restarted.start()
+    assert restarted.asked == SIZE
+    assert not memory.is_unverified
+    assert found.restored == lost
+    assert len(memory.ends) == SIZE
+    assert elements.existing(restarted.netlink, "block4", restarted.keys) == set(restarted.keys)
+
+
+def test_a_large_set_with_more_blocks_than_the_ledger_is_asked_for_each(
+    restarted: Restarted,
+) -> None:
+    restarted.add(KEYS[-1])
+    memory, _ = restarted.start()
+    assert restarted.asked == SIZE
+    assert memory.may_be_incomplete
+    assert not memory.is_unverified
+
+
+def test_a_block_in_the_place_of_another_is_found_by_the_first_reconciliation(
+    restarted: Restarted,
+) -> None:
+    """The count is right, and the set is not."""
+    restarted.delete(KEYS[0])
+    restarted.add(KEYS[-1])
+    memory, _ = restarted.start()
+    assert restarted.asked == 0
+    worker = LedgerWorker(restarted.netlink, restarted.path)
+    comparison, _ = worker.reconcile(memory, Moment.now())
+    assert comparison.missing == [KEYS[0]]
+    assert comparison.unknown.keys() == {KEYS[-1]}
