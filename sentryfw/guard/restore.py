@@ -12,6 +12,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_network
 from pathlib import Path
@@ -81,6 +82,9 @@ class LedgerRestore:
         """The sets whose elements are counted instead of looked up."""
         self._found = dict.fromkeys(BLOCK_SETS.values(), 0)
         self._missing: dict[str, dict[bytes, Expiry]] = {name: {} for name in BLOCK_SETS.values()}
+        self._thread = ThreadPoolExecutor(1, "restore")
+        """Sends transactions, for each of which Python's lock is free for 80 ms."""
+        self._sent: Future[None] | None = None
         self._full: set[str] = set()
         self.ends = BlockIndex()
         self.rows = 0
@@ -112,7 +116,8 @@ class LedgerRestore:
 
     def agrees(self, ended: int) -> bool:
         """Return whether each set that is counted holds as many elements as it has rows; `ended` as
-        in finish()."""
+        in finish(). If not, nothing but another LedgerRestore is of use."""
+        self._wait()
         return all(
             self._kernel.is_as_large(name, self._found[name], ended) for name in self.counted
         )
@@ -124,6 +129,8 @@ class LedgerRestore:
         """
         for name in self._missing:
             self._restore(name)
+        self._wait()
+        self._thread.shutdown()
         self.ends.update(self.unknown.items())
         return bool(self._kernel.sets_with_unknown(self._found, ended))
 
@@ -143,14 +150,28 @@ class LedgerRestore:
             there = {key: self.unknown.pop(key) for key in keys if key in self.unknown}
             keys = [key for key in keys if key not in there]
         for name, asked in by_set(keys).items():
-            there.update(self._kernel.find(name, asked))
+            if not self._kernel.is_empty(name):
+                self._wait()  # both use the socket
+                there.update(self._kernel.find(name, asked))
         for name, found in by_set(there).items():
             self._found[name] += len(found)
         return there
 
     def _restore(self, name: str) -> None:
+        """Add the missing blocks of a set, while the caller goes on."""
         wanted, self._missing[name] = self._missing[name], {}
-        added = self._add_elements(name, list(wanted.items()))
+        self._wait()
+        if wanted:
+            self._sent = self._thread.submit(self._send, name, list(wanted.items()))
+
+    def _wait(self) -> None:
+        """Wait for the transaction that was sent last; raise its error."""
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            sent.result()
+
+    def _send(self, name: str, wanted: list[tuple[bytes, Expiry]]) -> None:
+        added = self._add_elements(name, wanted)
         self.restored += len(added)
         self.ends.update(added)
         if len(added) < len(wanted):

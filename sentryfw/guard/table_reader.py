@@ -49,7 +49,7 @@ class BlockSetReader:
 
     def find(self, name: str, keys: list[bytes]) -> dict[bytes, Expiry]:
         """Return those of the keys that are in the set, with the kernel's Expiry."""
-        if self._counts[name] == 0:
+        if self.is_empty(name):
             return {}
         now = time.monotonic()
         return {
@@ -78,6 +78,10 @@ class BlockSetReader:
                 if len(found) > MAX_UNCOUNTED_DUMP:
                     return []
         return found
+
+    def is_empty(self, name: str) -> bool:
+        """Return whether the set is counted, and had no element."""
+        return self._counts[name] == 0
 
     def is_large(self, name: str) -> bool:
         """Return whether the set is counted, and too large for dump_small()."""
