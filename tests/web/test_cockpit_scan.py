@@ -25,6 +25,7 @@ def test_a_scan_appears_is_explained_and_its_packets_are_saved(lab: Lab, tmp_pat
     assert done.returncode == 0, done.stderr
     try:
         sentry.start()
+        wait_for(lambda: _has_addresses(lab), "no address is tentative", SOON_S)
         with Cockpit(lab.victim, command, peer=VIEWER) as _, Browser(lab.victim) as page:
             page.open(PAGE)
             page.wait_text("#state", "Guarding")
@@ -46,3 +47,9 @@ def test_a_scan_appears_is_explained_and_its_packets_are_saved(lab: Lab, tmp_pat
     [saved] = tmp_path.glob("*.pcapng")
     assert saved.name == f"{ATTACKER[4]}.pcapng"
     assert saved.read_bytes().startswith(SECTION)
+
+
+def _has_addresses(lab: Lab) -> bool:
+    """Return whether duplicate address detection has ended: a browser gives up what it loads when
+    the host gets another address (net::ERR_NETWORK_CHANGED)."""
+    return not lab.victim.run("ip", "-6", "address", "show", "tentative").stdout
