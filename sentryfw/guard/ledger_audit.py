@@ -9,7 +9,7 @@ from typing import Final
 from sentryfw.guard.block_index import PART_COUNT, BlockIndex, Expiry, Ranges, key_text
 from sentryfw.guard.compare import Comparison
 from sentryfw.netlink.set_elements import Lifetime
-from sentryfw.record.active_blocks import ActiveBlock
+from sentryfw.record.active_blocks import ActiveBlock, key_of
 
 LEDGER_TOLERANCE_S: Final = 5.0
 """Seconds by which the ends of the kernel and the ledger may differ."""
@@ -49,7 +49,7 @@ class LedgerAudit:
             self.rows += 1
             if row.is_network:
                 self.networks[row.address] = Lifetime(row.timeout, row.left)
-            elif (key := _key(row)) is not None:
+            elif (key := key_of(row.address, row.family)) is not None:
                 self._read(row, key)
 
     def _read(self, row: ActiveBlock, key: bytes) -> None:
@@ -87,7 +87,7 @@ class LedgerAudit:
         """Yield the known blocks without a row. Takes a second pass over the rows."""
         seen: list[set[bytes]] = [set() for _ in range(PART_COUNT)]
         for row in self._paused(rows):
-            if not row.is_network and (key := _key(row)) is not None:
+            if not row.is_network and (key := key_of(row.address, row.family)) is not None:
                 seen[hash(key) % PART_COUNT].add(key)
         missing = frozenset(self._found.missing)
         for part in self._ends.parts():
@@ -101,13 +101,6 @@ class LedgerAudit:
             if number % ROWS_PER_PAUSE_COUNT == 0:
                 self._pause()
             yield row
-
-
-def _key(row: ActiveBlock) -> bytes | None:
-    try:
-        return row.key
-    except ValueError:  # the restore at startup has reported it
-        return None
 
 
 def active_sources(ends: Mapping[bytes, Expiry], now: float) -> Iterator[ActiveBlock]:

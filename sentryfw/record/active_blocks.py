@@ -37,16 +37,6 @@ class ActiveBlock(NamedTuple):
         """Whether a network is blocked, rather than one source."""
         return "/" in self.address and not (self.family == 6 and self.address.endswith("/64"))
 
-    @property
-    def key(self) -> bytes:
-        """The key of the set element. Raise ValueError if the text is not an address."""
-        try:
-            if self.family == 4:
-                return inet_aton(self.address)
-            return inet_pton(AF_INET6, self.address.partition("/")[0])
-        except OSError as error:
-            raise ValueError(self.address) from error
-
 
 def key_of(address: str, family: int) -> bytes | None:
     """Return the key of the set element of a source; None for a network, or if the text is not an

@@ -9,6 +9,7 @@ from sentryfw.record.active_blocks import (
     add_found,
     count_ended,
     is_active,
+    key_of,
     listed_blocks,
     newest_id,
     proven_blocks,
@@ -107,10 +108,9 @@ def test_a_network_is_distinguished_from_a_source(
 
 
 def test_the_key_is_the_address_of_the_element() -> None:
-    assert ActiveBlock("198.51.100.7", 4, HOUR, HOUR).key == bytes((198, 51, 100, 7))
-    assert ActiveBlock("2001:db8::/64", 6, HOUR, HOUR).key == b"\x20\x01\x0d\xb8" + bytes(12)
-    with pytest.raises(ValueError, match="damaged"):
-        _ = ActiveBlock("damaged", 4, HOUR, HOUR).key
+    assert key_of("198.51.100.7", 4) == bytes((198, 51, 100, 7))
+    assert key_of("2001:db8::/64", 6) == b"\x20\x01\x0d\xb8" + bytes(12)
+    assert key_of("damaged", 4) is None
 
 
 def test_proven_are_decoys_visitors_and_blocks_by_hand(ledger: Ledger) -> None:
