@@ -7,7 +7,7 @@ the host has a big interval set.
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 from socket import inet_ntoa
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -241,20 +241,6 @@ def dump_lifetimes(netlink: NfnetlinkSocket, name: str) -> Iterator[dict[bytes, 
     """Yield the lifetimes in block4 or block6 by key, some hundred at a time, as they arrive."""
     for part in elements.dump(netlink, name):
         yield {element.key: Lifetime(element.timeout, element.expires) for element in part}
-
-
-def find_lifetimes(
-    netlink: NfnetlinkSocket, name: str, keys: list[bytes], pause: Callable[[], object] = bool
-) -> dict[bytes, Lifetime]:
-    """Return the lifetimes of those keys that are in block4 or block6.
-
-    The kernel is asked for each key: a dump costs the square of the set's size (0.4 s at 100,000,
-    60 s at a million, measured). `pause` is called after each datagram.
-    """
-    return {
-        key: Lifetime(timeout / 1000, left / 1000)
-        for key, timeout, left, _, _ in elements.ask_each(netlink, name, keys, pause)
-    }
 
 
 def find_packets(netlink: NfnetlinkSocket, name: str, keys: list[bytes]) -> dict[bytes, int]:

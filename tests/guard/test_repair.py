@@ -11,10 +11,10 @@ from sentryfw.guard import repair
 from sentryfw.guard.block_index import KnownBlocks, KnownRange
 from sentryfw.guard.repair import RepairWorker, flush_blocks
 from sentryfw.guard.table_reader import TableReader
-from sentryfw.netfilter import block_sets
 from sentryfw.netfilter.snapshot import TableSnapshot
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.tools.drill.namespace import Namespace
+from support.lifetimes import find_lifetimes
 
 pytestmark = [pytest.mark.netns]
 
@@ -142,4 +142,4 @@ def test_unblocked_and_ended_blocks_are_not_restored(
 
 def test_a_flush_empties_all_block_sets(filled: Any) -> None:
     flush_blocks(filled.netlink)
-    assert block_sets.find_lifetimes(filled.netlink, "block4", filled.keys) == {}
+    assert find_lifetimes(filled.netlink, "block4", filled.keys) == {}

@@ -24,6 +24,7 @@ from sentryfw.record import active_blocks
 from sentryfw.record.ledger import Ledger
 from sentryfw.record.records import manual_entry
 from sentryfw.tools.drill.namespace import Namespace
+from support.lifetimes import find_lifetimes
 
 pytestmark = [pytest.mark.netns]
 
@@ -44,7 +45,7 @@ def test_only_missing_blocks_are_restored(filled: Any) -> None:
     _add(made, filled.keys, HOUR / 4)
     holds_unknown = made.finish()
     assert (made.rows, made.restored, len(made.moved)) == (count, count // 2, count // 2)
-    there = block_sets.find_lifetimes(filled.netlink, "block4", filled.keys)
+    there = find_lifetimes(filled.netlink, "block4", filled.keys)
     for number, key in enumerate(filled.keys):
         left = HOUR / 4 if number % 2 else HOUR / 2
         assert there[key].left == pytest.approx(left, abs=10)
@@ -66,7 +67,7 @@ def test_a_full_set_takes_what_fits_and_the_rest_is_reported(
         made = LedgerRestore(netlink)
         _add(made, KEYS, HOUR)
         made.finish()
-        assert len(block_sets.find_lifetimes(netlink, "block4", KEYS)) == SIZE
+        assert len(find_lifetimes(netlink, "block4", KEYS)) == SIZE
     assert made.restored == len(made.ends) == SIZE
     lost = len(KEYS) - SIZE
     assert f"set block4 is full: {lost} blocks of the ledger are not restored" in caplog.text
@@ -118,7 +119,7 @@ def test_startup_restores_sources_and_networks(netlink: NfnetlinkSocket, ledger:
         key: (HOUR, pytest.approx(start.monotonic + HOUR / 2, abs=5))
     }
     assert memory.active_networks(start.monotonic) == {"203.0.113.0/24"}
-    assert block_sets.find_lifetimes(netlink, "block4", [key]).keys() == {key}
+    assert find_lifetimes(netlink, "block4", [key]).keys() == {key}
 
 
 def test_startup_records_what_only_the_kernel_knows(filled: Any, ledger: Path) -> None:

@@ -17,6 +17,7 @@ from sentryfw.netlink import nftables as nl
 from sentryfw.netlink.set_elements import Lifetime, key_queries
 from sentryfw.netlink.socket import NfnetlinkSocket
 from sentryfw.tools.drill.namespace import Namespace
+from support.lifetimes import find_lifetimes
 from support.waiting import wait_for
 
 pytestmark = [pytest.mark.netns]
@@ -48,7 +49,7 @@ def filled(namespace: Namespace, netlink: NfnetlinkSocket) -> NfnetlinkSocket:
 def test_blocked_keys_are_found_with_their_lifetimes(
     filled: NfnetlinkSocket, name: str, lives: dict[bytes, Lifetime]
 ) -> None:
-    found = block_sets.find_lifetimes(filled, name, list(lives))
+    found = find_lifetimes(filled, name, list(lives))
     assert list(found) == [key for number, key in enumerate(lives) if number % 3]
     for key, life in found.items():
         assert life.timeout == lives[key].timeout
@@ -58,7 +59,7 @@ def test_blocked_keys_are_found_with_their_lifetimes(
 def test_permanent_and_timed_blocks_are_found_together(filled: NfnetlinkSocket) -> None:
     lasting, timed, absent = b"\xc6\x33\x64\x01", (1).to_bytes(4), b"\xc6\x33\x64\x02"
     block_sets.add_elements(filled, "block4", {lasting: Lifetime(0.0, 0.0)})
-    found = block_sets.find_lifetimes(filled, "block4", [timed, lasting, absent, timed])
+    found = find_lifetimes(filled, "block4", [timed, lasting, absent, timed])
     assert found[lasting] == Lifetime(0.0, 0.0)
     assert found.keys() == {timed, lasting}
 
@@ -66,7 +67,7 @@ def test_permanent_and_timed_blocks_are_found_together(filled: NfnetlinkSocket) 
 def test_a_key_that_looks_like_an_attribute_is_read_as_a_key(filled: NfnetlinkSocket) -> None:
     keys = [nl.u64(kind, 0)[:4] for kind in (nl.NFTA_SET_ELEM_TIMEOUT, nl.NFTA_SET_ELEM_EXPIRATION)]
     block_sets.add_elements(filled, "block4", dict.fromkeys(keys, Lifetime(600.0, 500.0)))
-    found = block_sets.find_lifetimes(filled, "block4", [*keys, *list(FOUR)[:50], *keys])
+    found = find_lifetimes(filled, "block4", [*keys, *list(FOUR)[:50], *keys])
     for key in keys:
         assert found[key].timeout == 600.0
         assert found[key].left == pytest.approx(500.0, abs=10)
@@ -74,9 +75,7 @@ def test_a_key_that_looks_like_an_attribute_is_read_as_a_key(filled: NfnetlinkSo
 
 def test_sequence_numbers_restart_before_they_overflow(filled: NfnetlinkSocket) -> None:
     filled._sequence = (1 << 32) - 5
-    assert len(block_sets.find_lifetimes(filled, "block4", list(FOUR))) == MANY - len(
-        range(0, MANY, 3)
-    )
+    assert len(find_lifetimes(filled, "block4", list(FOUR))) == MANY - len(range(0, MANY, 3))
     assert filled._sequence < 1 << 31
 
 
@@ -86,18 +85,18 @@ def test_an_answer_to_an_older_query_is_skipped(filled: NfnetlinkSocket) -> None
     header = nl.nft(nl.NFT_MSG_GETSETELEM, nl.set_name(TABLE, "block4") + queries[1])
     filled._socket.send(header)  # the answer is left unread
     assert filled._sequence == before
-    assert len(block_sets.find_lifetimes(filled, "block4", list(FOUR)[:9])) == 6
+    assert len(find_lifetimes(filled, "block4", list(FOUR)[:9])) == 6
 
 
 def test_a_key_of_another_size_is_refused_by_the_kernel(filled: NfnetlinkSocket) -> None:
     with pytest.raises(KernelError) as refused:
-        block_sets.find_lifetimes(filled, "block4", [bytes(16)])  # a key of another set
+        find_lifetimes(filled, "block4", [bytes(16)])  # a key of another set
     assert refused.value.code == errno.EINVAL
 
 
 def test_find_lifetimes_pauses_after_each_datagram(filled: NfnetlinkSocket) -> None:
     pauses: list[int] = []
-    block_sets.find_lifetimes(filled, "block4", list(FOUR), lambda: pauses.append(1))
+    find_lifetimes(filled, "block4", list(FOUR), lambda: pauses.append(1))
     assert len(pauses) == 4
 
 
