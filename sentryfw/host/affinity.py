@@ -29,10 +29,10 @@ class SeparateCore:
     def __enter__(self) -> None:
         here = {self._current_core()}
         with suppress(OSError):  # refused, or the other thread has ended
-            if os.sched_getaffinity(self._other) - here:
+            if elsewhere := os.sched_getaffinity(self._other) - here:
                 self._threads = _thread_ids()
                 self._restrict(threading.get_native_id(), here)
-                self._restrict(self._other, os.sched_getaffinity(self._other) - here)
+                self._restrict(self._other, elsewhere)
 
     def __exit__(self, *_: object) -> None:
         changed, self._changed = self._changed, {}

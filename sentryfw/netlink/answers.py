@@ -12,7 +12,7 @@ import struct
 from typing import ClassVar, Final
 
 SLOT_BYTES: Final = 512
-"""Room for one answer: an element with a comment, or a refused query, takes 420 bytes at most."""
+"""Room for one answer: an element with a comment takes 420 bytes at most."""
 _MSG_TRUNC: Final = 0x20
 _MSG_WAITFORONE: Final = 0x10000
 

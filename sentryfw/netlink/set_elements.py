@@ -79,13 +79,6 @@ _END_HEADERS: Final = {
     for size in ELEMENT_KEY_BYTES
 }
 """Headers of an element that ends an interval, for all keys of a length."""
-_QUERY_HEADERS: Final = {
-    size: nl.nested(
-        nl.NFTA_SET_ELEM_LIST_ELEMENTS, nl.nested(nl.NFTA_LIST_ELEM, _key(bytes(size)))
-    )[:-size]
-    for size in (4, 16)
-}
-"""The bytes before the key in a query for one element."""
 
 
 def set_element(table: str, name: str, key: bytes, timeout: float | None = None) -> bytes:
@@ -98,19 +91,23 @@ def set_element(table: str, name: str, key: bytes, timeout: float | None = None)
     )
 
 
+def key_list(keys: Sequence[bytes]) -> bytes:
+    """Pack the end of a body of NFT_MSG_GETSETELEM for all keys, which have one length: 4, 16 or 40
+    bytes. nl.set_name() is its start."""
+    header = _ELEMENT_HEADERS[len(keys[0]), False]
+    return attribute(nl.NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED, header.join((b"", *keys)))
+
+
+_QUERY_HEADERS: Final = {size: key_list([bytes(size)])[:-size] for size in (4, 16)}
+"""The bytes before the key in a query for one element."""
+
+
 def key_queries(keys: Iterable[bytes]) -> list[bytes]:
     """Pack, for each key of 4 or 16 bytes, the end of a body of NFT_MSG_GETSETELEM.
 
     nl.set_name() is its start.
     """
     return [_QUERY_HEADERS[len(key)] + key for key in keys]
-
-
-def key_list(keys: Sequence[bytes]) -> bytes:
-    """Pack the end of a body of NFT_MSG_GETSETELEM for all keys, which have one length: 4, 16 or 40
-    bytes. nl.set_name() is its start."""
-    header = _ELEMENT_HEADERS[len(keys[0]), False]
-    return attribute(nl.NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED, header.join((b"", *keys)))
 
 
 def packed_element(key: bytes, life: Lifetime) -> bytes:
