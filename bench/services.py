@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from bench.build import PEERS
 from bench.figures import Figure, noted, share_of, spread_of
 from bench.frames import syn
-from bench.lab import VICTIM, Daemon, Lab, counter, stop_sending, wait_for
+from bench.lab import FIRST_CPU, LAST_CPU, VICTIM, Daemon, Lab, counter, stop_sending, wait_for
 from bench.latency import SPOOFED
 from bench.peers import NONE, US, inside
 
@@ -32,6 +32,10 @@ COUNTERS: Final = {US: "sentryfw", BARE: "purenft"}
 """The table of each host whose counter `judged` has the flood's packets."""
 SETTLE_S: Final = 2.0
 """Seconds from the begin of a flood to the measurement: what changes at its begin has changed."""
+SERVER_CPU: Final = str(FIRST_CPU)
+"""The server has the core on which the flood arrives, as where all packets are one core's."""
+CLIENT_CPU: Final = str(LAST_CPU)
+"""Clients have another one: left to the scheduler, a host's rates differed by a third."""
 CONNECTION_COUNT: Final = 32
 BULK_BYTES: Final = 1 << 20
 MODES: Final = {
@@ -72,7 +76,8 @@ def _host(stack: ExitStack, name: str) -> Host:
         lab.sysctl(here, "net.ipv4.ip_local_port_range", "1024 65000")
         lab.sysctl(here, "net.ipv4.tcp_tw_reuse", 1)
         lab.sysctl(here, "net.ipv4.tcp_max_syn_backlog", 8192)
-    serve = f"head -c {BULK_BYTES} /dev/zero > /srv/bulk; exec nginx -c /etc/nginx/bench.conf"
+    bulk = f"head -c {BULK_BYTES} /dev/zero > /srv/bulk"
+    serve = f"{bulk}; exec taskset -c {SERVER_CPU} nginx -c /etc/nginx/bench.conf"
     lab.victim.popen(inside("http", "/bin/sh", "-c", serve), stdout=None, stderr=None)
     wait_for(lambda: _is_listening(lab), "nginx listens")
     if name == US:
@@ -171,7 +176,17 @@ def _counted(flood: str, floods: dict[str, list[Flood]]) -> Figure:
 
 def _load(lab: Lab, mode: str, seconds: float) -> tuple[float, float]:
     """Return requests (or MiB) a second, and the 99th percentile of their time in ms."""
-    command = ["wrk", "-t1", f"-c{CONNECTION_COUNT}", f"-d{seconds:g}s", "--latency", *MODES[mode]]
+    command = [
+        "taskset",
+        "-c",
+        "1",
+        "wrk",
+        "-t1",
+        f"-c{CONNECTION_COUNT}",
+        f"-d{seconds:g}s",
+        "--latency",
+        *MODES[mode],
+    ]
     done = lab.attacker.run(*inside("http", *command), timeout=seconds + 60)
     rate, tail = _RATE.search(done.stdout), _P99.search(done.stdout)
     assert rate, done.stdout + done.stderr
