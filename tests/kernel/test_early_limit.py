@@ -5,6 +5,7 @@ import itertools
 import re
 import threading
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 import pytest
@@ -21,6 +22,9 @@ pytestmark = [pytest.mark.netns, pytest.mark.serial]
 StartDaemon = Callable[[str], Sentry]
 FLOOD_PORTS: Final = (7, 8, 9)
 PUBLISHED: Final = 8443
+SCANNERS: Final = 50
+FIRST_SCANNER: Final = 0x10000
+"""The number of the first scanner's address: none of the flood's."""
 
 
 @contextlib.contextmanager
@@ -47,13 +51,14 @@ def _flood(lab: Lab, family: int) -> Iterator[None]:
         thread.join()
 
 
-def _syn(lab: Lab, family: int, number: int) -> bytes:
+def _syn(lab: Lab, family: int, number: int, port: int = 0) -> bytes:
+    port = port or FLOOD_PORTS[number % len(FLOOD_PORTS)]
+    return tcp_frame(lab.ether, _address(family, number), VICTIM[family], 40000, port, flags=SYN)
+
+
+def _address(family: int, number: int) -> str:
     high, low = number >> 16 & 0xFF, number & 0xFFFF
-    source = (
-        f"10.{high}.{low >> 8}.{low & 0xFF}" if family == 4 else f"2001:db8:{high:x}:{low:x}::9"
-    )
-    port = FLOOD_PORTS[number % len(FLOOD_PORTS)]
-    return tcp_frame(lab.ether, source, VICTIM[family], 40000, port, flags=SYN)
+    return f"10.{high}.{low >> 8}.{low & 0xFF}" if family == 4 else f"2001:db8:{high:x}:{low:x}::9"
 
 
 def _is_early(lab: Lab) -> bool:
@@ -150,13 +155,56 @@ def test_a_service_that_starts_on_a_flooded_port_is_served(
 def test_a_scanner_of_flooded_ports_is_blocked(
     lab: Lab, start_daemon: StartDaemon, family: int
 ) -> None:
+    """One in eight of its probes is remembered: of 99 none with a probability of 2 in a million."""
     daemon = start_daemon("")
     with _flood(lab, family):
         _wait_until_early(lab, family)
-        for port in FLOOD_PORTS:
-            lab.probe(ATTACKER[family], port)
+        for port in FLOOD_PORTS * 33:
             lab.probe(ATTACKER[family], port)
         assert daemon.alert(ATTACKER[family])["alert"]["action"] == "blocked"
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_scanner_beside_the_flooded_ports_is_blocked_by_its_second_probes(
+    lab: Lab, start_daemon: StartDaemon, family: int
+) -> None:
+    """The counterpart: of a port that is not flooded every new source is remembered."""
+    daemon = start_daemon("")
+    with _flood(lab, family):
+        _wait_until_early(lab, family)
+        lab.probe(ATTACKER[family], UNLISTED[0])
+        for port in UNLISTED:
+            lab.probe(ATTACKER[family], port)
+        assert daemon.alert(ATTACKER[family])["alert"]["action"] == "blocked"
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_of_a_flooded_ports_sources_few_are_remembered(
+    lab: Lab, start_daemon: StartDaemon, family: int
+) -> None:
+    start_daemon("")
+    with _flood(lab, family):
+        _wait_until_early(lab, family)
+        # Of 10,000 sources a second: an eighth, what the limit lets pass, and each port's first.
+        wait_for(lambda: 0 < len(lab.elements(f"seen{family}")) < 5000, "few are remembered")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_scanners_that_probe_the_same_ports_at_once_are_remembered(
+    lab: Lab, start_daemon: StartDaemon, family: int
+) -> None:
+    """The counterpart: a port that fifty scan at once is not a flood's: all are remembered."""
+    start_daemon("")
+    with _flood(lab, family):
+        _wait_until_early(lab, family)
+        for number in range(SCANNERS):
+            lab.wire.send(_syn(lab, family, FIRST_SCANNER + number, UNLISTED[0]))
+        seen = set(lab.elements(f"seen{family}"))
+    bits = 32 if family == 4 else 64
+    networks = [ip_network(f"{element}/{bits}") for element in seen]
+    for number in range(SCANNERS):
+        source = ip_address(_address(family, FIRST_SCANNER + number))
+        assert any(source in network for network in networks), source
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -171,7 +219,7 @@ def test_a_block_and_its_end_count_in_a_flood(
         _wait_until_early(lab, family)
         assert not lab.answers(ATTACKER[family])
         before = lab.dropped(ATTACKER[family])
-        for _ in range(2):  # the first is a new source's, of which most are dropped by the limit
+        for _ in range(100):  # a new source's until it is remembered: the limit drops most of those
             lab.probe(ATTACKER[family], FLOOD_PORTS[0])
         wait_for(lambda: lab.dropped(ATTACKER[family]) > before, "a drop that the block counts")
         lab.table.sets.unblock(attacker)
