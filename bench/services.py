@@ -33,9 +33,9 @@ COUNTERS: Final = {US: "sentryfw", BARE: "purenft"}
 SETTLE_S: Final = 2.0
 """Seconds from the begin of a flood to the measurement: what changes at its begin has changed."""
 SERVER_CPU: Final = str(FIRST_CPU)
-"""The server has the core on which the flood arrives, as where all packets are one core's."""
+"""The core of the server, on which the flood arrives, too."""
 CLIENT_CPU: Final = str(LAST_CPU)
-"""Clients have another one: left to the scheduler, a host's rates differed by a third."""
+"""The core of its clients: left to the scheduler, the rates of one host differed by a third."""
 CONNECTION_COUNT: Final = 32
 BULK_BYTES: Final = 1 << 20
 MODES: Final = {
@@ -177,16 +177,9 @@ def _counted(flood: str, floods: dict[str, list[Flood]]) -> Figure:
 def _load(lab: Lab, mode: str, seconds: float) -> tuple[float, float]:
     """Return requests (or MiB) a second, and the 99th percentile of their time in ms."""
     command = [
-        "taskset",
-        "-c",
-        "1",
-        "wrk",
-        "-t1",
-        f"-c{CONNECTION_COUNT}",
-        f"-d{seconds:g}s",
-        "--latency",
-        *MODES[mode],
-    ]
+        "taskset", "-c", CLIENT_CPU,
+        "wrk", "-t1", f"-c{CONNECTION_COUNT}", f"-d{seconds:g}s", "--latency", *MODES[mode],
+    ]  # fmt: skip
     done = lab.attacker.run(*inside("http", *command), timeout=seconds + 60)
     rate, tail = _RATE.search(done.stdout), _P99.search(done.stdout)
     assert rate, done.stdout + done.stderr
